@@ -1,0 +1,21 @@
+//! What can happen in Balcony and what is allowed.
+//!
+//! Ids, events, their CloudEvents form, and the rules, as plain values and functions. **There is no I/O, no async,
+//! no clock and no randomness here**: whoever calls brings time and ids. The command side asks the rules before it
+//! appends an event; every projection asks the same rules when it reads one, so that all of them reach the same
+//! verdict where commands raced.
+
+pub mod cloud_event;
+pub mod event;
+mod id;
+pub mod request;
+mod role;
+mod text;
+mod time;
+
+pub use cloud_event::{DecodeError, Recorded};
+pub use event::Event;
+pub use id::{CommentId, CompanyId, MovieId, UserId, id_of_request, user_of_subject};
+pub use role::{Role, UnknownRole, may_delete_comment, may_favorite};
+pub use text::{Violation, name_from_token};
+pub use time::Timestamp;

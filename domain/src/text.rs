@@ -1,0 +1,153 @@
+use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
+
+/// One field of a request that breaks a rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// The field's name.
+    pub field: &'static str,
+    /// What is wrong and what would be right, as the rest of a sentence that begins with the field.
+    pub detail: String,
+}
+
+impl Violation {
+    /// `field` breaks a rule that `detail` states.
+    pub fn new(field: &'static str, detail: impl Into<String>) -> Self {
+        Self { field, detail: detail.into() }
+    }
+}
+
+/// What a text may be. Lengths are counted in Unicode scalar values after trimming.
+pub(crate) struct TextRule {
+    pub(crate) field: &'static str,
+    pub(crate) max: usize,
+    /// Whether tab, line feed and carriage return may stand in it.
+    pub(crate) lines: bool,
+}
+
+impl TextRule {
+    /// `text` trimmed, or `None` when nothing of it can be seen.
+    pub(crate) fn optional(&self, text: Option<&str>) -> Result<Option<String>, Violation> {
+        let trimmed = text.unwrap_or_default().trim();
+        self.check(trimmed)?;
+        Ok(has_visible(trimmed).then(|| trimmed.to_owned()))
+    }
+
+    /// `text` trimmed, which must show something.
+    pub(crate) fn required(&self, text: Option<&str>) -> Result<String, Violation> {
+        if text.is_none() {
+            return Err(Violation::new(self.field, "is required"));
+        }
+        self.optional(text)?.ok_or_else(|| {
+            Violation::new(
+                self.field,
+                format!("is empty; 1 to {} characters are allowed, one of them visible", self.max),
+            )
+        })
+    }
+
+    fn check(&self, trimmed: &str) -> Result<(), Violation> {
+        let length = trimmed.chars().count();
+        if length > self.max {
+            return Err(Violation::new(self.field, format!("has {length} characters; {} are allowed", self.max)));
+        }
+        match trimmed.chars().find(|&character| self.forbids(character)) {
+            None => Ok(()),
+            Some(character) => Err(Violation::new(
+                self.field,
+                format!("has the control character U+{:04X}, which is not allowed", u32::from(character)),
+            )),
+        }
+    }
+
+    fn forbids(&self, character: char) -> bool {
+        character.is_control() && !(self.lines && matches!(character, '\t' | '\n' | '\r'))
+    }
+}
+
+/// Whether a reader would see anything of `text`: more than white space, zero-width and format characters.
+fn has_visible(text: &str) -> bool {
+    text.chars().any(|character| !is_invisible(character))
+}
+
+fn is_invisible(character: char) -> bool {
+    // Format characters by category; the rest are the characters of Default_Ignorable_Code_Point (Unicode 16) that
+    // are no format characters, and the two blanks that are letters or symbols by category.
+    character.is_whitespace()
+        || character.is_control()
+        || character.general_category() == GeneralCategory::Format
+        || matches!(character,
+            '\u{034F}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}' | '\u{180B}'..='\u{180F}'
+            | '\u{2065}' | '\u{2800}' | '\u{3164}' | '\u{FE00}'..='\u{FE0F}' | '\u{FFA0}' | '\u{FFF0}'..='\u{FFF8}'
+            | '\u{E0000}'..='\u{E0FFF}')
+}
+
+/// The display name of somebody who has only a token yet: the token's `name` as far as the rules for names allow,
+/// else the beginning of the user's id.
+pub fn name_from_token(name: Option<&str>, user: crate::UserId) -> String {
+    let allowed: String = name.unwrap_or_default().chars().filter(|character| !character.is_control()).collect();
+    let cut: String = allowed.trim().chars().take(NAME_MAX).collect();
+    if has_visible(&cut) { cut.trim_end().to_owned() } else { format!("user-{}", &user.to_string()[..8]) }
+}
+
+/// The most characters of a name or a title.
+pub(crate) const NAME_MAX: usize = 200;
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    const RULE: TextRule = TextRule { field: "f", max: 5, lines: false };
+    const LINES: TextRule = TextRule { lines: true, ..RULE };
+
+    #[test]
+    fn text_is_trimmed_of_unicode_white_space_before_it_is_counted() {
+        assert_eq!(RULE.required(Some("\u{3000}\u{2003} ab\u{85}\n")), Ok("ab".into()));
+        assert_eq!(RULE.required(Some("  12345  ")), Ok("12345".into()));
+        assert!(RULE.required(Some("123456")).is_err());
+        assert_eq!(RULE.required(Some("🎬🎬🎬🎬🎬")), Ok("🎬🎬🎬🎬🎬".into()));
+    }
+
+    #[test]
+    fn text_without_a_visible_character_is_empty() {
+        for text in
+            ["", " ", "\u{200B}\u{200D}", "\u{2060}", "\u{FEFF}", "\u{3164}", "\u{FE0F}", "\u{00AD}", "\u{E0020}"]
+        {
+            assert!(RULE.required(Some(text)).is_err(), "{text:?}");
+            assert_eq!(RULE.optional(Some(text)), Ok(None), "{text:?}");
+        }
+        assert_eq!(RULE.optional(Some("\u{200B}a")), Ok(Some("\u{200B}a".into())));
+    }
+
+    #[test]
+    fn control_characters_are_refused_except_line_breaks_and_tabs_where_lines_are_allowed() {
+        for character in ['\0', '\u{1F}', '\u{7F}', '\u{80}', '\u{9F}', '\u{85}'] {
+            assert!(LINES.required(Some(&format!("a{character}b"))).is_err(), "{character:?}");
+        }
+        for character in ['\t', '\n', '\r'] {
+            assert!(LINES.required(Some(&format!("a{character}b"))).is_ok());
+            assert!(RULE.required(Some(&format!("a{character}b"))).is_err());
+        }
+    }
+
+    #[test]
+    fn a_token_without_a_usable_name_still_gives_one() {
+        let user = crate::UserId(Uuid::from_u128(0xabcd_ef01 << 96));
+        assert_eq!(name_from_token(Some("  Mia\n "), user), "Mia");
+        assert_eq!(name_from_token(Some(" \u{200B}"), user), "user-abcdef01");
+        assert_eq!(name_from_token(None, user), "user-abcdef01");
+        assert_eq!(name_from_token(Some(&"x".repeat(300)), user).chars().count(), 200);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_accepted_is_trimmed_visible_and_within_its_length(text in "\\PC*|[\\s\\p{Cf}a]*") {
+            if let Ok(kept) = LINES.required(Some(&text)) {
+                proptest::prop_assert_eq!(kept.trim(), &kept);
+                proptest::prop_assert!(has_visible(&kept) && kept.chars().count() <= 5);
+                proptest::prop_assert_eq!(LINES.required(Some(&kept)), Ok(kept.clone()));
+            }
+        }
+    }
+}
