@@ -12,6 +12,7 @@ pub mod request;
 mod role;
 mod text;
 mod time;
+mod topics;
 
 pub use cloud_event::{DecodeError, Recorded};
 pub use event::Event;
@@ -19,3 +20,4 @@ pub use id::{CommentId, CompanyId, MovieId, UserId, id_of_request, user_of_subje
 pub use role::{Role, UnknownRole, may_delete_comment, may_favorite};
 pub use text::{Violation, name_from_token};
 pub use time::Timestamp;
+pub use topics::Topics;

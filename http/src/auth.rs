@@ -1,0 +1,227 @@
+//! Who asks: bearer tokens (JSON Web Tokens, RFC 7519) signed with HS256.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use balcony_domain::{Role, UserId, name_from_token, user_of_subject};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::{Deserialize, Serialize};
+
+use crate::Problem;
+
+/// Checks tokens, and makes them for operators. Cheap to clone.
+#[derive(Clone)]
+pub struct Authority {
+    encoding: EncodingKey,
+    decoding: DecodingKey,
+    validation: Validation,
+}
+
+/// The user a request comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The user.
+    pub user: UserId,
+    /// The name to register the user by.
+    pub name: String,
+    /// What the user may do.
+    pub role: Role,
+}
+
+/// The user a request comes from, or nobody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Visitor(pub Option<Identity>);
+
+#[derive(Serialize, Deserialize)]
+struct Claims {
+    sub: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    role: Option<String>,
+    #[serde(default)]
+    iss: String,
+    #[serde(default)]
+    iat: f64,
+    exp: f64,
+}
+
+/// What a secret must have at least, in bytes: as much as the digest it keys (RFC 7518, section 3.2).
+pub const SECRET_MIN: usize = 32;
+/// Who the tokens made here are from.
+const ISSUER: &str = "balcony";
+/// How far clocks may be apart, in seconds.
+const LEEWAY: u64 = 60;
+
+impl Authority {
+    /// An authority over the tokens signed with `secret`.
+    pub fn new(secret: &[u8]) -> Self {
+        let mut validation = Validation::new(Algorithm::HS256);
+        validation.leeway = LEEWAY;
+        validation.validate_nbf = true;
+        validation.validate_aud = false;
+        Self { encoding: EncodingKey::from_secret(secret), decoding: DecodingKey::from_secret(secret), validation }
+    }
+
+    /// A token for the user called `name`, valid for `seconds` from now. The same name is the same user.
+    ///
+    /// # Errors
+    /// Whatever keeps the library from signing.
+    pub fn issue(&self, name: &str, role: Role, seconds: u64) -> Result<String, jsonwebtoken::errors::Error> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let claims = serde_json::json!({
+            "sub": user_of_subject(ISSUER, name).to_string(),
+            "name": name,
+            "role": role.as_str(),
+            "iss": ISSUER,
+            "iat": now,
+            "exp": now.saturating_add(seconds),
+        });
+        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding)
+    }
+
+    /// Who a request comes from, by its `Authorization`. Without one it comes from nobody.
+    ///
+    /// # Errors
+    /// 401 for a token that is not accepted.
+    pub fn visitor(&self, headers: &HeaderMap) -> Result<Visitor, Problem> {
+        let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(Visitor(None)) };
+        let token = value
+            .to_str()
+            .ok()
+            .and_then(|value| value.split_once(' '))
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+            .map(|(_, token)| token.trim())
+            .ok_or_else(|| Problem::token_invalid("`Authorization` is not of the form `Bearer TOKEN`"))?;
+        self.identity(token).map(|identity| Visitor(Some(identity)))
+    }
+
+    fn identity(&self, token: &str) -> Result<Identity, Problem> {
+        use jsonwebtoken::errors::ErrorKind;
+
+        let decoded = jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation);
+        let claims = decoded.map_err(|error| {
+            Problem::token_invalid(match error.kind() {
+                ErrorKind::ExpiredSignature => "the token has expired; get a new one",
+                ErrorKind::ImmatureSignature => "the token is not valid yet",
+                ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName => "the token is not signed with HS256",
+                ErrorKind::InvalidSignature => "the token's signature is wrong: it was made for another installation",
+                ErrorKind::MissingRequiredClaim(_) => "the token has no `exp`",
+                _ => "the token is not a JSON Web Token with `sub` and `exp`",
+            })
+        })?;
+        let claims = claims.claims;
+        if claims.sub.is_empty() {
+            return Err(Problem::token_invalid("the token's `sub` is empty"));
+        }
+        let role = claims.role.as_deref().map_or(Ok(Role::User), str::parse);
+        let role = role.map_err(|error| Problem::token_invalid(format!("the token's `role` {error}")))?;
+        let user = user_of_subject(&claims.iss, &claims.sub);
+        Ok(Identity { user, name: name_from_token(claims.name.as_deref(), user), role })
+    }
+}
+
+/// Finds out who asks before anything is done, so that a bad token is refused everywhere.
+pub async fn recognize(State(authority): State<Authority>, mut request: Request, next: Next) -> Response {
+    match authority.visitor(request.headers()) {
+        Ok(visitor) => {
+            request.extensions_mut().insert(visitor);
+            next.run(request).await
+        }
+        Err(problem) => problem.into_response(),
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Visitor {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        Ok(parts.extensions.get::<Self>().cloned().expect("`recognize` runs before every handler"))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Identity {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        Visitor::from_request_parts(parts, state).await?.0.ok_or_else(Problem::token_missing)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
+
+    fn signed(algorithm: Algorithm, secret: &[u8], claims: &Value) -> String {
+        jsonwebtoken::encode(&Header::new(algorithm), claims, &EncodingKey::from_secret(secret)).expect("a token")
+    }
+
+    fn now() -> u64 {
+        SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs()
+    }
+
+    fn visit(value: &str) -> Result<Visitor, Problem> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::AUTHORIZATION, value.parse().expect("a header"));
+        Authority::new(SECRET).visitor(&headers)
+    }
+
+    fn visit_as(claims: &Value) -> Result<Identity, Problem> {
+        let visitor = visit(&format!("Bearer {}", signed(Algorithm::HS256, SECRET, claims)))?;
+        Ok(visitor.0.expect("somebody"))
+    }
+
+    #[test]
+    fn a_token_that_was_issued_is_accepted() {
+        let token = Authority::new(SECRET).issue("Mia", Role::Moderator, 60).expect("a token");
+        let Visitor(Some(mia)) = visit(&format!("bearer {token}")).expect("accepted") else { panic!("somebody") };
+        assert_eq!((mia.name.as_str(), mia.role), ("Mia", Role::Moderator));
+        let again = Authority::new(SECRET).issue("Mia", Role::User, 60).expect("a token");
+        assert_eq!(visit(&format!("Bearer {again}")).expect("accepted").0.expect("somebody").user, mia.user);
+    }
+
+    #[test]
+    fn the_role_is_user_when_absent_and_unknown_ones_are_refused() {
+        assert_eq!(visit_as(&json!({"sub": "mia", "exp": now() + 9})).expect("accepted").role, Role::User);
+        assert!(visit_as(&json!({"sub": "mia", "exp": now() + 9, "role": "root"})).is_err());
+        assert!(visit_as(&json!({"sub": "mia", "exp": now() + 9, "role": "Admin"})).is_err());
+    }
+
+    #[test]
+    fn expiry_is_required_and_clocks_may_be_a_minute_apart() {
+        assert!(visit_as(&json!({"sub": "mia"})).is_err());
+        assert!(visit_as(&json!({"sub": "mia", "exp": now() - 50})).is_ok());
+        assert!(visit_as(&json!({"sub": "mia", "exp": now() - 70})).is_err());
+        assert!(visit_as(&json!({"sub": "mia", "exp": now() + 90, "nbf": now() + 50})).is_ok());
+        assert!(visit_as(&json!({"sub": "mia", "exp": now() + 90, "nbf": now() + 70})).is_err());
+        assert!(visit_as(&json!({"sub": "mia", "exp": "tomorrow"})).is_err());
+    }
+
+    #[test]
+    fn what_is_not_signed_by_us_with_hs256_is_refused() {
+        let claims = json!({"sub": "mia", "exp": now() + 9});
+        assert!(
+            visit(&format!("Bearer {}", signed(Algorithm::HS256, b"another secret, as long as the first", &claims)))
+                .is_err()
+        );
+        assert!(visit(&format!("Bearer {}", signed(Algorithm::HS512, SECRET, &claims))).is_err());
+        // {"alg":"none"} and {"sub":"mia","exp":9999999999}
+        assert!(visit("Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJtaWEiLCJleHAiOjk5OTk5OTk5OTl9.").is_err());
+        for value in ["", "Bearer", "Bearer ", "Basic bWlhOm1pYQ==", "Bearer a.b.c", "token"] {
+            assert!(visit(value).is_err(), "{value}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_a_visitor_too() {
+        assert_eq!(Authority::new(SECRET).visitor(&HeaderMap::new()).expect("a visitor"), Visitor(None));
+    }
+}

@@ -1,0 +1,155 @@
+//! Bodies: bounded before anything else is looked at, then JSON, then the fields.
+
+use axum::body::{Body, Bytes};
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderMap, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http_body_util::BodyExt as _;
+use serde::de::DeserializeOwned;
+
+use crate::problem::{FieldError, Problem};
+
+/// The most bytes a body may have.
+pub const LIMIT: usize = 64 << 10;
+/// How much of a body that is too large is read before the answer, so that a client that sends all before it reads
+/// gets the answer and not a broken connection.
+const DRAIN: usize = 8 << 20;
+
+/// Reads the whole body, up to [`LIMIT`], and refuses a longer one before anything else is looked at.
+pub async fn limit(request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    match read(body).await {
+        Ok(bytes) => next.run(Request::from_parts(parts, Body::from(bytes))).await,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+async fn read(mut body: Body) -> Result<Bytes, Problem> {
+    let mut first: Option<Bytes> = None;
+    let mut collected: Vec<u8> = Vec::new();
+    let mut length = 0;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Problem::malformed("the body ended before it was complete"))?;
+        let Ok(data) = frame.into_data() else { continue };
+        length += data.len();
+        if length > DRAIN {
+            break;
+        }
+        if length > LIMIT {
+            continue;
+        }
+        match first.take() {
+            None if collected.is_empty() => first = Some(data),
+            before => {
+                collected.extend_from_slice(&before.unwrap_or_default());
+                collected.extend_from_slice(&data);
+            }
+        }
+    }
+    if length > LIMIT {
+        return Err(Problem::too_large(LIMIT));
+    }
+    Ok(first.unwrap_or_else(|| collected.into()))
+}
+
+/// A body that is a JSON object with the fields of `T` and no others.
+#[derive(Debug)]
+pub struct JsonBody<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        if !is_json(request.headers()) {
+            return Err(Problem::unsupported_media_type());
+        }
+        let bytes = Bytes::from_request(request, state).await;
+        let bytes = bytes.map_err(|_| Problem::malformed("the body could not be read"))?;
+        parse(&bytes).map(Self)
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let mut parts = value.split(';').map(str::trim);
+    let media_type = parts.next().unwrap_or_default();
+    let utf8 = parts.all(|parameter| match parameter.split_once('=') {
+        Some((name, value)) if name.eq_ignore_ascii_case("charset") => {
+            value.trim_matches('"').eq_ignore_ascii_case("utf-8")
+        }
+        _ => true,
+    });
+    let (main, sub) = media_type.split_once('/').unwrap_or_default();
+    let json = sub.eq_ignore_ascii_case("json") || sub.len() > 5 && sub[sub.len() - 5..].eq_ignore_ascii_case("+json");
+    main.eq_ignore_ascii_case("application") && json && utf8
+}
+
+/// Reads `T` from JSON: what is no JSON at all is malformed, what is JSON of another shape breaks a rule.
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let value: serde_json::Value =
+        serde_json::from_slice(bytes).map_err(|error| Problem::malformed(format!("the body is not JSON: {error}")))?;
+    if !value.is_object() {
+        return Err(Problem::invalid(vec![FieldError { pointer: "#".into(), detail: "is not an object".into() }]));
+    }
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let path = error.path().to_string();
+        let message = error.inner().to_string();
+        // serde names an unknown field only in its message: unknown field `x`, expected …
+        let name = match message.strip_prefix("unknown field `").and_then(|rest| rest.split_once("`, expected")) {
+            Some((name, _)) => name,
+            None => path.as_str(),
+        };
+        Problem::invalid(vec![FieldError::field(name, message.as_str())])
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::StatusCode;
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Fields {
+        body: Option<String>,
+    }
+
+    fn refused(bytes: &[u8]) -> (StatusCode, String) {
+        let problem = parse::<Fields>(bytes).expect_err("refused");
+        (problem.status(), serde_json::to_value(&problem).expect("JSON")["errors"][0]["pointer"].to_string())
+    }
+
+    #[test]
+    fn what_is_no_json_is_malformed() {
+        let deep = [b"{\"body\":".to_vec(), vec![b'['; 200], vec![b']'; 200], b"}".to_vec()].concat();
+        for bytes in [&b""[..], b"{", b"{\"body\":\"\\ud800\"}", b"{\"body\":\"\xff\"}", b"{\"x\":1,}", b"{} x", &deep]
+        {
+            assert_eq!(refused(bytes).0, StatusCode::BAD_REQUEST, "{}", String::from_utf8_lossy(bytes));
+        }
+    }
+
+    #[test]
+    fn what_has_another_shape_is_named() {
+        assert_eq!(refused(b"[]"), (StatusCode::UNPROCESSABLE_ENTITY, "\"#\"".into()));
+        assert_eq!(refused(b"{\"body\":1}"), (StatusCode::UNPROCESSABLE_ENTITY, "\"#/body\"".into()));
+        assert_eq!(refused(b"{\"x\":1}"), (StatusCode::UNPROCESSABLE_ENTITY, "\"#/x\"".into()));
+        assert_eq!(refused(b"{\"a/b\":1}"), (StatusCode::UNPROCESSABLE_ENTITY, "\"#/a~1b\"".into()));
+        assert_eq!(parse::<Fields>(b"{\"body\":\"x\"}").expect("fields").body.as_deref(), Some("x"));
+    }
+
+    #[test]
+    fn json_may_be_called_by_its_kin() {
+        let is = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_TYPE, value.parse().expect("a header"));
+            is_json(&headers)
+        };
+        assert!(is("application/json") && is("Application/JSON; charset=UTF-8") && is("application/vnd.x+json"));
+        assert!(
+            !is("text/plain") && !is("application/jsonx") && !is("application/json; charset=latin1") && !is("+json")
+        );
+    }
+}

@@ -1,0 +1,280 @@
+//! Refusals as problem documents (RFC 9457).
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use balcony_domain::Violation;
+use balcony_store::StoreError;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// Why a request was not done, and what to do about it. Nothing inside the service shows in it.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Problem {
+    /// What kind of problem it is: `urn:balcony:problem:` and a name.
+    #[serde(rename = "type")]
+    kind: String,
+    /// The kind in words.
+    title: &'static str,
+    /// The HTTP status.
+    status: u16,
+    /// What happened this time and what to do.
+    detail: String,
+    /// The path of the request.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    instance: String,
+    /// The fields that are wrong.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<FieldError>,
+    /// Seconds after which it is worth trying again.
+    #[serde(skip)]
+    retry_after: Option<u64>,
+    /// What `WWW-Authenticate` says.
+    #[serde(skip)]
+    challenge: Option<&'static str>,
+}
+
+/// A field or parameter that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct FieldError {
+    /// Where: a JSON Pointer into the body as a URI fragment (`#/body`), or `?` and the name of a parameter.
+    pub pointer: String,
+    /// What is wrong and what would be right.
+    pub detail: String,
+}
+
+impl FieldError {
+    /// An error of the body's field `name`.
+    pub fn field(name: &str, detail: impl Into<String>) -> Self {
+        // RFC 6901, section 3 and 6, for the names that clients may make up.
+        let escaped = name.replace('~', "~0").replace('/', "~1");
+        let escaped: String = form_urlencoded::byte_serialize(escaped.as_bytes()).collect();
+        Self { pointer: format!("#/{}", escaped.replace("%7E", "~").replace('+', "%20")), detail: detail.into() }
+    }
+
+    /// An error of the query parameter `name`.
+    pub fn parameter(name: &str, detail: impl Into<String>) -> Self {
+        Self { pointer: format!("?{name}"), detail: detail.into() }
+    }
+}
+
+impl Problem {
+    fn new(status: StatusCode, name: &str, title: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            kind: format!("urn:balcony:problem:{name}"),
+            title,
+            status: status.as_u16(),
+            detail: detail.into(),
+            instance: String::new(),
+            errors: Vec::new(),
+            retry_after: None,
+            challenge: None,
+        }
+    }
+
+    /// 400: the body is not well-formed JSON.
+    pub fn malformed(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "malformed", "The request is malformed", detail)
+    }
+
+    /// 401: no token came.
+    pub fn token_missing() -> Self {
+        let detail = "send a token as `Authorization: Bearer TOKEN`";
+        let mut problem = Self::new(StatusCode::UNAUTHORIZED, "token-missing", "A token is needed", detail);
+        problem.challenge = Some("Bearer");
+        problem
+    }
+
+    /// 401: the token is not accepted.
+    pub fn token_invalid(detail: impl Into<String>) -> Self {
+        let mut problem = Self::new(StatusCode::UNAUTHORIZED, "token-invalid", "The token is not accepted", detail);
+        problem.challenge = Some("Bearer error=\"invalid_token\"");
+        problem
+    }
+
+    /// 403: the user may not do this.
+    pub fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", "Not allowed", detail)
+    }
+
+    /// 404: there is no such thing.
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not-found", "Not found", detail)
+    }
+
+    /// 405: the path knows other methods.
+    pub fn method_not_allowed() -> Self {
+        let detail = "this path does not take this method; `Allow` names those it takes";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed", detail)
+    }
+
+    /// 409: a request under the same idempotency key is under way.
+    pub fn in_progress() -> Self {
+        let detail = "a request with the same Idempotency-Key is under way; try again for its answer";
+        Self::new(StatusCode::CONFLICT, "in-progress", "The same request is under way", detail).retry_after(1)
+    }
+
+    /// 410: it was there and is gone for ever.
+    pub fn gone(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::GONE, "gone", "Gone", detail)
+    }
+
+    /// 413: the body is too large.
+    pub fn too_large(limit: usize) -> Self {
+        let detail = format!("the body is larger than {limit} bytes");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too large", detail)
+    }
+
+    /// 415: the body is of another type.
+    pub fn unsupported_media_type() -> Self {
+        let detail = "send the body as `Content-Type: application/json`";
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body is not JSON", detail)
+    }
+
+    /// 422: fields or parameters break rules.
+    pub fn invalid(errors: Vec<FieldError>) -> Self {
+        let detail = match errors.as_slice() {
+            [one] => format!("{} {}", one.pointer, one.detail),
+            many => format!("{} fields are wrong", many.len()),
+        };
+        let mut problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "The request breaks rules", detail);
+        problem.errors = errors;
+        problem
+    }
+
+    /// 422: the body's fields break rules.
+    pub fn violations(violations: &[Violation]) -> Self {
+        Self::invalid(
+            violations.iter().map(|violation| FieldError::field(violation.field, violation.detail.as_str())).collect(),
+        )
+    }
+
+    /// 422: a header is wrong.
+    pub fn invalid_header(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "The request breaks rules", detail)
+    }
+
+    /// 422: the idempotency key was used for another request.
+    pub fn key_reused() -> Self {
+        let detail = "this Idempotency-Key was used for a request with another body; use a new key for a new request";
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "key-reused", "The key was used before", detail)
+    }
+
+    /// 429: too many requests.
+    pub fn too_many(retry_after: u64) -> Self {
+        let detail = "too many requests; `Retry-After` says in how many seconds there is room again";
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests", detail)
+            .retry_after(retry_after)
+    }
+
+    /// 503: a part that is needed is away.
+    pub fn unavailable(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available at the moment", detail).retry_after(1)
+    }
+
+    /// 503: it is not known whether the command was done.
+    pub fn outcome_unknown() -> Self {
+        let detail = "the log did not answer, so the command may have been done or not; send it again with the same \
+                      Idempotency-Key to be sure that it is done once";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "outcome-unknown", "The outcome is not known", detail).retry_after(1)
+    }
+
+    /// 503: the read model has not come as far as the token says.
+    pub fn projection_behind() -> Self {
+        let detail = "what the Consistency-Token stands for cannot be read yet; try again, wait longer with `?wait=`, \
+                      or take older data with `?stale=allow`";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "projection-behind", "The read model is behind", detail)
+            .retry_after(1)
+    }
+
+    /// 500: a fault of the service, whose cause is in its log and not in the answer.
+    pub fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
+        tracing::error!(error = %chain(error), "a request failed");
+        let detail = "the service failed; the cause is in its log";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The service failed", detail)
+    }
+
+    /// Says in how many seconds it is worth trying again.
+    pub fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    /// The HTTP status.
+    pub fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+}
+
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::NotReady(_) => Self::unavailable(error.to_string()),
+            StoreError::Unavailable(_) => {
+                tracing::warn!(error = %chain(&error), "the database is away");
+                Self::unavailable("the database is not available; try again")
+            }
+            error => Self::internal(&error),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = serde_json::to_vec(&self).unwrap_or_default();
+        let mut response = Response::new(Body::from(body));
+        *response.status_mut() = self.status();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        if let Some(challenge) = self.challenge {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Gives every problem the path of its request.
+pub async fn name_instance(request: Request, next: Next) -> Response {
+    let path = request.uri().path().to_owned();
+    let mut response = next.run(request).await;
+    let Some(mut problem) = response.extensions_mut().remove::<Problem>() else { return response };
+    problem.instance = path;
+    let (mut parts, _) = response.into_parts();
+    parts.headers.remove(header::CONTENT_LENGTH);
+    Response::from_parts(parts, Body::from(serde_json::to_vec(&problem).unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pointers_are_json_pointers_in_a_fragment() {
+        assert_eq!(FieldError::field("body", "x").pointer, "#/body");
+        assert_eq!(FieldError::field("a/b~c d", "x").pointer, "#/a~1b~0c%20d");
+    }
+
+    #[test]
+    fn a_problem_shows_its_status_and_when_to_try_again() {
+        let response = Problem::unavailable("x").into_response();
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+        assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");
+    }
+}

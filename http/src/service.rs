@@ -1,0 +1,171 @@
+//! How a service runs and what it shows of itself: `/livez`, `/readyz`, `/metrics`, `/openapi.json`, `/docs`.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::get;
+use axum::serve::ListenerExt as _;
+use axum::{Json, Router, middleware};
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+use utoipa::openapi::OpenApi;
+
+use crate::auth::{self, Authority};
+use crate::rate_limit::{self, Limiter};
+use crate::{Problem, body, consistency, problem, telemetry};
+
+/// A part of a service that has to be there for the service to be ready: its name, and a check that says what is
+/// missing.
+#[derive(Clone)]
+pub struct Check {
+    name: &'static str,
+    run: Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync>,
+}
+
+/// What every service needs beside its routes.
+#[derive(Clone)]
+pub struct Edge {
+    /// Checks tokens.
+    pub authority: Authority,
+    /// Counts requests.
+    pub limiter: Limiter,
+    /// Which pages of other origins may ask; all when one of them is `*`.
+    pub cors_origins: Vec<HeaderValue>,
+    /// Shows the figures.
+    pub metrics: PrometheusHandle,
+}
+
+/// How long a check may take.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long requests under way may go on once the service is told to stop.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl Check {
+    /// A part called `name`.
+    pub fn new<F>(name: &'static str, run: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        Self { name, run: Arc::new(move || Box::pin(run())) }
+    }
+}
+
+/// A whole service: its routes with what they are described as, behind the edge.
+pub fn service(routes: Router, openapi: OpenApi, checks: Vec<Check>, edge: &Edge) -> Router {
+    let openapi = Arc::new(openapi);
+    let metrics = edge.metrics.clone();
+    let own = Router::new()
+        .route("/livez", get(async || Json(Alive { status: "alive" })))
+        .route("/readyz", get(ready).with_state(checks))
+        .route("/metrics", get(async move || metrics.render()))
+        .route("/openapi.json", get(async move || Json(openapi.as_ref().clone())))
+        .route("/docs", get(async || Html(include_str!("docs.html"))));
+    routes
+        .merge(own)
+        .fallback(async || Problem::not_found("there is nothing at this path"))
+        .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .layer(middleware::from_fn_with_state(edge.limiter.clone(), rate_limit::enforce))
+        .layer(middleware::from_fn_with_state(edge.authority.clone(), auth::recognize))
+        .layer(middleware::from_fn(body::limit))
+        .layer(cors(&edge.cors_origins))
+        .layer(middleware::from_fn(problem::name_instance))
+        .layer(middleware::from_fn(telemetry::count))
+}
+
+fn cors(origins: &[HeaderValue]) -> CorsLayer {
+    let allowed = if origins.iter().any(|origin| origin == "*") {
+        AllowOrigin::any()
+    } else {
+        AllowOrigin::list(origins.to_vec())
+    };
+    CorsLayer::new()
+        .allow_origin(allowed)
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            "idempotency-key".parse().expect("a header name"),
+            consistency::TOKEN,
+        ])
+        .expose_headers([
+            consistency::TOKEN,
+            consistency::CONSISTENCY,
+            header::LOCATION,
+            header::ETAG,
+            header::RETRY_AFTER,
+        ])
+        .max_age(Duration::from_secs(3_600))
+}
+
+#[derive(Serialize)]
+struct Alive {
+    status: &'static str,
+}
+
+#[derive(Serialize)]
+struct Ready {
+    status: &'static str,
+    parts: Vec<Part>,
+}
+
+#[derive(Serialize)]
+struct Part {
+    name: &'static str,
+    ready: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    missing: Option<String>,
+}
+
+async fn ready(State(checks): State<Vec<Check>>) -> Response {
+    let mut parts = Vec::with_capacity(checks.len());
+    for check in checks {
+        let missing = match tokio::time::timeout(CHECK_TIMEOUT, (check.run)()).await {
+            Ok(Ok(())) => None,
+            Ok(Err(missing)) => Some(missing),
+            Err(_) => Some("no answer".to_owned()),
+        };
+        parts.push(Part { name: check.name, ready: missing.is_none(), missing });
+    }
+    if parts.iter().all(|part| part.ready) {
+        Json(Ready { status: "ready", parts }).into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], Json(Ready { status: "not ready", parts }))
+            .into_response()
+    }
+}
+
+/// Serves `router` on `listener` until `stop` comes, then lets requests under way end.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let (stopping, stopped) = tokio::sync::oneshot::channel();
+    // An answer is written whole, so nothing is gained by waiting for more to send.
+    let listener = listener.tap_io(|stream| {
+        let _ = stream.set_nodelay(true);
+    });
+    let router = router.into_make_service_with_connect_info::<SocketAddr>();
+    let serving = axum::serve(listener, router).with_graceful_shutdown(async move {
+        stop.await;
+        let _ = stopping.send(());
+    });
+    tokio::select! {
+        served = async { serving.await } => served,
+        () = async {
+            // Without an answer the server has ended by itself.
+            let _ = stopped.await;
+            tokio::time::sleep(STOP_TIMEOUT).await;
+        } => Ok(()),
+    }
+}

@@ -1,0 +1,38 @@
+-- Who and what is there: what the command side may ask, and the names that every list shows.
+CREATE TABLE companies (
+    id            UUID   NOT NULL PRIMARY KEY,
+    name          TEXT   NOT NULL,
+    contact_email TEXT   NOT NULL,
+    registered_at BIGINT NOT NULL
+);
+
+CREATE TABLE movies (
+    id            UUID   NOT NULL PRIMARY KEY,
+    title         TEXT   NOT NULL,
+    company_id    UUID,
+    released_on   TEXT,
+    registered_at BIGINT NOT NULL
+);
+CREATE INDEX movies_by_time ON movies (registered_at, id);
+CREATE INDEX movies_by_company ON movies (company_id);
+
+CREATE TABLE users (
+    id            UUID   NOT NULL PRIMARY KEY,
+    display_name  TEXT   NOT NULL,
+    about         TEXT,
+    location      TEXT,
+    registered_at BIGINT NOT NULL
+);
+CREATE INDEX users_by_location ON users (location);
+
+CREATE TABLE comment_authors (
+    comment_id UUID   NOT NULL PRIMARY KEY,
+    author_id  UUID   NOT NULL,
+    deleted_at BIGINT
+);
+
+-- What was made under an idempotency key: the digest of the request that made it.
+CREATE TABLE requests (
+    id     UUID NOT NULL PRIMARY KEY,
+    digest TEXT NOT NULL
+);

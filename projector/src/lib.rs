@@ -1,0 +1,18 @@
+//! Turns the log into read models.
+//!
+//! A [`Projection`] says which topics it reads, which tables it has and how a batch of events changes them. The
+//! runtime ([`Projector`]) does the rest: it shares the partitions out among the running workers, reads from the
+//! checkpoints in the read model itself, writes rows and checkpoint in one transaction under an epoch, retries what
+//! may pass, sets aside what never will, and restarts what failed.
+//!
+//! **Nobody but the checkpoint says how far a read model has come**; what the log knows of its consumers is used to
+//! share out partitions and for nothing else.
+
+mod batch;
+mod projection;
+pub mod projections;
+mod supervisor;
+mod worker;
+
+pub use projection::{Decode, Projection, Received};
+pub use supervisor::{ProjectionState, Projector, State};

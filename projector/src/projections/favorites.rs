@@ -1,0 +1,66 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use balcony_domain::{Event, Recorded, Topics, may_favorite};
+use balcony_store::{ReadModel, StoreError, Tx, Value};
+use uuid::Uuid;
+
+use crate::{Projection, Received};
+
+/// Whose favourite is who. Their comments are found at reading, among those of `comments`: see the timeline in the
+/// query API for why that is quicker than copying them here.
+pub struct Favorites {
+    topics: [Arc<str>; 1],
+}
+
+impl Favorites {
+    /// The projection of the facts in `topics`.
+    pub fn new(topics: &Topics) -> Self {
+        Self { topics: [topics.facts.clone()] }
+    }
+}
+
+#[async_trait::async_trait]
+impl Projection for Favorites {
+    type Event = Recorded;
+
+    fn read_model(&self) -> ReadModel {
+        super::read_model("favorites", 1, include_str!("../../../migrations/favorites.sql"))
+    }
+
+    fn topics(&self) -> &[Arc<str>] {
+        &self.topics
+    }
+
+    /// What one follower did comes in order, so the last word on each pair in a batch is the one that counts.
+    async fn apply(&self, events: &[Received<Recorded>], tx: &mut Tx) -> Result<(), StoreError> {
+        let mut last_words: BTreeMap<(Uuid, Uuid), Option<i64>> = BTreeMap::new();
+        for Received { event, .. } in events {
+            match &event.event {
+                Event::UserFavorited(pair) if may_favorite(pair.follower_id, pair.followee_id) => {
+                    last_words.insert((pair.follower_id.0, pair.followee_id.0), Some(event.time.milliseconds()));
+                }
+                Event::UserUnfavorited(pair) => {
+                    last_words.insert((pair.follower_id.0, pair.followee_id.0), None);
+                }
+                _ => {}
+            }
+        }
+
+        let mut added: Vec<[Value<'_>; 3]> = Vec::new();
+        let mut removed: Vec<[Value<'_>; 2]> = Vec::new();
+        for ((follower, followee), favorited_at) in last_words {
+            match favorited_at {
+                Some(favorited_at) => added.push([follower.into(), followee.into(), favorited_at.into()]),
+                None => removed.push([follower.into(), followee.into()]),
+            }
+        }
+        tx.execute_rows(
+            "INSERT INTO favorites (follower_id, followee_id, favorited_at) VALUES $rows ON CONFLICT DO NOTHING",
+            &added,
+        )
+        .await?;
+        tx.execute_rows("DELETE FROM favorites WHERE (follower_id, followee_id) IN (VALUES $rows)", &removed).await?;
+        Ok(())
+    }
+}

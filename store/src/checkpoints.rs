@@ -1,0 +1,128 @@
+use std::collections::BTreeMap;
+
+use balcony_event_log::{Positions, TopicPartition};
+
+use crate::{StoreError, Tx, Value};
+
+/// A worker's hold on partitions: where each stands and the epoch under which it may move it. Whoever claims a
+/// partition next raises its epoch, and this claim moves it no more (fencing, as leases are fenced by tokens).
+#[derive(Debug, Clone, Default)]
+pub struct Claim {
+    partitions: BTreeMap<TopicPartition, Held>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    next_offset: i64,
+    epoch: i64,
+}
+
+impl Claim {
+    /// Where reading goes on.
+    pub fn positions(&self) -> Positions {
+        self.partitions.iter().map(|(partition, held)| (partition.clone(), held.next_offset)).collect()
+    }
+
+    /// Whether `partition` is held.
+    pub fn holds(&self, partition: &TopicPartition) -> bool {
+        self.partitions.contains_key(partition)
+    }
+
+    /// Lets go of `partitions`.
+    pub fn release(&mut self, partitions: &[TopicPartition]) {
+        self.partitions.retain(|partition, _| !partitions.contains(partition));
+    }
+
+    /// Notes what [`Tx::advance`] wrote, once it is committed.
+    pub fn advanced(&mut self, reached: &Positions) {
+        for (partition, next_offset) in reached {
+            if let Some(held) = self.partitions.get_mut(partition) {
+                held.next_offset = next_offset;
+            }
+        }
+    }
+}
+
+impl Tx {
+    /// Takes `partitions` over: from now on nobody who held them before moves their checkpoints.
+    ///
+    /// # Errors
+    /// [`StoreError`] as the database answers.
+    pub async fn claim(&mut self, partitions: &[TopicPartition]) -> Result<Claim, StoreError> {
+        let mut claim = Claim::default();
+        for partition in partitions {
+            let held: Vec<(i64, i64)> = self
+                .fetch(
+                    "INSERT INTO checkpoints (topic, partition, next_offset, epoch) VALUES ($1, $2, 0, 1)
+                     ON CONFLICT (topic, partition) DO UPDATE SET epoch = checkpoints.epoch + 1
+                     RETURNING next_offset, epoch",
+                    &[partition.topic.as_ref().into(), partition.partition.into()],
+                )
+                .await?;
+            for (next_offset, epoch) in held {
+                claim.partitions.insert(partition.clone(), Held { next_offset, epoch });
+            }
+        }
+        Ok(claim)
+    }
+
+    /// Moves the checkpoints of a claim to `reached`, each only from where the claim knows it to be and under the
+    /// claim's epoch. Done first in a transaction, it makes whoever else is at the same partitions wait or fail.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] when a checkpoint stands elsewhere or was taken over; the transaction must be dropped.
+    pub async fn advance(&mut self, claim: &Claim, reached: &Positions) -> Result<(), StoreError> {
+        let mut moves: Vec<[Value<'_>; 5]> = Vec::with_capacity(reached.len());
+        for (partition, next_offset) in reached {
+            let Some(held) = claim.partitions.get(partition) else {
+                return Err(fenced(partition));
+            };
+            moves.push([
+                partition.topic.as_ref().into(),
+                partition.partition.into(),
+                held.next_offset.into(),
+                next_offset.into(),
+                held.epoch.into(),
+            ]);
+        }
+        let moved = self
+            .execute_rows(
+                "WITH moves (topic, partition, from_offset, to_offset, epoch) AS (VALUES $rows)
+                 UPDATE checkpoints SET next_offset = moves.to_offset FROM moves
+                 WHERE checkpoints.topic = moves.topic AND checkpoints.partition = moves.partition
+                   AND checkpoints.next_offset = moves.from_offset AND checkpoints.epoch = moves.epoch",
+                &moves,
+            )
+            .await?;
+        if moved == moves.len() as u64 {
+            return Ok(());
+        }
+        let first = reached.partitions().next().expect("something was to be moved");
+        Err(fenced(first))
+    }
+
+    /// Whether the checkpoints of a claim stand at `reached` under the claim's epoch: whether [`Tx::advance`] to
+    /// there was committed.
+    ///
+    /// # Errors
+    /// [`StoreError`] as the database answers.
+    pub async fn stands_at(&mut self, claim: &Claim, reached: &Positions) -> Result<bool, StoreError> {
+        for (partition, next_offset) in reached {
+            let Some(held) = claim.partitions.get(partition) else { return Ok(false) };
+            let found: Vec<(i64, i64)> = self
+                .fetch(
+                    "SELECT next_offset, epoch FROM checkpoints WHERE topic = $1 AND partition = $2",
+                    &[partition.topic.as_ref().into(), partition.partition.into()],
+                )
+                .await?;
+            if found != [(next_offset, held.epoch)] {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+fn fenced(partition: &TopicPartition) -> StoreError {
+    StoreError::Fenced(format!("{}/{}", partition.topic, partition.partition))
+}

@@ -1,0 +1,133 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{PgPool, SqlitePool};
+
+use crate::{Generation, Progress, StoreError, Tx, postgres, sqlite};
+
+/// Where the read models are.
+#[derive(Debug, Clone)]
+pub enum Settings {
+    /// A PostgreSQL database, by its URL.
+    Postgres {
+        /// `postgres://user:password@host:port/database`.
+        url: String,
+    },
+    /// A folder of SQLite files.
+    Sqlite {
+        /// The folder; made when it is missing.
+        directory: PathBuf,
+    },
+}
+
+/// The read-model database. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Database {
+    pub(crate) backend: Backend,
+    progress: Arc<Progress>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Backend {
+    Postgres { options: PgConnectOptions, store: PgPool },
+    Sqlite { directory: PathBuf, store: SqlitePool },
+}
+
+/// Connections that write one generation.
+#[derive(Debug, Clone)]
+pub struct Writer {
+    pool: WriterPool,
+}
+
+#[derive(Debug, Clone)]
+enum WriterPool {
+    Postgres(PgPool),
+    Sqlite(SqlitePool),
+}
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations/store");
+
+impl Database {
+    /// Opens the database and brings the store's own tables up to this version. Several processes may do so at once.
+    ///
+    /// # Errors
+    /// [`StoreError::Misconfigured`] for a URL that is none and for tables of a newer version,
+    /// [`StoreError::Unavailable`] when the database does not answer.
+    pub async fn open(settings: &Settings) -> Result<Self, StoreError> {
+        let backend = match settings {
+            Settings::Postgres { url } => {
+                // The parser's message may repeat the URL, and with it the password.
+                let options: PgConnectOptions = url.parse().map_err(|_| {
+                    StoreError::Misconfigured(
+                        "DATABASE_URL is not of the form postgres://user:password@host/database".into(),
+                    )
+                })?;
+                let store = postgres::store(&options);
+                let mut tx = store.begin().await?;
+                postgres::lock_generations(&mut tx).await?;
+                sqlx::raw_sql("CREATE SCHEMA IF NOT EXISTS balcony").execute(&mut *tx).await?;
+                tx.commit().await?;
+                MIGRATIONS.run(&store).await?;
+                Backend::Postgres { options, store }
+            }
+            Settings::Sqlite { directory } => {
+                std::fs::create_dir_all(directory).map_err(sqlx::Error::Io)?;
+                let store = sqlite::writer(&sqlite::store_file(directory));
+                MIGRATIONS.run(&store).await?;
+                Backend::Sqlite { directory: directory.clone(), store }
+            }
+        };
+        let progress = Progress::start(&backend);
+        Ok(Self { backend, progress })
+    }
+
+    /// How far the generations have come, as far as this process knows, and who waits for it.
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// Connections that write `generation`.
+    pub fn writer(&self, generation: &Generation) -> Writer {
+        let pool = match &self.backend {
+            Backend::Postgres { options, .. } => WriterPool::Postgres(postgres::writers(options, generation)),
+            Backend::Sqlite { directory, .. } => {
+                WriterPool::Sqlite(sqlite::writer(&sqlite::generation_file(directory, generation)))
+            }
+        };
+        Writer { pool }
+    }
+
+    /// A transaction on the store's own tables.
+    pub(crate) async fn begin(&self) -> Result<Tx, StoreError> {
+        match &self.backend {
+            Backend::Postgres { store, .. } => Ok(Tx::Postgres(store.begin().await?)),
+            Backend::Sqlite { store, .. } => Ok(Tx::Sqlite(store.begin_with("BEGIN IMMEDIATE").await?)),
+        }
+    }
+
+    /// Asks the database whether it is there.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when it does not answer.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        match &self.backend {
+            Backend::Postgres { store, .. } => drop(sqlx::query("SELECT 1").execute(store).await?),
+            Backend::Sqlite { store, .. } => drop(sqlx::query("SELECT 1").execute(store).await?),
+        }
+        Ok(())
+    }
+}
+
+impl Writer {
+    /// Begins a transaction in the generation's namespace.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when no connection is to be had within some seconds.
+    pub async fn begin(&self) -> Result<Tx, StoreError> {
+        match &self.pool {
+            WriterPool::Postgres(pool) => Ok(Tx::Postgres(pool.begin().await?)),
+            WriterPool::Sqlite(pool) => Ok(Tx::Sqlite(pool.begin_with("BEGIN IMMEDIATE").await?)),
+        }
+    }
+}

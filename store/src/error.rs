@@ -1,0 +1,76 @@
+use sqlx::error::DatabaseError;
+
+/// Why the store could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database is away, busy or full, or two transactions were in each other's way: the same may succeed later.
+    /// Nothing of the transaction was kept, or it was kept whole and only the answer is missing.
+    #[error("the database is not available: {0}")]
+    Unavailable(#[source] sqlx::Error),
+    /// The database refused the statement or the data; the same will fail again.
+    #[error("the database refused: {0}")]
+    Refused(#[source] sqlx::Error),
+    /// Somebody else has taken the partition over, or the checkpoint is not where this worker left it.
+    #[error("another worker has taken over {0}")]
+    Fenced(String),
+    /// The installation is not as this version needs it.
+    #[error("{0}")]
+    Misconfigured(String),
+    /// A read model has no live generation yet.
+    #[error("the read model {0} is not there yet: is a projector running?")]
+    NotReady(String),
+}
+
+impl StoreError {
+    /// Whether the same may succeed later without anybody changing anything.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::NotReady(_))
+    }
+
+    pub(crate) fn encoding(error: Box<dyn std::error::Error + Send + Sync>) -> Self {
+        Self::Refused(sqlx::Error::Encode(error))
+    }
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        let transient = match &error {
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed => true,
+            sqlx::Error::Database(error) => is_transient(error.as_ref()),
+            _ => false,
+        };
+        if transient { Self::Unavailable(error) } else { Self::Refused(error) }
+    }
+}
+
+impl From<sqlx::migrate::MigrateError> for StoreError {
+    fn from(error: sqlx::migrate::MigrateError) -> Self {
+        match error {
+            sqlx::migrate::MigrateError::Execute(error) => error.into(),
+            other => Self::Misconfigured(format!("the database cannot be migrated: {other}")),
+        }
+    }
+}
+
+fn is_transient(error: &dyn DatabaseError) -> bool {
+    let Some(code) = error.code() else { return false };
+    if error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some() {
+        // Classes of SQLSTATE: connection, transaction rollback, resources (a full disk), operator, system. A lock
+        // that is not available is single in its class.
+        let class = &code[..code.len().min(2)];
+        matches!(class, "08" | "40" | "53" | "57" | "58") || code == "55P03"
+    } else {
+        // The primary result code is the low byte: busy, locked, no memory, read-only, I/O, full, cannot open.
+        let primary = code.parse::<u32>().unwrap_or(0) & 0xff;
+        matches!(primary, 5 | 6 | 7 | 8 | 10 | 13 | 14)
+    }
+}
+
+pub(crate) fn is_unique_violation(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(DatabaseError::is_unique_violation)
+}

@@ -1,0 +1,105 @@
+//! What PostgreSQL does in its own way.
+
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{PgConnection, PgPool, Postgres};
+
+use crate::value::Value;
+use crate::{Generation, StoreError};
+
+/// The schema of the store's own tables.
+pub(crate) const STORE_SCHEMA: &str = "balcony";
+/// How long a connection is waited for.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Connections that read at the same time.
+const READERS: u32 = 16;
+/// Connections that write one read model: one works, one takes over.
+const WRITERS: u32 = 2;
+/// Bytes after which a COPY is handed on.
+const COPY_CHUNK: usize = 256 << 10;
+
+/// Connections for the store's own tables.
+pub(crate) fn store(options: &PgConnectOptions) -> PgPool {
+    pool(options, STORE_SCHEMA, 4)
+}
+
+/// Connections that write `generation`.
+///
+/// `synchronous_commit` is off: a crash of the database may take the last transactions back, but rows and checkpoint
+/// together, and the log is read again from there.
+pub(crate) fn writers(options: &PgConnectOptions, generation: &Generation) -> PgPool {
+    let options = options.clone().options([("synchronous_commit", "off")]);
+    pool(&options, &generation.namespace(), WRITERS)
+}
+
+/// Connections that read the generations `live`.
+pub(crate) fn readers(options: &PgConnectOptions, live: &[Generation]) -> PgPool {
+    let search_path: Vec<String> = live.iter().map(Generation::namespace).collect();
+    pool(options, &search_path.join(","), READERS)
+}
+
+fn pool(options: &PgConnectOptions, search_path: &str, connections: u32) -> PgPool {
+    let options = options.clone().options([("search_path", search_path)]).application_name("balcony");
+    PgPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT).connect_lazy_with(options)
+}
+
+/// Makes the namespace of `generation` and looks for plain names in it, until the transaction ends.
+pub(crate) async fn create_schema(connection: &mut PgConnection, generation: &Generation) -> Result<(), StoreError> {
+    let namespace = generation.namespace();
+    let sql = format!("CREATE SCHEMA {namespace}; SET LOCAL search_path = {namespace}");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(connection).await?;
+    Ok(())
+}
+
+/// Waits until no other process changes the set of generations, until the transaction ends.
+pub(crate) async fn lock_generations(connection: &mut PgConnection) -> Result<(), StoreError> {
+    sqlx::query("SELECT pg_advisory_xact_lock(hashtext('balcony.generations'))").execute(connection).await?;
+    Ok(())
+}
+
+/// Writes `rows` into `table` by binary COPY.
+pub(crate) async fn copy<const N: usize>(
+    tx: &mut sqlx::Transaction<'static, Postgres>,
+    table: &str,
+    columns: &[&str; N],
+    rows: &[[Value<'_>; N]],
+) -> Result<(), StoreError> {
+    let statement = format!("COPY {table} ({}) FROM STDIN (FORMAT binary)", columns.join(", "));
+    let mut copy = tx.copy_in_raw(&statement).await?;
+    let mut buffer = Vec::with_capacity(COPY_CHUNK + (64 << 10));
+    buffer.extend_from_slice(b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0");
+    let column_count = i16::try_from(N).expect("a table has few columns");
+    for row in rows {
+        buffer.extend_from_slice(&column_count.to_be_bytes());
+        for value in row {
+            encode(&mut buffer, value)?;
+        }
+        if buffer.len() >= COPY_CHUNK {
+            copy.send(buffer.as_slice()).await?;
+            buffer.clear();
+        }
+    }
+    buffer.extend_from_slice(&(-1_i16).to_be_bytes());
+    copy.send(buffer.as_slice()).await?;
+    copy.finish().await?;
+    Ok(())
+}
+
+fn encode(buffer: &mut Vec<u8>, value: &Value<'_>) -> Result<(), StoreError> {
+    let int;
+    let bytes: Option<&[u8]> = match value {
+        Value::Int(value) => {
+            int = value.map(i64::to_be_bytes);
+            int.as_ref().map(<[u8; 8]>::as_slice)
+        }
+        Value::Uuid(value) => value.as_ref().map(|value| value.as_bytes().as_slice()),
+        Value::Text(value) => value.as_ref().map(|value| value.as_bytes()),
+        Value::Bytes(value) => value.as_deref(),
+    };
+    let length = bytes.map_or(Ok(-1), |bytes| i32::try_from(bytes.len()));
+    let length = length.map_err(|error| StoreError::encoding(error.into()))?;
+    buffer.extend_from_slice(&length.to_be_bytes());
+    buffer.extend_from_slice(bytes.unwrap_or_default());
+    Ok(())
+}

@@ -1,0 +1,95 @@
+//! What SQLite does in its own way.
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{AssertSqlSafe, Sqlite, SqlitePool};
+
+use crate::value::{Value, sqlite_arguments};
+use crate::{Generation, StoreError};
+
+/// How long a statement waits for another's lock before it counts as busy.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Connections that read at the same time.
+const READERS: u32 = 4;
+
+pub(crate) async fn execute(
+    tx: &mut sqlx::Transaction<'static, Sqlite>,
+    sql: Cow<'static, str>,
+    params: &[Value<'_>],
+) -> Result<(), StoreError> {
+    sqlx::query_with(AssertSqlSafe(sql), sqlite_arguments(params)?).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// The file of the store's own tables.
+pub(crate) fn store_file(directory: &Path) -> PathBuf {
+    directory.join("store.db")
+}
+
+/// The file of a generation.
+pub(crate) fn generation_file(directory: &Path, generation: &Generation) -> PathBuf {
+    directory.join(format!("{}.db", generation.namespace()))
+}
+
+/// The one connection that writes `file`.
+///
+/// `synchronous` is NORMAL, not FULL: a power cut may take the last transactions back, but rows and checkpoint
+/// together, and the log is read again from there.
+pub(crate) fn writer(file: &Path) -> SqlitePool {
+    let options = SqliteConnectOptions::new()
+        .filename(file)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Normal)
+        .busy_timeout(BUSY_TIMEOUT)
+        .pragma("cache_size", "-65536");
+    SqlitePoolOptions::new().max_connections(1).acquire_timeout(BUSY_TIMEOUT).connect_lazy_with(options)
+}
+
+/// Connections that read the generations `live`, each attached under the name of its namespace, so that plain table
+/// names are found in whichever file has them.
+pub(crate) fn readers(directory: &Path, live: &[Generation]) -> SqlitePool {
+    let attach: Vec<String> = live
+        .iter()
+        .map(|generation| {
+            let file = generation_file(directory, generation);
+            format!("ATTACH '{}' AS {}", file.to_string_lossy().replace('\'', "''"), generation.namespace())
+        })
+        .collect();
+    let options = SqliteConnectOptions::new()
+        .filename(store_file(directory))
+        .journal_mode(SqliteJournalMode::Wal)
+        .busy_timeout(BUSY_TIMEOUT)
+        .pragma("query_only", "1")
+        .pragma("cache_size", "-16384");
+    SqlitePoolOptions::new()
+        .max_connections(READERS)
+        .acquire_timeout(BUSY_TIMEOUT)
+        .after_connect(move |connection, _| {
+            let attach = attach.clone();
+            Box::pin(async move {
+                for statement in attach {
+                    sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut *connection).await?;
+                }
+                Ok(())
+            })
+        })
+        .connect_lazy_with(options)
+}
+
+/// Removes the file of a generation and what SQLite keeps beside it.
+pub(crate) fn remove(directory: &Path, generation: &Generation) -> std::io::Result<()> {
+    let file = generation_file(directory, generation);
+    for suffix in ["", "-wal", "-shm"] {
+        let mut path = file.clone().into_os_string();
+        path.push(suffix);
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
