@@ -1,0 +1,119 @@
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::metadata::Metadata;
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::task::spawn_blocking;
+
+use super::client::{self, LogLines, unavailable};
+use crate::{LogError, Positions, TopicPartition};
+
+/// How long a question to the cluster may take.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How long the number of a topic's partitions is believed.
+const PARTITIONS_FRESH: Duration = Duration::from_secs(10);
+
+/// Asks the cluster about topics and where they end.
+pub(super) struct Cluster {
+    /// Never reads. A consumer and no producer, whose questions could create topics.
+    client: BaseConsumer<LogLines>,
+    partitions: Mutex<HashMap<Arc<str>, PartitionCount>>,
+}
+
+#[derive(Clone, Copy)]
+struct PartitionCount {
+    count: i32,
+    asked_at: Instant,
+}
+
+impl Cluster {
+    pub(super) fn new(bootstrap_servers: &str) -> Result<Self, LogError> {
+        let client = client::config(bootstrap_servers)
+            // The end has to cover every acknowledged record, also behind a transaction that is still open.
+            .set("isolation.level", "read_uncommitted")
+            .create_with_context(LogLines)
+            .map_err(|error| client::not_created(&error))?;
+        Ok(Self { client, partitions: Mutex::default() })
+    }
+
+    /// The cluster's own id.
+    pub(super) async fn id(self: &Arc<Self>) -> Result<String, LogError> {
+        self.blocking(|cluster| {
+            cluster
+                .client
+                .client()
+                .fetch_cluster_id(PATIENCE)
+                .ok_or_else(|| LogError::Unavailable("the Kafka cluster did not say its id".to_owned()))
+        })
+        .await
+    }
+
+    /// What the cluster knows of `topic`, waiting for up to `patience`.
+    pub(super) async fn metadata(self: &Arc<Self>, topic: Arc<str>, patience: Duration) -> Result<Metadata, LogError> {
+        self.blocking(move |cluster| {
+            cluster.client.fetch_metadata(Some(&topic), patience).map_err(|error| unavailable(&error))
+        })
+        .await
+    }
+
+    /// See [`EventLog::ends`](crate::EventLog::ends).
+    pub(super) async fn ends(self: &Arc<Self>, topics: &[Arc<str>]) -> Result<Positions, LogError> {
+        let topics = topics.to_vec();
+        self.blocking(move |cluster| cluster.ask_ends(&topics)).await
+    }
+
+    async fn blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        ask: impl FnOnce(&Self) -> Result<T, LogError> + Send + 'static,
+    ) -> Result<T, LogError> {
+        let cluster = Arc::clone(self);
+        let asked = spawn_blocking(move || {
+            // Errors of connections collect in the client's queue until someone takes them out.
+            while cluster.client.poll(Duration::ZERO).is_some() {}
+            ask(&cluster)
+        });
+        asked.await.unwrap_or_else(|error| Err(LogError::Unavailable(error.to_string())))
+    }
+
+    fn ask_ends(&self, topics: &[Arc<str>]) -> Result<Positions, LogError> {
+        let mut questions = TopicPartitionList::new();
+        for topic in topics {
+            for partition in 0..self.partition_count(topic)? {
+                questions.add_partition_offset(topic, partition, Offset::End).map_err(|error| unavailable(&error))?;
+            }
+        }
+        if questions.count() == 0 {
+            return Ok(Positions::new());
+        }
+        let answers = self.client.offsets_for_times(questions, PATIENCE).map_err(|error| unavailable(&error))?;
+        let mut ends = Positions::new();
+        for answer in answers.elements() {
+            answer.error().map_err(|error| unavailable(&error))?;
+            let Offset::Offset(end) = answer.offset() else {
+                return Err(LogError::Unavailable(format!("{}/{} has no end now", answer.topic(), answer.partition())));
+            };
+            let topic = topics.iter().find(|topic| &***topic == answer.topic());
+            let topic = topic.expect("only these topics were asked for");
+            ends.set(TopicPartition::new(Arc::clone(topic), answer.partition()), end);
+        }
+        Ok(ends)
+    }
+
+    fn partition_count(&self, topic: &Arc<str>) -> Result<i32, LogError> {
+        let known = self.partitions.lock().unwrap_or_else(PoisonError::into_inner).get(topic).copied();
+        if let Some(known) = known.filter(|known| known.asked_at.elapsed() < PARTITIONS_FRESH) {
+            return Ok(known.count);
+        }
+        let metadata = self.client.fetch_metadata(Some(topic), PATIENCE).map_err(|error| unavailable(&error))?;
+        let count = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
+        if count == 0 {
+            return Err(LogError::Unavailable(format!("the topic {topic} is not there")));
+        }
+        let count = i32::try_from(count).expect("Kafka counts partitions in 32 bits");
+        let known = PartitionCount { count, asked_at: Instant::now() };
+        self.partitions.lock().unwrap_or_else(PoisonError::into_inner).insert(Arc::clone(topic), known);
+        Ok(count)
+    }
+}

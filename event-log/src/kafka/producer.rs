@@ -1,0 +1,139 @@
+use std::sync::{Arc, PoisonError, RwLock};
+use std::thread;
+use std::time::Duration;
+
+use rdkafka::config::ClientConfig;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
+
+use super::client::{self, LogLines};
+use crate::{AppendError, Headers, LogError, Message, Position, Topic, TopicPartition};
+
+/// How long a producer that is replaced has to answer what it took.
+const RETIRE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Appends records through one idempotent producer, which is replaced when it has failed for good.
+pub(super) struct Appender {
+    config: ClientConfig,
+    topics: Vec<Arc<str>>,
+    producer: RwLock<FutureProducer<LogLines>>,
+}
+
+impl Appender {
+    pub(super) fn new(bootstrap_servers: &str, topics: &[Topic]) -> Result<Self, LogError> {
+        let mut config = client::config(bootstrap_servers);
+        config
+            .set("acks", "all")
+            .set("enable.idempotence", "true")
+            .set("linger.ms", "0")
+            // Where Java's producer puts a key too.
+            .set("partitioner", "murmur2_random")
+            .set("message.timeout.ms", "5000")
+            .set("queue.buffering.max.messages", "100000")
+            .set("queue.buffering.max.kbytes", "65536");
+        let producer = config.create_with_context(LogLines).map_err(|error| client::not_created(&error))?;
+        let topics = topics.iter().map(|topic| Arc::clone(&topic.name)).collect();
+        Ok(Self { config, topics, producer: RwLock::new(producer) })
+    }
+
+    pub(super) async fn append(&self, topic: &str, message: Message) -> Result<Position, AppendError> {
+        let topic = self
+            .topics
+            .iter()
+            .find(|known| &***known == topic)
+            .ok_or_else(|| AppendError::Unavailable(format!("the log was opened without the topic {topic}")))?;
+        let record = FutureRecord {
+            topic,
+            partition: None,
+            payload: Some(&message.payload),
+            key: (!message.key.is_empty()).then_some(&message.key),
+            timestamp: None,
+            headers: Some(to_kafka(&message.headers)),
+        };
+        // In a block of its own, so that no producer is held, and then dropped, by who waits for its answer.
+        let enqueued = {
+            let producer = self.producer.read().unwrap_or_else(PoisonError::into_inner);
+            producer.send_result(record).map_err(|(error, _)| error)
+        };
+        let delivery = match enqueued {
+            Ok(delivery) => delivery,
+            Err(error) => {
+                self.replace_failed_producer();
+                return Err(not_enqueued(&error));
+            }
+        };
+        match delivery.await {
+            Ok(Ok(delivered)) => Ok(Position {
+                partition: TopicPartition::new(Arc::clone(topic), delivered.partition),
+                offset: delivered.offset,
+            }),
+            Ok(Err((error, _))) => {
+                self.replace_failed_producer();
+                Err(not_delivered(&error))
+            }
+            Err(_) => Err(AppendError::Unknown("the producer was replaced".to_owned())),
+        }
+    }
+
+    /// Replaces the producer if it has met an error after which an idempotent producer may never send again, such
+    /// as a broker that lost what it had acknowledged.
+    fn replace_failed_producer(&self) {
+        if self.producer.read().unwrap_or_else(PoisonError::into_inner).client().fatal_error().is_none() {
+            return;
+        }
+        let mut producer = self.producer.write().unwrap_or_else(PoisonError::into_inner);
+        // Another append may have been faster.
+        let Some((code, reason)) = producer.client().fatal_error() else { return };
+        match self.config.create_with_context(LogLines) {
+            Ok(replacement) => {
+                tracing::error!(%code, reason, "the Kafka producer has failed and is replaced");
+                retire(std::mem::replace(&mut *producer, replacement));
+            }
+            Err(error) => tracing::error!(%code, reason, %error, "the Kafka producer cannot be replaced"),
+        }
+    }
+}
+
+/// Lets `producer` answer what it took and ends it, on a thread of its own because both block.
+fn retire(producer: FutureProducer<LogLines>) {
+    let retired = thread::Builder::new().name("log-retire".to_owned()).spawn(move || {
+        if let Err(error) = producer.flush(RETIRE_PATIENCE) {
+            tracing::warn!(%error, "the replaced Kafka producer left appends unanswered");
+        }
+    });
+    if let Err(error) = retired {
+        tracing::warn!(%error, "no thread to end the replaced Kafka producer");
+    }
+}
+
+fn to_kafka(headers: &Headers) -> OwnedHeaders {
+    headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), |kafka, (key, value)| {
+        kafka.insert(Header { key, value: Some(value) })
+    })
+}
+
+/// The error of a record that the producer did not take.
+fn not_enqueued(error: &KafkaError) -> AppendError {
+    match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::MessageSizeTooLarge) => AppendError::TooLarge,
+        _ => AppendError::Unavailable(error.to_string()),
+    }
+}
+
+/// The error of a record that the producer took and gave up on. Unless the reason proves that no broker ever
+/// wrote it, an earlier try may have been written and only its answer lost.
+fn not_delivered(error: &KafkaError) -> AppendError {
+    match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::MessageSizeTooLarge) => AppendError::TooLarge,
+        Some(
+            RDKafkaErrorCode::UnknownTopic
+            | RDKafkaErrorCode::UnknownPartition
+            | RDKafkaErrorCode::UnknownTopicOrPartition
+            | RDKafkaErrorCode::TopicAuthorizationFailed
+            | RDKafkaErrorCode::ClusterAuthorizationFailed
+            | RDKafkaErrorCode::PurgeQueue,
+        ) => AppendError::Unavailable(error.to_string()),
+        _ => AppendError::Unknown(error.to_string()),
+    }
+}

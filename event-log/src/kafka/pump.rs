@@ -1,0 +1,371 @@
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::runtime::Runtime;
+use tokio::time::timeout;
+
+use super::client;
+use super::consumer::{Rebalance, Rebalances};
+use crate::reader::{BATCH_BYTES, BATCH_RECORDS, Feed};
+use crate::{Batch, Delivery, Headers, LogError, Positions, Record, TopicPartition};
+
+/// How long a poll without records lasts at the most; a dropped reader is noticed after it.
+const POLL: Duration = Duration::from_millis(100);
+/// How long a reader may be busy before its consumer is paused, which throws away what was fetched ahead.
+const ROOM_PATIENCE: Duration = Duration::from_secs(2);
+/// The least time between two reports that the log is away.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// How long to wait for a partition's first and last offset.
+const WATERMARK_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Moves records from a consumer to a reader.
+pub(super) struct Pump {
+    consumer: BaseConsumer<Rebalances>,
+    feed: Feed,
+    /// Only to wait for the reader's channels.
+    runtime: Runtime,
+    finite: Arc<[Arc<str>]>,
+    /// The partitions that are read.
+    started: Vec<Started>,
+    /// The partitions of the last assignment, until the reader says where to start.
+    assigned: Option<Vec<TopicPartition>>,
+    /// Assignments that the reader got and did not answer.
+    unanswered: usize,
+    /// Rebalances and errors that wait for room in the reader's channel, before the records.
+    notices: VecDeque<Result<Delivery, LogError>>,
+    /// Records that wait for room in the reader's channel.
+    records: Vec<Record>,
+    records_bytes: usize,
+    paused: bool,
+    /// Whether a partition stopped because its offset is not in the log.
+    stopped: bool,
+    reported_away: Option<Instant>,
+}
+
+/// A partition that is read.
+struct Started {
+    partition: TopicPartition,
+    /// Where reading goes on.
+    next: i64,
+    /// What the reader was told of `next`.
+    reported: i64,
+}
+
+/// Why a pump ends.
+enum End {
+    /// The reader was dropped.
+    Dropped,
+    /// Reading on is impossible.
+    Failed(LogError),
+}
+
+impl Pump {
+    pub(super) fn new(consumer: BaseConsumer<Rebalances>, feed: Feed, finite: Arc<[Arc<str>]>) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .expect("a runtime without input and output needs nothing from the system");
+        Self {
+            consumer,
+            feed,
+            runtime,
+            finite,
+            started: Vec::new(),
+            assigned: None,
+            unanswered: 0,
+            notices: VecDeque::new(),
+            records: Vec::new(),
+            records_bytes: 0,
+            paused: false,
+            stopped: false,
+            reported_away: None,
+        }
+    }
+
+    /// Joins the group that the consumer was made for.
+    pub(super) fn subscribe(&self, topics: &[&str]) -> KafkaResult<()> {
+        self.consumer.subscribe(topics)
+    }
+
+    /// Moves records until the reader is dropped or reading on is impossible.
+    pub(super) fn run(mut self) {
+        let end = loop {
+            if let Err(end) = self.step() {
+                break end;
+            }
+        };
+        if let End::Failed(error) = end {
+            // When the reader is gone too, nobody wants to know.
+            let _ = self.feed.deliveries.blocking_send(Err(error));
+        }
+    }
+
+    fn step(&mut self) -> Result<(), End> {
+        if self.feed.deliveries.is_closed() {
+            return Err(End::Dropped);
+        }
+        if self.stopped {
+            self.restart_or_fail()?;
+        }
+        let answer_due = self.assigned.is_some() && self.unanswered > 0;
+        if answer_due {
+            self.wait_for_answer()?;
+        }
+        // Where another wait comes before or after, polling need not wait.
+        self.poll(if answer_due || self.paused { Duration::ZERO } else { POLL })?;
+        self.follow_group();
+        self.hand_over()
+    }
+
+    /// Polls once for up to `wait` and then takes what is there, up to a batch.
+    fn poll(&mut self, wait: Duration) -> Result<(), End> {
+        let mut wait = wait;
+        while let Some(polled) = self.consumer.poll(wait) {
+            match polled {
+                Ok(message) => {
+                    let started = self.started.iter_mut().find(|started| started.is_of(&message));
+                    if let Some(started) = started {
+                        started.next = message.offset() + 1;
+                        let record = to_record(&message, started.partition.clone());
+                        self.records_bytes += record.key.len() + record.payload.len();
+                        self.records.push(record);
+                    }
+                }
+                Err(error) => self.note_error(error)?,
+            }
+            if self.records.len() >= BATCH_RECORDS || self.records_bytes >= BATCH_BYTES {
+                return Ok(());
+            }
+            wait = Duration::ZERO;
+        }
+        Ok(())
+    }
+
+    fn note_error(&mut self, error: KafkaError) -> Result<(), End> {
+        match error {
+            KafkaError::PartitionEOF(_) => self.note_positions(),
+            KafkaError::MessageConsumptionFatal(code) => {
+                return Err(End::Failed(LogError::Misconfigured(format!("the consumer has failed: {code}"))));
+            }
+            _ => match error.rdkafka_error_code() {
+                Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
+                    self.stopped = true;
+                }
+                // One connection of several; the client says so when no broker is left.
+                Some(RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::Resolve) => {}
+                // The group went on without a member whose reader was busy for long; it joins again by itself.
+                Some(RDKafkaErrorCode::PollExceeded) => tracing::info!("a reader was busy and left its group"),
+                _ => self.report_away(error.to_string()),
+            },
+        }
+        Ok(())
+    }
+
+    /// Takes over how far the consumer has come, over holes too.
+    fn note_positions(&mut self) {
+        match self.consumer.position() {
+            Ok(positions) => {
+                for element in positions.elements() {
+                    let started = self.started.iter_mut().find(|started| {
+                        started.partition.partition == element.partition()
+                            && &*started.partition.topic == element.topic()
+                    });
+                    if let (Some(started), Offset::Offset(next)) = (started, element.offset()) {
+                        started.next = started.next.max(next);
+                    }
+                }
+            }
+            Err(error) => tracing::warn!(%error, "the consumer did not say where it is"),
+        }
+    }
+
+    fn report_away(&mut self, reason: String) {
+        let silent = self.reported_away.is_some_and(|at| at.elapsed() < REPORT_INTERVAL);
+        // The last report has to be taken before there is another.
+        if !silent && !self.notices.iter().any(Result::is_err) {
+            self.reported_away = Some(Instant::now());
+            self.notices.push_back(Err(LogError::Unavailable(reason)));
+        }
+    }
+
+    /// Turns what the group has decided into notices, and takes back what is not this member's any more.
+    fn follow_group(&mut self) {
+        for rebalance in self.consumer.context().take() {
+            match rebalance {
+                Rebalance::Assigned(partitions) if partitions.is_empty() => {}
+                Rebalance::Assigned(partitions) => {
+                    self.assigned = Some(partitions.clone());
+                    self.notices.push_back(Ok(Delivery::Assigned(partitions)));
+                }
+                Rebalance::Revoked(partitions) if partitions.is_empty() => {}
+                Rebalance::Revoked(partitions) => {
+                    self.assigned = None;
+                    self.started.retain(|started| !partitions.contains(&started.partition));
+                    self.records.retain(|record| !partitions.contains(&record.partition));
+                    let untold = self.notices.iter().position(|notice| matches!(notice, Ok(Delivery::Assigned(_))));
+                    match untold {
+                        // The reader never hears of it, so the notices cannot pile up.
+                        Some(untold) => drop(self.notices.remove(untold)),
+                        None => self.notices.push_back(Ok(Delivery::Revoked(partitions))),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits for the reader's answer to an assignment, not for long: the group wants to be polled.
+    fn wait_for_answer(&mut self) -> Result<(), End> {
+        let answer = self.runtime.block_on(async { timeout(POLL, self.feed.starts.recv()).await });
+        let Ok(answer) = answer else { return Ok(()) };
+        let from = answer.ok_or(End::Dropped)?;
+        self.unanswered -= 1;
+        // An answer to an assignment that was revoked meanwhile says nothing about this one.
+        if self.unanswered > 0 {
+            return Ok(());
+        }
+        let Some(partitions) = self.assigned.take() else { return Ok(()) };
+        let from = partitions.into_iter().map(|partition| {
+            let next_offset = from.next_offset(&partition);
+            (partition, next_offset)
+        });
+        self.start(from.collect()).map_err(|error| End::Failed(client::unavailable(&error)))
+    }
+
+    /// Reads the partitions of `from`, each from its offset.
+    pub(super) fn start(&mut self, from: Positions) -> KafkaResult<()> {
+        self.started = from
+            .into_iter()
+            .map(|(partition, next)| Started { partition: partition.clone(), next, reported: next })
+            .collect();
+        self.assign_started()
+    }
+
+    fn assign_started(&self) -> KafkaResult<()> {
+        let mut list = TopicPartitionList::new();
+        for Started { partition, next, .. } in &self.started {
+            list.add_partition_offset(&partition.topic, partition.partition, Offset::Offset(*next))?;
+        }
+        self.consumer.assign(&list)
+    }
+
+    /// After a partition stopped: goes on when 0 asked for what is left of it, otherwise says what is missing.
+    fn restart_or_fail(&mut self) -> Result<(), End> {
+        let mut moved = false;
+        for started in &mut self.started {
+            let TopicPartition { topic, partition } = &started.partition;
+            match self.consumer.fetch_watermarks(topic, *partition, WATERMARK_PATIENCE) {
+                Ok((first, _)) if started.next == 0 && first > 0 && self.finite.contains(topic) => {
+                    started.next = first;
+                    moved = true;
+                }
+                Ok((first, end)) if (first..=end).contains(&started.next) => {}
+                Ok((first, end)) => {
+                    return Err(End::Failed(started.out_of_range(format!("it has {first} to {end}"))));
+                }
+                Err(error) => {
+                    self.report_away(error.to_string());
+                    return Ok(());
+                }
+            }
+        }
+        if !moved && let Some(started) = self.started.first() {
+            let reason = "this or another partition was cut and has grown again".to_owned();
+            return Err(End::Failed(started.out_of_range(reason)));
+        }
+        self.stopped = false;
+        self.assign_started().map_err(|error| End::Failed(client::unavailable(&error)))
+    }
+
+    /// Hands over notices and records. A reader that leaves no room for long pauses the consumer, which is then
+    /// polled only to stay in its group.
+    fn hand_over(&mut self) -> Result<(), End> {
+        let deliveries = self.feed.deliveries.clone();
+        while !self.notices.is_empty() || self.started.iter().any(Started::has_news) {
+            let room = self.runtime.block_on(async { timeout(ROOM_PATIENCE, deliveries.reserve()).await });
+            match room {
+                Ok(Ok(permit)) => permit.send(self.next_delivery()),
+                Ok(Err(_)) => return Err(End::Dropped),
+                Err(_) => {
+                    self.set_paused(true);
+                    return Ok(());
+                }
+            }
+        }
+        if self.paused {
+            self.set_paused(false);
+        }
+        Ok(())
+    }
+
+    fn next_delivery(&mut self) -> Result<Delivery, LogError> {
+        if let Some(notice) = self.notices.pop_front() {
+            if let Ok(Delivery::Assigned(_)) = notice {
+                self.unanswered += 1;
+            }
+            return notice;
+        }
+        let mut reached = Positions::new();
+        for started in self.started.iter_mut().filter(|started| started.has_news()) {
+            started.reported = started.next;
+            reached.set(started.partition.clone(), started.next);
+        }
+        self.records_bytes = 0;
+        Ok(Delivery::Records(Batch { records: std::mem::take(&mut self.records), reached }))
+    }
+
+    fn set_paused(&mut self, paused: bool) {
+        let all = self.consumer.assignment();
+        let changed = all.and_then(|all| if paused { self.consumer.pause(&all) } else { self.consumer.resume(&all) });
+        match changed {
+            Ok(()) => self.paused = paused,
+            Err(error) => tracing::warn!(%error, paused, "the consumer did not pause or go on"),
+        }
+    }
+}
+
+impl Started {
+    fn is_of(&self, message: &BorrowedMessage<'_>) -> bool {
+        self.partition.partition == message.partition() && &*self.partition.topic == message.topic()
+    }
+
+    fn has_news(&self) -> bool {
+        self.next > self.reported
+    }
+
+    fn out_of_range(&self, reason: String) -> LogError {
+        let TopicPartition { topic, partition } = self.partition.clone();
+        LogError::OutOfRange { topic, partition, offset: self.next, reason }
+    }
+}
+
+fn to_record(message: &BorrowedMessage<'_>, partition: TopicPartition) -> Record {
+    Record {
+        partition,
+        offset: message.offset(),
+        key: message.key().unwrap_or_default().to_vec(),
+        headers: to_headers(message),
+        payload: message.payload().unwrap_or_default().to_vec(),
+    }
+}
+
+/// The headers of `message`; none when a name is not UTF-8, over which the client panics. The log is for ever, so
+/// such a record must not keep anyone from reading on.
+fn to_headers(message: &BorrowedMessage<'_>) -> Headers {
+    let converted = catch_unwind(AssertUnwindSafe(|| {
+        let mut headers = Headers::new();
+        for header in message.headers().iter().flat_map(|headers| headers.iter()) {
+            headers.push(header.key, header.value.unwrap_or_default());
+        }
+        headers
+    }));
+    converted.unwrap_or_else(|_| {
+        tracing::warn!(topic = message.topic(), offset = message.offset(), "a header's name is not UTF-8");
+        Headers::new()
+    })
+}
