@@ -60,7 +60,7 @@ impl Consistency {
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(value.as_bytes()).ok();
         let token = bytes.and_then(|bytes| self.decode(&bytes));
         token.ok_or_else(|| {
-            Problem::invalid_header(
+            Problem::broken_rule(
                 "Consistency-Token is malformed or of another installation; send one that this installation gave, \
                  or none",
             )

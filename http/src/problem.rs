@@ -151,8 +151,8 @@ impl Problem {
         )
     }
 
-    /// 422: a header is wrong.
-    pub fn invalid_header(detail: impl Into<String>) -> Self {
+    /// 422: a rule is broken that is no field's.
+    pub fn broken_rule(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "The request breaks rules", detail)
     }
 

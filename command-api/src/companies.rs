@@ -1,0 +1,52 @@
+use axum::extract::State;
+use axum::response::Response;
+use balcony_domain::event::CompanyRegistered;
+use balcony_domain::{CompanyId, Event, request};
+use balcony_http::{JsonBody, Problem};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::CommandApi;
+use crate::command::{Admin, Command, Created};
+
+/// A company to register.
+#[derive(Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RegisterCompany {
+    /// 1 to 200 characters.
+    #[schema(required, nullable = false)]
+    name: Option<String>,
+    /// Where mail about comments on its movies goes; not public.
+    #[schema(required, nullable = false, format = "email")]
+    contact_email: Option<String>,
+}
+
+/// Registers a company.
+#[utoipa::path(
+    post, path = "/v1/companies", tag = "companies", request_body = RegisterCompany,
+    params(("Idempotency-Key" = Option<String>, Header, description = "Under the same key the same request is done once")),
+    responses(
+        (status = 201, description = "Registered; `Location` says where", body = Created),
+        (status = 401, description = "No token, or a bad one", body = Problem),
+        (status = 403, description = "Not an admin", body = Problem),
+        (status = 422, description = "A field breaks a rule", body = Problem),
+    ),
+    security(("token" = [])),
+)]
+pub(crate) async fn register(
+    State(api): State<CommandApi>,
+    Admin(admin): Admin,
+    command: Command,
+    JsonBody(body): JsonBody<RegisterCompany>,
+) -> Result<Response, Problem> {
+    let company = request::company(body.name.as_deref(), body.contact_email.as_deref());
+    let company = company.map_err(|violations| Problem::violations(&violations))?;
+    api.create(&command, &admin, "companies", &body, |id| {
+        Event::CompanyRegistered(CompanyRegistered {
+            company_id: CompanyId(id),
+            name: company.name,
+            contact_email: company.contact_email,
+        })
+    })
+    .await
+}

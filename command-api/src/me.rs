@@ -1,0 +1,137 @@
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use balcony_domain::event::{ProfileChanged, UserFavorited, UserUnfavorited};
+use balcony_domain::{Event, UserId, may_favorite, request};
+use balcony_event_log::Positions;
+use balcony_http::{Identity, JsonBody, PathId, Problem};
+use serde::Deserialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::CommandApi;
+use crate::command::Command;
+
+/// A profile, whole.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ChangeProfile {
+    /// 1 to 200 characters.
+    #[schema(required, nullable = false)]
+    display_name: Option<String>,
+    /// Up to 1,000 characters.
+    about: Option<String>,
+    /// Up to 100 characters.
+    location: Option<String>,
+}
+
+/// Replaces one's own profile, whole.
+#[utoipa::path(
+    put, path = "/v1/me", tag = "me", request_body = ChangeProfile,
+    responses(
+        (status = 204, description = "Replaced"),
+        (status = 401, description = "No token, or a bad one", body = Problem),
+        (status = 422, description = "A field breaks a rule", body = Problem),
+    ),
+    security(("token" = [])),
+)]
+pub(crate) async fn change_profile(
+    State(api): State<CommandApi>,
+    me: Identity,
+    command: Command,
+    JsonBody(body): JsonBody<ChangeProfile>,
+) -> Result<Response, Problem> {
+    let profile = request::profile(body.display_name.as_deref(), body.about.as_deref(), body.location.as_deref());
+    let profile = profile.map_err(|violations| Problem::violations(&violations))?;
+    let changed = ProfileChanged {
+        user_id: me.user,
+        display_name: profile.display_name,
+        about: profile.about,
+        location: profile.location,
+        initial: false,
+    };
+    let written = api.recorder.record(Uuid::now_v7(), Event::ProfileChanged(changed), None, &command).await?;
+    Ok(api.done(StatusCode::NO_CONTENT, &command, &written))
+}
+
+/// Makes a user one's favourite.
+#[utoipa::path(
+    put, path = "/v1/me/favorites/{user_id}", tag = "me", params(("user_id" = Uuid, Path, description = "The user")),
+    responses(
+        (status = 204, description = "A favourite, now or before"),
+        (status = 401, description = "No token, or a bad one", body = Problem),
+        (status = 404, description = "There is no such user", body = Problem),
+        (status = 422, description = "That is oneself", body = Problem),
+    ),
+    security(("token" = [])),
+)]
+pub(crate) async fn favorite(
+    State(api): State<CommandApi>,
+    me: Identity,
+    PathId(followee_id): PathId<UserId>,
+    command: Command,
+) -> Result<Response, Problem> {
+    let pair = UserFavorited { follower_id: me.user, followee_id };
+    api.word_on(&me, followee_id, Event::UserFavorited(pair), &command).await
+}
+
+/// Lets a favourite go.
+#[utoipa::path(
+    delete, path = "/v1/me/favorites/{user_id}", tag = "me", params(("user_id" = Uuid, Path, description = "The user")),
+    responses(
+        (status = 204, description = "No favourite, now or before"),
+        (status = 401, description = "No token, or a bad one", body = Problem),
+        (status = 404, description = "There is no such user", body = Problem),
+        (status = 422, description = "That is oneself", body = Problem),
+    ),
+    security(("token" = [])),
+)]
+pub(crate) async fn unfavorite(
+    State(api): State<CommandApi>,
+    me: Identity,
+    PathId(followee_id): PathId<UserId>,
+    command: Command,
+) -> Result<Response, Problem> {
+    let pair = UserUnfavorited { follower_id: me.user, followee_id };
+    api.word_on(&me, followee_id, Event::UserUnfavorited(pair), &command).await
+}
+
+impl CommandApi {
+    /// Records what `me` says of `followee`.
+    async fn word_on(
+        &self,
+        me: &Identity,
+        followee: UserId,
+        event: Event,
+        command: &Command,
+    ) -> Result<Response, Problem> {
+        if !may_favorite(me.user, followee) {
+            return Err(Problem::broken_rule("nobody is a favourite of oneself"));
+        }
+        if !self.registry.user_exists(followee).await? {
+            return Err(Problem::not_found("there is no user with this id"));
+        }
+        let mut written = self.register(me, command).await?;
+        written.merge(&self.recorder.record(Uuid::now_v7(), event, None, command).await?);
+        Ok(self.done(StatusCode::NO_CONTENT, command, &written))
+    }
+
+    /// Registers a user by the token at the first command, and gives what that wrote. It waits for the registry, so
+    /// that whatever the user does next stands behind a user that every reader knows. Registering twice is harmless:
+    /// only the first counts, and none takes back a profile.
+    pub(crate) async fn register(&self, identity: &Identity, command: &Command) -> Result<Positions, Problem> {
+        if self.registry.user_is_known(identity.user).await? {
+            return Ok(Positions::new());
+        }
+        let profile = ProfileChanged {
+            user_id: identity.user,
+            display_name: identity.name.clone(),
+            about: None,
+            location: None,
+            initial: true,
+        };
+        let written = self.recorder.record(Uuid::now_v7(), Event::ProfileChanged(profile), None, command).await?;
+        self.registry.wait_for(&written).await?;
+        Ok(written)
+    }
+}

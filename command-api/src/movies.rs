@@ -1,0 +1,85 @@
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use balcony_domain::event::{MovieRegistered, MovieViewed};
+use balcony_domain::{Event, MovieId, request};
+use balcony_http::{FieldError, JsonBody, PathId, Problem, Visitor};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::CommandApi;
+use crate::command::{Admin, Command, Created};
+
+/// A movie to register.
+#[derive(Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RegisterMovie {
+    /// 1 to 200 characters.
+    #[schema(required, nullable = false)]
+    title: Option<String>,
+    /// The company it belongs to.
+    #[schema(format = "uuid")]
+    company_id: Option<String>,
+    /// The day it came out.
+    #[schema(format = "date")]
+    released_on: Option<String>,
+}
+
+/// Registers a movie.
+#[utoipa::path(
+    post, path = "/v1/movies", tag = "movies", request_body = RegisterMovie,
+    params(("Idempotency-Key" = Option<String>, Header, description = "Under the same key the same request is done once")),
+    responses(
+        (status = 201, description = "Registered; `Location` says where", body = Created),
+        (status = 401, description = "No token, or a bad one", body = Problem),
+        (status = 403, description = "Not an admin", body = Problem),
+        (status = 422, description = "A field breaks a rule, or the company is unknown", body = Problem),
+    ),
+    security(("token" = [])),
+)]
+pub(crate) async fn register(
+    State(api): State<CommandApi>,
+    Admin(admin): Admin,
+    command: Command,
+    JsonBody(body): JsonBody<RegisterMovie>,
+) -> Result<Response, Problem> {
+    let movie = request::movie(body.title.as_deref(), body.company_id.as_deref(), body.released_on.as_deref());
+    let movie = movie.map_err(|violations| Problem::violations(&violations))?;
+    if let Some(company) = movie.company
+        && !api.registry.company_exists(company).await?
+    {
+        return Err(Problem::invalid(vec![FieldError::field("company_id", "is not the id of a company")]));
+    }
+    api.create(&command, &admin, "movies", &body, |id| {
+        Event::MovieRegistered(MovieRegistered {
+            movie_id: MovieId(id),
+            title: movie.title,
+            company_id: movie.company,
+            released_on: movie.released_on,
+        })
+    })
+    .await
+}
+
+/// Notes that a movie's page was viewed.
+#[utoipa::path(
+    post, path = "/v1/movies/{id}/views", tag = "movies", params(("id" = Uuid, Path, description = "The movie")),
+    responses(
+        (status = 202, description = "Noted"),
+        (status = 404, description = "There is no such movie", body = Problem),
+    ),
+)]
+pub(crate) async fn view(
+    State(api): State<CommandApi>,
+    PathId(movie_id): PathId<MovieId>,
+    Visitor(visitor): Visitor,
+    command: Command,
+) -> Result<Response, Problem> {
+    if !api.registry.movie_exists(movie_id).await? {
+        return Err(Problem::not_found("there is no movie with this id"));
+    }
+    let view = MovieViewed { movie_id, viewer_id: visitor.map(|identity| identity.user) };
+    let written = api.recorder.record(Uuid::now_v7(), Event::MovieViewed(view), None, &command).await?;
+    Ok(api.done(StatusCode::ACCEPTED, &command, &written))
+}

@@ -1,0 +1,69 @@
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use balcony_domain::{Event, Recorded, Timestamp, Topics};
+use balcony_event_log::{AppendError, EventLog, Headers, LogError, Message, Positions};
+use balcony_http::Problem;
+use uuid::Uuid;
+
+use crate::command::Command;
+
+const EVENTS: &str = "balcony_events_appended_total";
+
+/// Appends events to the log. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Recorder {
+    log: Arc<dyn EventLog>,
+    topics: Topics,
+}
+
+impl Recorder {
+    pub(crate) fn new(log: Arc<dyn EventLog>, topics: Topics) -> Self {
+        Self { log, topics }
+    }
+
+    /// Appends `event` under `id` and gives the positions right after it. It is then as durable as the log promises.
+    pub(crate) async fn record(
+        &self,
+        id: Uuid,
+        event: Event,
+        request_digest: Option<String>,
+        command: &Command,
+    ) -> Result<Positions, Problem> {
+        let recorded = Recorded { id, time: now(), request_digest, traceparent: command.traceparent.clone(), event };
+        let mut headers = Headers::new();
+        for (name, value) in recorded.headers() {
+            headers.push(name, value.as_bytes());
+        }
+        let message = Message {
+            key: recorded.event.aggregate().to_string().into_bytes(),
+            headers,
+            payload: recorded.event.data(),
+        };
+        let position = self.log.append(self.topics.of(&recorded.event), message).await.map_err(refusal)?;
+        metrics::counter!(EVENTS, "type" => recorded.event.type_name()).increment(1);
+        Ok(Positions::after(&position))
+    }
+
+    /// Whether the log is there.
+    pub(crate) async fn check(&self) -> Result<(), LogError> {
+        self.log.ends(std::slice::from_ref(&self.topics.facts)).await.map(drop)
+    }
+}
+
+fn refusal(error: AppendError) -> Problem {
+    tracing::warn!(%error, "an event could not be appended");
+    match error {
+        AppendError::Unavailable(_) => Problem::unavailable("the log is not available; nothing was done, try again"),
+        AppendError::Unknown(_) => Problem::outcome_unknown(),
+        AppendError::TooLarge => Problem::too_large(balcony_http::body::LIMIT),
+    }
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+    i64::try_from(since)
+        .ok()
+        .and_then(|now| Timestamp::from_milliseconds(now).ok())
+        .expect("the clock is before the year 10000")
+}

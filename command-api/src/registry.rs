@@ -1,0 +1,194 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use balcony_domain::{CommentId, CompanyId, MovieId, Topics, UserId};
+use balcony_event_log::{EventLog, LogError, Positions};
+use balcony_http::Problem;
+use balcony_store::{Reader, StoreError, Value};
+use quick_cache::sync::Cache;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+/// What the command side asks of what was recorded before: what exists and who wrote it. Cheap to clone.
+///
+/// What is there stays there, so a yes is final and kept. A **no** is only believed once the registry has been read
+/// up to the log's end as of the question; all who have such a question at a time share one look at the end.
+#[derive(Clone)]
+pub(crate) struct Registry {
+    reader: Reader,
+    log: Arc<dyn EventLog>,
+    topics: Topics,
+    known: Arc<Cache<Uuid, ()>>,
+    looks: Arc<Looks>,
+}
+
+/// Looks at the log's end, one at a time, each for all who had asked when it began.
+struct Looks {
+    asked: AtomicU64,
+    /// Up to which question the last look answers, and how it went.
+    last: Mutex<(u64, Result<(), Away>)>,
+}
+
+/// Why a no could not be believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Away {
+    Log,
+    Database,
+    Projector,
+}
+
+/// A comment as the registry knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RegisteredComment {
+    pub(crate) author: UserId,
+    pub(crate) deleted: bool,
+}
+
+/// How many ids are remembered to exist.
+const KNOWN: usize = 200_000;
+/// How long the registry is waited for.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+impl Registry {
+    pub(crate) fn new(reader: Reader, log: Arc<dyn EventLog>, topics: Topics) -> Self {
+        Self { reader, log, topics, known: Arc::new(Cache::new(KNOWN)), looks: Arc::default() }
+    }
+
+    pub(crate) async fn movie_exists(&self, movie: MovieId) -> Result<bool, Problem> {
+        self.exists("SELECT id FROM movies WHERE id = $1", movie.0).await
+    }
+
+    pub(crate) async fn company_exists(&self, company: CompanyId) -> Result<bool, Problem> {
+        self.exists("SELECT id FROM companies WHERE id = $1", company.0).await
+    }
+
+    pub(crate) async fn user_exists(&self, user: UserId) -> Result<bool, Problem> {
+        self.exists(USER, user.0).await
+    }
+
+    /// Whether the user is known to exist; a no may be too early.
+    pub(crate) async fn user_is_known(&self, user: UserId) -> Result<bool, Problem> {
+        Ok(self.find(USER, user.0).await?)
+    }
+
+    /// The comment, if it was ever posted.
+    pub(crate) async fn comment(&self, comment: CommentId) -> Result<Option<RegisteredComment>, Problem> {
+        if let Some(found) = self.find_comment(comment).await? {
+            return Ok(Some(found));
+        }
+        self.catch_up().await?;
+        Ok(self.find_comment(comment).await?)
+    }
+
+    /// The digest of the request that made `id` under an idempotency key.
+    pub(crate) async fn request(&self, id: Uuid) -> Result<Option<String>, Problem> {
+        if let Some(found) = self.find_request(id).await? {
+            return Ok(Some(found));
+        }
+        self.catch_up().await?;
+        Ok(self.find_request(id).await?)
+    }
+
+    /// The same, once the registry has come to `written`, where the request is.
+    pub(crate) async fn request_after(&self, id: Uuid, written: &Positions) -> Result<String, Problem> {
+        self.wait_for(written).await.map_err(|_| Problem::outcome_unknown())?;
+        self.find_request(id).await?.ok_or_else(Problem::outcome_unknown)
+    }
+
+    /// Waits until the registry has come to `written`.
+    pub(crate) async fn wait_for(&self, written: &Positions) -> Result<(), Problem> {
+        match self.reader.wait_for("registry", written, Instant::now() + TIMEOUT).await? {
+            true => Ok(()),
+            false => Err(Away::Projector.into()),
+        }
+    }
+
+    /// How far the registry has come.
+    pub(crate) async fn reached(&self) -> Result<Positions, Problem> {
+        Ok(self.reader.checkpoints("registry").await?)
+    }
+
+    pub(crate) async fn check(&self) -> Result<(), StoreError> {
+        self.reader.check().await
+    }
+
+    async fn find_comment(&self, comment: CommentId) -> Result<Option<RegisteredComment>, StoreError> {
+        let sql = "SELECT author_id, deleted_at FROM comment_authors WHERE comment_id = $1";
+        let rows: Vec<(Uuid, Option<i64>)> = self.reader.fetch(sql, &[comment.0.into()]).await?;
+        let found = rows.first();
+        Ok(found.map(|&(author, deleted)| RegisteredComment { author: UserId(author), deleted: deleted.is_some() }))
+    }
+
+    async fn find_request(&self, id: Uuid) -> Result<Option<String>, StoreError> {
+        let rows: Vec<(String,)> = self.reader.fetch("SELECT digest FROM requests WHERE id = $1", &[id.into()]).await?;
+        Ok(rows.into_iter().next().map(|(digest,)| digest))
+    }
+
+    async fn exists(&self, sql: &'static str, id: Uuid) -> Result<bool, Problem> {
+        if self.find(sql, id).await? {
+            return Ok(true);
+        }
+        self.catch_up().await?;
+        Ok(self.find(sql, id).await?)
+    }
+
+    async fn find(&self, sql: &'static str, id: Uuid) -> Result<bool, StoreError> {
+        if self.known.get(&id).is_some() {
+            return Ok(true);
+        }
+        let found: Vec<(Uuid,)> = self.reader.fetch(sql, &[Value::from(id)]).await?;
+        if found.is_empty() {
+            return Ok(false);
+        }
+        self.known.insert(id, ());
+        Ok(true)
+    }
+
+    /// Waits until the registry has been read up to where the log ended when this was called, or later.
+    async fn catch_up(&self) -> Result<(), Away> {
+        let question = self.looks.asked.fetch_add(1, Ordering::SeqCst) + 1;
+        let mut last = self.looks.last.lock().await;
+        if last.0 < question {
+            // Who asks from here on asks too late for this look.
+            let answers = self.looks.asked.load(Ordering::SeqCst);
+            let result = self.look().await;
+            *last = (answers, result);
+        }
+        last.1
+    }
+
+    async fn look(&self) -> Result<(), Away> {
+        let ends = self.log.ends(std::slice::from_ref(&self.topics.facts)).await.map_err(|error: LogError| {
+            tracing::warn!(%error, "the log's end could not be seen");
+            Away::Log
+        })?;
+        match self.reader.wait_for("registry", &ends, Instant::now() + TIMEOUT).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Away::Projector),
+            Err(error) => {
+                tracing::warn!(%error, "the registry could not be read");
+                Err(Away::Database)
+            }
+        }
+    }
+}
+
+const USER: &str = "SELECT id FROM users WHERE id = $1";
+
+impl From<Away> for Problem {
+    fn from(away: Away) -> Self {
+        match away {
+            Away::Log => Self::unavailable("the log is not available; nothing was done, try again"),
+            Away::Database => Self::unavailable("the database is not available; nothing was done, try again"),
+            Away::Projector => Self::unavailable("what was recorded before could not be read in time; try again later"),
+        }
+    }
+}
+
+impl Default for Looks {
+    fn default() -> Self {
+        Self { asked: AtomicU64::new(0), last: Mutex::new((0, Ok(()))) }
+    }
+}
