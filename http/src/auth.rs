@@ -67,6 +67,11 @@ impl Authority {
         Self { encoding: EncodingKey::from_secret(secret), decoding: DecodingKey::from_secret(secret), validation }
     }
 
+    /// The user that tokens for `name` stand for.
+    pub fn user(&self, name: &str) -> UserId {
+        user_of_subject(ISSUER, name)
+    }
+
     /// A token for the user called `name`, valid for `seconds` from now. The same name is the same user.
     ///
     /// # Errors
@@ -74,7 +79,7 @@ impl Authority {
     pub fn issue(&self, name: &str, role: Role, seconds: u64) -> Result<String, jsonwebtoken::errors::Error> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let claims = serde_json::json!({
-            "sub": user_of_subject(ISSUER, name).to_string(),
+            "sub": self.user(name).to_string(),
             "name": name,
             "role": role.as_str(),
             "iss": ISSUER,

@@ -13,7 +13,7 @@ pub use favorites::Favorites;
 pub use registry::Registry;
 pub use statistics::Statistics;
 
-use crate::Projector;
+use crate::{Projection as _, Projector};
 
 /// The names of all projections.
 pub const NAMES: &[&str] = &["registry", "comments", "favorites", "statistics"];
@@ -29,6 +29,16 @@ pub fn start(projector: &mut Projector, topics: &Topics, names: &[&str]) {
             _ => unreachable!("the names were checked against NAMES"),
         }
     }
+}
+
+/// The read models of all projections.
+pub fn read_models(topics: &Topics) -> Vec<ReadModel> {
+    vec![
+        Registry::new(topics).read_model(),
+        Comments::new(topics).read_model(),
+        Favorites::new(topics).read_model(),
+        Statistics::new(topics).read_model(),
+    ]
 }
 
 /// The read model called `name` in `version`, with the tables that `migrations/` gives it.

@@ -1,0 +1,97 @@
+//! Balcony: an event-sourced comment service.
+//!
+//! Without an argument everything runs in this process; the subcommands run one service of it, or serve operators.
+
+mod demo;
+mod healthcheck;
+mod installation;
+mod serve;
+mod settings;
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::settings::Settings;
+
+/// An event-sourced comment service for movies. Without a command everything runs in one process.
+#[derive(Parser)]
+#[command(name = "balcony", version)]
+struct Cli {
+    #[command(flatten)]
+    settings: Settings,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Takes commands over HTTP and appends events to the log.
+    CommandApi,
+    /// Answers queries over HTTP from the read models.
+    QueryApi,
+    /// Turns the log into read models.
+    Projector {
+        /// Only these projections, separated by commas.
+        #[arg(long, value_delimiter = ',', value_name = "NAME")]
+        only: Vec<String>,
+    },
+    /// Prints a token for this installation.
+    Token(serve::TokenOptions),
+    /// Fills a running instance with movies, people, comments, favourites and views.
+    Demo(demo::Options),
+    /// Brings the database's tables up to this version; every service does so at its start, too.
+    Migrate,
+    /// Asks a service whether it is well: exit status 0 when the URL answers with success.
+    Healthcheck {
+        /// Such as http://127.0.0.1:8081/readyz
+        url: String,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_logging();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error.into()),
+    };
+    match runtime.block_on(run(cli)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<()> {
+    let settings = cli.settings;
+    match cli.command {
+        None => serve::all_in_one(&settings).await,
+        Some(Command::CommandApi) => serve::command_api(&settings).await,
+        Some(Command::QueryApi) => serve::query_api(&settings).await,
+        Some(Command::Projector { only }) => serve::projector(&settings, &only).await,
+        Some(Command::Token(options)) => serve::token(&settings, &options),
+        Some(Command::Demo(options)) => demo::run(&settings, &options).await,
+        Some(Command::Migrate) => serve::migrate(&settings).await,
+        Some(Command::Healthcheck { url }) => healthcheck::ask(&url).await,
+    }
+}
+
+/// Logs go to standard error: lines for people on a terminal, JSON for everything else.
+fn start_logging() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if std::io::stderr().is_terminal() {
+        builder.init();
+    } else {
+        builder.json().init();
+    }
+}
+
+/// One line that says what is wrong.
+fn fail(error: &anyhow::Error) -> ExitCode {
+    let line = format!("{error:#}").replace('\n', " ");
+    eprintln!("balcony: {line}");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,248 @@
+//! Runs the services, together or one by one, and what operators ask of an installation.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use axum::routing::get;
+use axum::{Json, Router};
+use balcony_command_api::CommandApi;
+use balcony_domain::Role;
+use balcony_http::service::{self, Check};
+use balcony_projector::{Projector, projections};
+use balcony_query_api::QueryApi;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use utoipa::openapi::OpenApi;
+
+use crate::installation::{Installation, authority};
+use crate::settings::{Deployment, Settings};
+
+/// What a token is for.
+#[derive(clap::Args)]
+pub(crate) struct TokenOptions {
+    /// The user's name; the same name is the same user.
+    #[arg(long, value_name = "NAME")]
+    user: String,
+    /// What the user may do: user, moderator or admin.
+    #[arg(long, default_value = "user")]
+    role: String,
+    /// How long it is valid, such as 30d, 12h, 15m or 60s.
+    #[arg(long, default_value = "30d", value_name = "DURATION")]
+    expires_in: String,
+}
+
+/// How long the token on the first screen is valid.
+const FIRST_TOKEN_SECONDS: u64 = 24 * 3_600;
+
+/// Everything in this process.
+pub(crate) async fn all_in_one(settings: &Settings) -> anyhow::Result<()> {
+    let listener = listen(settings, "127.0.0.1:8080").await?;
+    let installation = Installation::open(settings).await?;
+    let mut projector = installation.projector();
+    projections::start(&mut projector, &installation.topics, projections::NAMES);
+
+    let commands = command_side(&installation).await;
+    let queries = query_side(&installation).await;
+    let (command_routes, mut openapi) = commands.routes();
+    let (query_routes, query_openapi) = queries.routes();
+    openapi.merge(query_openapi);
+    let checks = [commands.checks(), queries.checks()].concat();
+    let address = listener.local_addr()?;
+    greet(settings, &installation, address)?;
+    run(listener, command_routes.merge(query_routes), openapi, checks, &installation, Some(projector)).await
+}
+
+/// The command API alone.
+pub(crate) async fn command_api(settings: &Settings) -> anyhow::Result<()> {
+    distributed(settings, "command-api")?;
+    let listener = listen(settings, "127.0.0.1:8081").await?;
+    let installation = Installation::open(settings).await?;
+    let commands = command_side(&installation).await;
+    let (routes, openapi) = commands.routes();
+    run(listener, routes, openapi, commands.checks(), &installation, None).await
+}
+
+/// The query API alone.
+pub(crate) async fn query_api(settings: &Settings) -> anyhow::Result<()> {
+    distributed(settings, "query-api")?;
+    let listener = listen(settings, "127.0.0.1:8082").await?;
+    let installation = Installation::open(settings).await?;
+    let queries = query_side(&installation).await;
+    let (routes, openapi) = queries.routes();
+    run(listener, routes, openapi, queries.checks(), &installation, None).await
+}
+
+/// The projections alone, or some of them.
+pub(crate) async fn projector(settings: &Settings, only: &[String]) -> anyhow::Result<()> {
+    distributed(settings, "projector")?;
+    let names = chosen(only)?;
+    let listener = listen(settings, "127.0.0.1:8083").await?;
+    let installation = Installation::open(settings).await?;
+    let mut projector = installation.projector();
+    projections::start(&mut projector, &installation.topics, &names);
+
+    let observe = Arc::new(projector.observe());
+    let routes = Router::new().route(
+        "/projections",
+        get(move || {
+            let states = observe();
+            async { Json(states) }
+        }),
+    );
+    let database = installation.database.clone();
+    let (log, facts) = (installation.log.clone(), installation.topics.facts.clone());
+    let checks = vec![
+        Check::new("database", move || {
+            let database = database.clone();
+            async move { database.ping().await.map_err(|error| error.to_string()) }
+        }),
+        Check::new("log", move || {
+            let (log, facts) = (log.clone(), facts.clone());
+            async move { log.ends(&[facts]).await.map(drop).map_err(|error| error.to_string()) }
+        }),
+    ];
+    run(listener, routes, OpenApi::default(), checks, &installation, Some(projector)).await
+}
+
+/// Prints a token.
+pub(crate) fn token(settings: &Settings, options: &TokenOptions) -> anyhow::Result<()> {
+    let role: Role = options.role.parse().with_context(|| format!("--role: {:?}", options.role))?;
+    ensure!(!options.user.trim().is_empty(), "--user: is empty");
+    let seconds = seconds(&options.expires_in).with_context(|| {
+        format!("--expires-in: {:?} is not a duration, such as 30d, 12h, 15m or 60s", options.expires_in)
+    })?;
+    println!("{}", authority(settings)?.issue(options.user.trim(), role, seconds)?);
+    Ok(())
+}
+
+/// Makes every table that is missing.
+pub(crate) async fn migrate(settings: &Settings) -> anyhow::Result<()> {
+    let installation = Installation::open(settings).await?;
+    for model in projections::read_models(&installation.topics) {
+        let generation = installation.database.live_or_new(&model).await?;
+        println!("{} version {} generation {}", generation.projection, generation.version, generation.number);
+    }
+    Ok(())
+}
+
+async fn command_side(installation: &Installation) -> CommandApi {
+    let Installation { log, database, topics, consistency, .. } = installation;
+    CommandApi::open(log.clone(), database, topics.clone(), consistency.clone()).await
+}
+
+async fn query_side(installation: &Installation) -> QueryApi {
+    let Installation { database, topics, consistency, .. } = installation;
+    QueryApi::open(database, topics.clone(), consistency.clone()).await
+}
+
+/// Serves until the process is told to end; then takes no more requests, lets those under way end, and stops the
+/// projections, which some of those requests may have waited for.
+async fn run(
+    listener: TcpListener,
+    routes: Router,
+    openapi: OpenApi,
+    checks: Vec<Check>,
+    installation: &Installation,
+    projector: Option<Projector>,
+) -> anyhow::Result<()> {
+    let address = listener.local_addr()?;
+    tracing::info!(%address, "listening");
+    let router = service::service(routes, openapi, checks, &installation.edge);
+    let stop = told_to_end()?;
+    let served = service::serve(listener, router, stop).await;
+    if let Some(projector) = projector {
+        projector.stop().await;
+    }
+    tracing::info!("ended");
+    served.context("serving failed")
+}
+
+/// Comes with SIGTERM or SIGINT. A second one ends the process at once.
+fn told_to_end() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("told to end; requests under way may finish");
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            std::process::exit(130);
+        });
+    })
+}
+
+async fn listen(settings: &Settings, default: &str) -> anyhow::Result<TcpListener> {
+    let address = settings.listen(default)?;
+    TcpListener::bind(address).await.with_context(|| format!("LISTEN: {address} cannot be listened on"))
+}
+
+fn distributed(settings: &Settings, service: &str) -> anyhow::Result<()> {
+    let distributed = matches!(settings.deployment()?, Deployment::Distributed { .. });
+    ensure!(
+        distributed,
+        "KAFKA_BOOTSTRAP_SERVERS, DATABASE_URL: are missing; {service} runs by itself only in a distributed \
+         installation (run `balcony` alone for everything in one process)"
+    );
+    Ok(())
+}
+
+fn chosen(only: &[String]) -> anyhow::Result<Vec<&'static str>> {
+    if only.is_empty() {
+        return Ok(projections::NAMES.to_vec());
+    }
+    only.iter()
+        .map(|name| {
+            let known = projections::NAMES.iter().find(|known| *known == name);
+            known.copied().with_context(|| {
+                format!("--only: {name:?} is not a projection; there are {}", projections::NAMES.join(", "))
+            })
+        })
+        .collect()
+}
+
+fn seconds(text: &str) -> Option<u64> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let unit = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 24 * 3_600,
+        _ => return None,
+    };
+    let seconds = number.parse::<u64>().ok()?.checked_mul(unit)?;
+    (1..=Duration::from_hours(24 * 3_650).as_secs()).contains(&seconds).then_some(seconds)
+}
+
+/// Says what to do next: the first screen of whoever starts Balcony for the first time.
+fn greet(settings: &Settings, installation: &Installation, address: SocketAddr) -> anyhow::Result<()> {
+    let token = installation.edge.authority.issue("admin", Role::Admin, FIRST_TOKEN_SECONDS)?;
+    let place = match settings.deployment()? {
+        Deployment::Embedded { data_dir } => format!("embedded, data in {}", shown(&data_dir)),
+        Deployment::Distributed { .. } => "on Kafka and PostgreSQL".to_owned(),
+    };
+    println!(
+        "Balcony listens on http://{address} ({place}).
+
+Register a movie, as an admin (this token is valid for a day):
+
+curl -i http://{address}/v1/movies -H 'Content-Type: application/json' -H 'Authorization: Bearer {token}' -d '{{\"title\":\"Seven Samurai\"}}'
+
+See it: http://{address}/v1/movies   Everything else: http://{address}/docs
+More tokens: balcony token --user NAME   Something to look at: balcony demo
+"
+    );
+    Ok(())
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
