@@ -6,11 +6,10 @@ use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::KafkaResult;
 use rdkafka::types::RDKafkaRespErr;
 
 use super::client::{self, log_line};
-use super::pump::Pump;
+use super::pump::{End, Pump};
 use crate::{Positions, Reader, Topic, TopicPartition};
 
 /// What every reader of a log needs to know.
@@ -46,7 +45,7 @@ impl ReaderSettings {
 /// Reads the partitions of `from`. See [`EventLog::read`](crate::EventLog::read).
 pub(super) fn read(settings: &ReaderSettings, from: Positions) -> Reader {
     // librdkafka wants a group's name for every consumer; without a subscription nothing joins it.
-    spawn(settings, "balcony-readers", move |pump| pump.start(from))
+    spawn(settings, "balcony-readers", move |pump| pump.start(&from))
 }
 
 /// Joins `group`. See [`EventLog::join`](crate::EventLog::join).
@@ -62,26 +61,18 @@ pub(super) fn join(settings: &ReaderSettings, group: &str, topics: &[Arc<str>]) 
 fn spawn(
     settings: &ReaderSettings,
     group: &str,
-    begin: impl FnOnce(&mut Pump) -> KafkaResult<()> + Send + 'static,
+    begin: impl FnOnce(&mut Pump) -> Result<(), End> + Send + 'static,
 ) -> Reader {
     let (reader, feed) = Reader::channel();
-    let deliveries = feed.deliveries.clone();
     let mut config = settings.config.clone();
     config.set("group.id", group);
     let finite = Arc::clone(&settings.finite);
     let spawned = thread::Builder::new().name("log-reader".to_owned()).spawn(move || {
-        let error = match config.create_with_context(Rebalances::default()) {
-            Ok(consumer) => {
-                let mut pump = Pump::new(consumer, feed, finite);
-                match begin(&mut pump) {
-                    Ok(()) => return pump.run(),
-                    Err(error) => client::unavailable(&error),
-                }
-            }
-            Err(error) => client::not_created(&error),
-        };
-        // Nothing was delivered yet, so there is room; after this the reader is closed.
-        let _ = deliveries.try_send(Err(error));
+        match config.create_with_context(Rebalances::default()) {
+            Ok(consumer) => Pump::new(consumer, feed, finite).run(begin),
+            // Nothing was delivered yet, so there is room; after this the reader is closed.
+            Err(error) => drop(feed.deliveries.try_send(Err(client::not_created(&error)))),
+        }
     });
     if let Err(error) = spawned {
         tracing::error!(%error, "no thread for a reader of the log, which is closed");

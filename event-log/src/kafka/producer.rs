@@ -137,3 +137,61 @@ fn not_delivered(error: &KafkaError) -> AppendError {
         _ => AppendError::Unknown(error.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::producer::DefaultProducerContext;
+    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
+    use super::*;
+
+    fn cluster_and_appender() -> (MockCluster<'static, DefaultProducerContext>, Appender) {
+        let cluster = MockCluster::new(1).expect("a cluster can be played");
+        cluster.create_topic("events", 1, 1).expect("the topic can be made");
+        let topic = Topic { name: "events".into(), partitions: 1, replication: 1, retention: None };
+        let appender = Appender::new(&cluster.bootstrap_servers(), &[topic]).expect("a producer can be made");
+        (cluster, appender)
+    }
+
+    async fn append(appender: &Appender) -> Result<Position, AppendError> {
+        appender.append("events", Message { payload: b"payload".to_vec(), ..Message::default() }).await
+    }
+
+    #[tokio::test]
+    async fn a_producer_that_has_failed_for_good_is_replaced() {
+        let (cluster, appender) = cluster_and_appender();
+        append(&appender).await.expect("the cluster takes the record");
+        cluster
+            .request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER]);
+        let failed = append(&appender).await;
+        assert!(matches!(failed, Err(AppendError::Unknown(_))), "{failed:?}");
+        append(&appender).await.expect("the next producer appends");
+    }
+
+    #[tokio::test]
+    async fn a_record_waits_until_enough_replicas_are_back() {
+        let (cluster, appender) = cluster_and_appender();
+        cluster.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS; 3]);
+        append(&appender).await.expect("the cluster takes the record at last");
+    }
+
+    #[tokio::test]
+    async fn a_record_that_the_broker_finds_too_large_is_named_so() {
+        let (cluster, appender) = cluster_and_appender();
+        cluster.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE]);
+        let refused = append(&appender).await;
+        assert!(matches!(refused, Err(AppendError::TooLarge)), "{refused:?}");
+    }
+
+    #[tokio::test]
+    async fn a_cluster_that_is_down_leaves_the_outcome_open_and_gets_the_next_record() {
+        let (cluster, appender) = cluster_and_appender();
+        append(&appender).await.expect("the cluster takes the record");
+        cluster.broker_down(1).expect("the broker goes down");
+        let open = append(&appender).await;
+        assert!(matches!(open, Err(AppendError::Unknown(_))), "{open:?}");
+        cluster.broker_up(1).expect("the broker comes up");
+        append(&appender).await.expect("the cluster takes the record");
+    }
+}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::runtime::Runtime;
@@ -42,6 +42,7 @@ pub(super) struct Pump {
     /// Records that wait for room in the reader's channel.
     records: Vec<Record>,
     records_bytes: usize,
+    /// Whether the consumer fetches nothing, because the reader leaves no room.
     paused: bool,
     /// Whether a partition stopped because its offset is not in the log.
     stopped: bool,
@@ -58,7 +59,7 @@ struct Started {
 }
 
 /// Why a pump ends.
-enum End {
+pub(super) enum End {
     /// The reader was dropped.
     Dropped,
     /// Reading on is impossible.
@@ -89,18 +90,17 @@ impl Pump {
     }
 
     /// Joins the group that the consumer was made for.
-    pub(super) fn subscribe(&self, topics: &[&str]) -> KafkaResult<()> {
-        self.consumer.subscribe(topics)
+    pub(super) fn subscribe(&self, topics: &[&str]) -> Result<(), End> {
+        self.consumer.subscribe(topics).map_err(|error| End::Failed(client::unavailable(&error)))
     }
 
-    /// Moves records until the reader is dropped or reading on is impossible.
-    pub(super) fn run(mut self) {
-        let end = loop {
-            if let Err(end) = self.step() {
-                break end;
-            }
-        };
-        if let End::Failed(error) = end {
+    /// Does `begin` and then moves records, until the reader is dropped or reading on is impossible.
+    pub(super) fn run(mut self, begin: impl FnOnce(&mut Self) -> Result<(), End>) {
+        let mut going_on = begin(&mut self);
+        while going_on.is_ok() {
+            going_on = self.step();
+        }
+        if let Err(End::Failed(error)) = going_on {
             // When the reader is gone too, nobody wants to know.
             let _ = self.feed.deliveries.blocking_send(Err(error));
         }
@@ -234,11 +234,11 @@ impl Pump {
             let next_offset = from.next_offset(&partition);
             (partition, next_offset)
         });
-        self.start(from.collect()).map_err(|error| End::Failed(client::unavailable(&error)))
+        self.start(&from.collect())
     }
 
     /// Reads the partitions of `from`, each from its offset.
-    pub(super) fn start(&mut self, from: Positions) -> KafkaResult<()> {
+    pub(super) fn start(&mut self, from: &Positions) -> Result<(), End> {
         self.started = from
             .into_iter()
             .map(|(partition, next)| Started { partition: partition.clone(), next, reported: next })
@@ -246,12 +246,19 @@ impl Pump {
         self.assign_started()
     }
 
-    fn assign_started(&self) -> KafkaResult<()> {
+    /// Lets the consumer fetch what is read, each partition from where reading goes on.
+    fn assign_started(&mut self) -> Result<(), End> {
         let mut list = TopicPartitionList::new();
         for Started { partition, next, .. } in &self.started {
-            list.add_partition_offset(&partition.topic, partition.partition, Offset::Offset(*next))?;
+            list.add_partition_offset(&partition.topic, partition.partition, Offset::Offset(*next))
+                .map_err(|error| End::Failed(client::unavailable(&error)))?;
         }
-        self.consumer.assign(&list)
+        self.paused = false;
+        self.assign(&list)
+    }
+
+    fn assign(&self, list: &TopicPartitionList) -> Result<(), End> {
+        self.consumer.assign(list).map_err(|error| End::Failed(client::unavailable(&error)))
     }
 
     /// After a partition stopped: goes on when 0 asked for what is left of it, otherwise says what is missing.
@@ -279,7 +286,7 @@ impl Pump {
             return Err(End::Failed(started.out_of_range(reason)));
         }
         self.stopped = false;
-        self.assign_started().map_err(|error| End::Failed(client::unavailable(&error)))
+        self.assign_started()
     }
 
     /// Hands over notices and records. A reader that leaves no room for long pauses the consumer, which is then
@@ -291,16 +298,14 @@ impl Pump {
             match room {
                 Ok(Ok(permit)) => permit.send(self.next_delivery()),
                 Ok(Err(_)) => return Err(End::Dropped),
+                Err(_) if self.paused => return Ok(()),
                 Err(_) => {
-                    self.set_paused(true);
-                    return Ok(());
+                    self.paused = true;
+                    return self.assign(&TopicPartitionList::new());
                 }
             }
         }
-        if self.paused {
-            self.set_paused(false);
-        }
-        Ok(())
+        if self.paused { self.assign_started() } else { Ok(()) }
     }
 
     fn next_delivery(&mut self) -> Result<Delivery, LogError> {
@@ -317,15 +322,6 @@ impl Pump {
         }
         self.records_bytes = 0;
         Ok(Delivery::Records(Batch { records: std::mem::take(&mut self.records), reached }))
-    }
-
-    fn set_paused(&mut self, paused: bool) {
-        let all = self.consumer.assignment();
-        let changed = all.and_then(|all| if paused { self.consumer.pause(&all) } else { self.consumer.resume(&all) });
-        match changed {
-            Ok(()) => self.paused = paused,
-            Err(error) => tracing::warn!(%error, paused, "the consumer did not pause or go on"),
-        }
     }
 }
 

@@ -1,7 +1,10 @@
 //! What every adapter of the log has to do. Each test of [`suite`] runs once on the embedded log and once on
 //! Kafka, each time with topics of its own.
 
+mod embedded_only;
+mod kafka_only;
 mod log_under_test;
+mod private_broker;
 mod reading;
 mod suite;
 mod transaction;

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use balcony_event_log::{
@@ -123,8 +124,22 @@ impl Member {
     }
 
     /// Takes the next delivery; answers an assignment with `places`, which records move on.
-    pub(crate) async fn step(&mut self, places: &std::sync::Mutex<Positions>) {
-        match self.reader.next().await.expect("the group goes on") {
+    pub(crate) async fn step(&mut self, places: &Mutex<Positions>) {
+        let delivery = self.reader.next().await.expect("the group goes on");
+        self.take(delivery, places);
+    }
+
+    /// The same while the log may be away.
+    pub(crate) async fn step_over_outages(&mut self, places: &Mutex<Positions>) {
+        match self.reader.next().await {
+            Ok(delivery) => self.take(delivery, places),
+            Err(LogError::Unavailable(_)) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn take(&mut self, delivery: Delivery, places: &Mutex<Positions>) {
+        match delivery {
             Delivery::Assigned(partitions) => {
                 assert!(self.assigned.is_empty(), "what was assigned before is revoked first");
                 self.assigned = partitions;
@@ -145,7 +160,7 @@ impl Member {
     }
 
     /// Goes on until `done` holds.
-    pub(crate) async fn run_until(&mut self, places: &std::sync::Mutex<Positions>, done: impl Fn(&Self) -> bool) {
+    pub(crate) async fn run_until(&mut self, places: &Mutex<Positions>, done: impl Fn(&Self) -> bool) {
         while !done(self) {
             within_patience(self.step(places)).await;
         }

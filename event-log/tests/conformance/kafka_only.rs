@@ -1,0 +1,267 @@
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use balcony_event_log::kafka::KafkaLog;
+use balcony_event_log::{AppendError, Delivery, EventLog, LogError, Positions, Topic, TopicPartition};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+
+use crate::log_under_test::{LogUnderTest, Place, topic};
+use crate::private_broker::PrivateBroker;
+use crate::reading::{
+    Member, append, append_all, beginning, ends, message, next_batch, next_error, numbered, payloads_by_key, read_all,
+    read_to, within_patience,
+};
+use crate::transaction::Transaction;
+
+fn servers(log: &LogUnderTest) -> &str {
+    match &log.place {
+        Place::Kafka { bootstrap_servers } => bootstrap_servers,
+        Place::Embedded(_) => unreachable!("these tests run on Kafka only"),
+    }
+}
+
+fn admin(log: &LogUnderTest) -> AdminClient<DefaultClientContext> {
+    ClientConfig::new().set("bootstrap.servers", servers(log)).create().expect("an admin client can be made")
+}
+
+async fn config(log: &LogUnderTest, topic: &Topic) -> impl Fn(&str) -> String {
+    let described = admin(log)
+        .describe_configs([&ResourceSpecifier::Topic(&topic.name)], &AdminOptions::new())
+        .await
+        .expect("the cluster answers");
+    let resource = described.into_iter().next().expect("one topic was asked for").expect("the topic is there");
+    move |name| resource.get(name).and_then(|entry| entry.value.clone()).expect("the setting exists")
+}
+
+async fn remove_records_below(log: &LogUnderTest, partition: &TopicPartition, offset: i64) {
+    let mut below = TopicPartitionList::new();
+    below
+        .add_partition_offset(&partition.topic, partition.partition, Offset::Offset(offset))
+        .expect("the partition can be named");
+    admin(log).delete_records(&below, &AdminOptions::new()).await.expect("the cluster removes records");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_topics_keep_what_they_should() {
+    let Some(log) = LogUnderTest::kafka() else { return };
+    let views = Topic { retention: Some(Duration::from_secs(3_600)), ..topic("views", 2) };
+    // Two processes may start at the same time.
+    let topics = [log.events.clone(), views.clone()];
+    let (first, second) = tokio::join!(KafkaLog::open(servers(&log), &topics), KafkaLog::open(servers(&log), &topics));
+    let (first, second) = (first.expect("the log opens"), second.expect("the log opens"));
+    assert_eq!(first.identity().await.expect("it has one"), second.identity().await.expect("it has one"));
+    let events_config = config(&log, &log.events).await;
+    assert_eq!(events_config("cleanup.policy"), "delete");
+    assert_eq!(events_config("retention.ms"), "-1");
+    assert_eq!(events_config("retention.bytes"), "-1");
+    let views_config = config(&log, &views).await;
+    assert_eq!(views_config("retention.ms"), "3600000");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn topics_that_would_lose_facts_are_refused() {
+    let Some(log) = LogUnderTest::kafka() else { return };
+    for (name, value) in [("cleanup.policy", "compact,delete"), ("retention.ms", "1000"), ("retention.bytes", "1000")] {
+        let events = topic("events", 1);
+        let wrong = [("cleanup.policy", "delete"), ("retention.ms", "-1"), ("retention.bytes", "-1"), (name, value)]
+            .into_iter()
+            .fold(NewTopic::new(&events.name, 1, TopicReplication::Fixed(1)), |topic, (name, value)| {
+                topic.set(name, value)
+            });
+        admin(&log).create_topics([&wrong], &AdminOptions::new()).await.expect("the topic is made");
+        let refused = within_patience(KafkaLog::open(servers(&log), std::slice::from_ref(&events))).await.err();
+        let Some(LogError::Misconfigured(reason)) = refused else { panic!("{name}={value} gives {refused:?}") };
+        assert!(reason.contains(&*events.name) && reason.contains(&format!("{name} is {value}")), "{reason}");
+        assert!(reason.contains("--add-config"), "{reason}");
+        let forgettable = Topic { retention: Some(Duration::from_secs(1)), ..events };
+        KafkaLog::open(servers(&log), &[forgettable]).await.expect("a topic that may forget is taken");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_is_not_there_is_named() {
+    if LogUnderTest::kafka().is_none() {
+        return;
+    }
+    let refused = within_patience(KafkaLog::open("127.0.0.1:1", &[topic("events", 1)])).await.err();
+    match refused {
+        Some(LogError::Unavailable(reason)) => assert!(reason.contains("127.0.0.1:1"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_go_where_javas_producer_puts_them() {
+    let Some(log) = LogUnderTest::kafka() else { return };
+    let opened = log.open().await;
+    // Hashes from the tests of Kafka's own `Utils.murmur2`, modulo three partitions.
+    for (key, partition) in [("21", 0), ("foobar", 0), ("a-little-bit-long-string", 2), ("abc", 0)] {
+        let position = append(&*opened, &log.events, key, "payload").await;
+        assert_eq!(position.partition.partition, partition, "{key}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_transaction_holds_readers_back_and_its_end_lets_them_cover_the_log() {
+    let Some(log) = LogUnderTest::kafka() else { return };
+    let opened = log.open().await;
+    let from = beginning(&*opened, &log.others).await;
+    let mut reader = opened.read(from.clone());
+    append(&*opened, &log.others, "key", "before").await;
+    let mut transaction = Transaction::begin(servers(&log)).await;
+    transaction.append(&log.others, 0, "committed");
+    transaction.flush().await;
+    append(&*opened, &log.others, "key", "after").await;
+    // The record behind the transaction is acknowledged, so the end covers it, though nobody can read it yet.
+    let to = ends(&*opened, &log.others).await;
+    let before = next_batch(&mut reader).await;
+    assert_eq!(payloads_by_key(&before.records)["key"], ["before"]);
+    assert!(!before.reached.covers(&to));
+    transaction.commit().await;
+    let to_marker = ends(&*opened, &log.others).await;
+    let rest = read_to(&mut reader, &before.reached, &to_marker).await;
+    assert_eq!(rest.iter().map(|record| &record.payload[..]).collect::<Vec<_>>(), [&b"committed"[..], b"after"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn facts_that_are_gone_are_an_error_and_forgettable_records_are_not() {
+    let Some(log) = LogUnderTest::kafka() else { return };
+    let views = Topic { retention: Some(Duration::from_secs(3_600)), ..topic("views", 1) };
+    let opened = KafkaLog::open(servers(&log), &[log.others.clone(), views.clone()]).await.expect("the log opens");
+    for topic in [&log.others, &views] {
+        append_all(&opened, topic, "key", numbered(10)).await;
+        remove_records_below(&log, &TopicPartition::new(Arc::clone(&topic.name), 0), 4).await;
+    }
+    let at = |topic: &Topic, offset| {
+        [(TopicPartition::new(Arc::clone(&topic.name), 0), offset)].into_iter().collect::<Positions>()
+    };
+    for lost in [at(&log.others, 0), at(&log.others, 3), at(&views, 3)] {
+        let error = next_error(&mut opened.read(lost)).await;
+        assert!(matches!(error, LogError::OutOfRange { .. }), "{error}");
+    }
+    let left = read_to(&mut opened.read(at(&views, 0)), &at(&views, 0), &at(&views, 10)).await;
+    assert_eq!(left.iter().map(|record| record.offset).collect::<Vec<_>>(), [4, 5, 6, 7, 8, 9]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_to_an_assignment_that_was_revoked_starts_nothing() {
+    let Some(log) = LogUnderTest::kafka() else { return };
+    let opened = log.open().await;
+    let topics = [Arc::clone(&log.events.name)];
+    let group = log.events.name.to_string();
+    for key in 0..20 {
+        append(&*opened, &log.events, &key.to_string(), "payload").await;
+    }
+    let mut first = opened.join(&group, &topics);
+    let Ok(Delivery::Assigned(all)) = within_patience(first.next()).await else { panic!("an assignment comes first") };
+    assert_eq!(all.len(), 3);
+    // It does not answer, and still lets a second member in.
+    let places = Mutex::new(Positions::new());
+    let mut second = Member::new(opened.join(&group, &topics));
+    let shared = second.run_until(&places, |member| !member.assigned.is_empty());
+    let revoked = async {
+        let Ok(Delivery::Revoked(revoked)) = within_patience(first.next()).await else { panic!("it is revoked") };
+        assert_eq!(revoked.len(), 3);
+        let Ok(Delivery::Assigned(rest)) = within_patience(first.next()).await else { panic!("it is assigned anew") };
+        rest
+    };
+    let (rest, ()) = tokio::join!(revoked, shared);
+    assert!(rest.len() < 3);
+    let to = ends(&*opened, &log.events).await;
+    // The late answer says: at the end. Only the second, from the beginning, counts.
+    first.start(to.clone());
+    first.start(Positions::new());
+    let mine = to.into_iter().filter(|(partition, _)| rest.contains(partition));
+    let mine: Positions = mine.map(|(partition, next_offset)| (partition.clone(), next_offset)).collect();
+    let read = read_to(&mut first, &Positions::new(), &mine).await;
+    let expected: i64 = mine.into_iter().map(|(_, end)| end).sum();
+    assert_eq!(i64::try_from(read.len()).expect("it is small"), expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_member_stays_in_its_group_and_gives_up_partitions() {
+    let Some(log) = LogUnderTest::kafka() else { return };
+    let opened = log.open().await;
+    let topics = [Arc::clone(&log.events.name)];
+    let group = log.events.name.to_string();
+    let mut writers = tokio::task::JoinSet::new();
+    for key in 0..24 {
+        let (opened, events) = (Arc::clone(&opened), log.events.clone());
+        writers.spawn(async move {
+            let padded = numbered(1_000).map(|number| format!("{number:>1000}"));
+            append_all(&*opened, &events, &key.to_string(), padded).await;
+        });
+    }
+    within_patience(writers.join_all()).await;
+    let places = Mutex::new(Positions::new());
+    let mut busy = Member::new(opened.join(&group, &topics));
+    busy.run_until(&places, |member| !member.read.is_empty()).await;
+    // From here on it takes nothing, and its reader is full.
+    let mut idle = Member::new(opened.join(&group, &topics));
+    idle.run_until(&places, |member| !member.assigned.is_empty()).await;
+    assert!(idle.assigned.len() < 3, "the busy member has kept its share");
+    within_patience(busy.reader.close()).await;
+    let to = ends(&*opened, &log.events).await;
+    idle.run_until(&places, |_| places.lock().expect("nobody panics with it").covers(&to)).await;
+    busy.read.extend(idle.read);
+    let by_key = payloads_by_key(&busy.read);
+    assert_eq!(by_key.len(), 24);
+    assert!(by_key.values().all(|payloads| payloads.len() == 1_000), "nothing is read twice or missed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_dies_and_comes_back_loses_nothing_and_is_used_again() {
+    let Some(mut broker) = PrivateBroker::start().await else { return };
+    let log = LogUnderTest::in_place(Place::Kafka { bootstrap_servers: broker.address() });
+    let opened = log.open().await;
+    let from = beginning(&*opened, &log.events).await;
+    append_all(&*opened, &log.events, "key", numbered(10)).await;
+    let mut reader = opened.read(from.clone());
+    let mut reached = from;
+    let to = ends(&*opened, &log.events).await;
+    let mut read = read_to(&mut reader, &reached, &to).await;
+    reached.merge(&to);
+    let places = Mutex::new(Positions::new());
+    let mut member = Member::new(opened.join("group", &[Arc::clone(&log.events.name)]));
+    member.run_until(&places, |member| member.read.len() == 10).await;
+
+    broker.kill();
+    let refused = within_patience(opened.append(&log.events.name, message("key", "lost?"))).await;
+    assert!(matches!(refused, Err(AppendError::Unknown(_) | AppendError::Unavailable(_))), "{refused:?}");
+
+    let away = within_patience(opened.ends(&[Arc::clone(&log.events.name)])).await;
+    assert!(matches!(away, Err(LogError::Unavailable(_))), "{away:?}");
+    let error = next_error(&mut reader).await;
+    assert!(matches!(error, LogError::Unavailable(_)), "{error}");
+
+    broker.restart().await;
+
+    let mut refusals = 0;
+    while within_patience(opened.append(&log.events.name, message("key", "back"))).await.is_err() {
+        refusals += 1;
+
+        assert!(refusals < 10, "the producer finds the broker again");
+    }
+    let to = ends(&*opened, &log.events).await;
+    while !reached.covers(&to) {
+        match within_patience(reader.next()).await {
+            Ok(Delivery::Records(batch)) => {
+                reached.merge(&batch.reached);
+                read.extend(batch.records);
+            }
+            Err(LogError::Unavailable(_)) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    let payloads = &payloads_by_key(&read)["key"];
+    assert_eq!(payloads[..10], numbered(10).collect::<Vec<_>>());
+    assert_eq!(payloads.last().map(String::as_str), Some("back"));
+    assert_eq!(read, read_all(&*opened, &log.events).await);
+    // The member goes on too, whether its group has moved its partitions meanwhile or not.
+    while !places.lock().expect("nobody panics with it").covers(&to) {
+        within_patience(member.step_over_outages(&places)).await;
+    }
+    assert_eq!(member.read, read);
+}
