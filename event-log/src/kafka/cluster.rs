@@ -78,16 +78,17 @@ impl Cluster {
     }
 
     fn ask_ends(&self, topics: &[Arc<str>]) -> Result<Positions, LogError> {
+        let deadline = Instant::now() + PATIENCE;
         let mut questions = TopicPartitionList::new();
         for topic in topics {
-            for partition in 0..self.partition_count(topic)? {
+            for partition in 0..self.partition_count(topic, deadline)? {
                 questions.add_partition_offset(topic, partition, Offset::End).map_err(|error| unavailable(&error))?;
             }
         }
         if questions.count() == 0 {
             return Ok(Positions::new());
         }
-        let answers = self.client.offsets_for_times(questions, PATIENCE).map_err(|error| unavailable(&error))?;
+        let answers = self.client.offsets_for_times(questions, until(deadline)).map_err(|error| unavailable(&error))?;
         let mut ends = Positions::new();
         for answer in answers.elements() {
             answer.error().map_err(|error| unavailable(&error))?;
@@ -101,12 +102,12 @@ impl Cluster {
         Ok(ends)
     }
 
-    fn partition_count(&self, topic: &Arc<str>) -> Result<i32, LogError> {
+    fn partition_count(&self, topic: &Arc<str>, deadline: Instant) -> Result<i32, LogError> {
         let known = self.partitions.lock().unwrap_or_else(PoisonError::into_inner).get(topic).copied();
         if let Some(known) = known.filter(|known| known.asked_at.elapsed() < PARTITIONS_FRESH) {
             return Ok(known.count);
         }
-        let metadata = self.client.fetch_metadata(Some(topic), PATIENCE).map_err(|error| unavailable(&error))?;
+        let metadata = self.client.fetch_metadata(Some(topic), until(deadline)).map_err(|error| unavailable(&error))?;
         let count = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
         if count == 0 {
             return Err(LogError::Unavailable(format!("the topic {topic} is not there")));
@@ -116,4 +117,8 @@ impl Cluster {
         self.partitions.lock().unwrap_or_else(PoisonError::into_inner).insert(Arc::clone(topic), known);
         Ok(count)
     }
+}
+
+fn until(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
 }
