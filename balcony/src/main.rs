@@ -23,11 +23,11 @@ struct Cli {
     #[command(flatten)]
     settings: Settings,
     #[command(subcommand)]
-    command: Option<Command>,
+    action: Option<Action>,
 }
 
 #[derive(Subcommand)]
-enum Command {
+enum Action {
     /// Takes commands over HTTP and appends events to the log.
     CommandApi,
     /// Answers queries over HTTP from the read models.
@@ -66,21 +66,21 @@ fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> anyhow::Result<()> {
     let settings = cli.settings;
-    match cli.command {
+    match cli.action {
         None => serve::all_in_one(&settings).await,
-        Some(Command::CommandApi) => serve::command_api(&settings).await,
-        Some(Command::QueryApi) => serve::query_api(&settings).await,
-        Some(Command::Projector { only }) => serve::projector(&settings, &only).await,
-        Some(Command::Token(options)) => serve::token(&settings, &options),
-        Some(Command::Demo(options)) => demo::run(&settings, &options).await,
-        Some(Command::Migrate) => serve::migrate(&settings).await,
-        Some(Command::Healthcheck { url }) => healthcheck::ask(&url).await,
+        Some(Action::CommandApi) => serve::command_api(&settings).await,
+        Some(Action::QueryApi) => serve::query_api(&settings).await,
+        Some(Action::Projector { only }) => serve::projector(&settings, &only).await,
+        Some(Action::Token(options)) => serve::token(&settings, &options),
+        Some(Action::Demo(options)) => demo::run(&settings, &options).await,
+        Some(Action::Migrate) => serve::migrate(&settings).await,
+        Some(Action::Healthcheck { url }) => healthcheck::ask(&url).await,
     }
 }
 
 /// Logs go to standard error: lines for people on a terminal, JSON for everything else.
 fn start_logging() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if std::io::stderr().is_terminal() {
         builder.init();

@@ -14,8 +14,9 @@ use utoipa::ToSchema;
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Problem {
     /// What kind of problem it is: `urn:balcony:problem:` and a name.
-    #[serde(rename = "type")]
-    kind: String,
+    #[serde(rename = "type", serialize_with = "as_urn")]
+    #[schema(value_type = String)]
+    name: &'static str,
     /// The kind in words.
     title: &'static str,
     /// The HTTP status.
@@ -30,10 +31,7 @@ pub struct Problem {
     errors: Vec<FieldError>,
     /// Seconds after which it is worth trying again.
     #[serde(skip)]
-    retry_after: Option<u64>,
-    /// What `WWW-Authenticate` says.
-    #[serde(skip)]
-    challenge: Option<&'static str>,
+    retry_after: Option<u32>,
 }
 
 /// A field or parameter that is wrong.
@@ -60,17 +58,23 @@ impl FieldError {
     }
 }
 
+const TOKEN_MISSING: &str = "token-missing";
+const TOKEN_INVALID: &str = "token-invalid";
+
+fn as_urn<S: serde::Serializer>(name: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("urn:balcony:problem:{name}"))
+}
+
 impl Problem {
-    fn new(status: StatusCode, name: &str, title: &'static str, detail: impl Into<String>) -> Self {
+    fn new(status: StatusCode, name: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
         Self {
-            kind: format!("urn:balcony:problem:{name}"),
+            name,
             title,
             status: status.as_u16(),
             detail: detail.into(),
             instance: String::new(),
             errors: Vec::new(),
             retry_after: None,
-            challenge: None,
         }
     }
 
@@ -82,16 +86,12 @@ impl Problem {
     /// 401: no token came.
     pub fn token_missing() -> Self {
         let detail = "send a token as `Authorization: Bearer TOKEN`";
-        let mut problem = Self::new(StatusCode::UNAUTHORIZED, "token-missing", "A token is needed", detail);
-        problem.challenge = Some("Bearer");
-        problem
+        Self::new(StatusCode::UNAUTHORIZED, TOKEN_MISSING, "A token is needed", detail)
     }
 
     /// 401: the token is not accepted.
     pub fn token_invalid(detail: impl Into<String>) -> Self {
-        let mut problem = Self::new(StatusCode::UNAUTHORIZED, "token-invalid", "The token is not accepted", detail);
-        problem.challenge = Some("Bearer error=\"invalid_token\"");
-        problem
+        Self::new(StatusCode::UNAUTHORIZED, TOKEN_INVALID, "The token is not accepted", detail)
     }
 
     /// 403: the user may not do this.
@@ -163,7 +163,7 @@ impl Problem {
     }
 
     /// 429: too many requests.
-    pub fn too_many(retry_after: u64) -> Self {
+    pub fn too_many(retry_after: u32) -> Self {
         let detail = "too many requests; `Retry-After` says in how many seconds there is room again";
         Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests", detail)
             .retry_after(retry_after)
@@ -197,7 +197,7 @@ impl Problem {
     }
 
     /// Says in how many seconds it is worth trying again.
-    pub fn retry_after(mut self, seconds: u64) -> Self {
+    pub fn retry_after(mut self, seconds: u32) -> Self {
         self.retry_after = Some(seconds);
         self
     }
@@ -241,7 +241,13 @@ impl IntoResponse for Problem {
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
-        if let Some(challenge) = self.challenge {
+        // RFC 6750, section 3.
+        let challenge = match self.name {
+            TOKEN_MISSING => Some("Bearer"),
+            TOKEN_INVALID => Some("Bearer error=\"invalid_token\""),
+            _ => None,
+        };
+        if let Some(challenge) = challenge {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         response.extensions_mut().insert(self);

@@ -86,10 +86,10 @@ impl Limiter {
     }
 
     /// Whether `visitor` at `address` may ask now; else in how many seconds.
-    fn check(&self, visitor: &Visitor, address: Option<IpAddr>) -> Result<(), u64> {
+    fn check(&self, visitor: &Visitor, address: Option<IpAddr>) -> Result<(), u32> {
         let Some(buckets) = &self.0 else { return Ok(()) };
         let now = buckets.clock.now();
-        let seconds = |wait: Duration| wait.as_secs() + 1;
+        let seconds = |wait: Duration| u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
         if let Some(address) = address {
             let refused = buckets.addresses.check_key(&network(address));
             refused.map_err(|until| seconds(until.wait_time_from(now)))?;

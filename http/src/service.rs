@@ -26,8 +26,10 @@ use crate::{Problem, body, consistency, problem, telemetry};
 #[derive(Clone)]
 pub struct Check {
     name: &'static str,
-    run: Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync>,
+    run: Arc<dyn Fn() -> Checking + Send + Sync>,
 }
+
+type Checking = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 
 /// What every service needs beside its routes.
 #[derive(Clone)]

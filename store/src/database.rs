@@ -2,7 +2,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{PgPool, SqlitePool};
+use sqlx::{Connection as _, PgPool, SqlitePool};
 
 use crate::{Generation, Progress, StoreError, Tx, postgres, sqlite};
 
@@ -30,7 +30,7 @@ pub struct Database {
 
 #[derive(Debug, Clone)]
 pub(crate) enum Backend {
-    Postgres { options: PgConnectOptions, store: PgPool },
+    Postgres { options: Arc<PgConnectOptions>, store: PgPool },
     Sqlite { directory: PathBuf, store: SqlitePool },
 }
 
@@ -69,7 +69,7 @@ impl Database {
                 sqlx::raw_sql("CREATE SCHEMA IF NOT EXISTS balcony").execute(&mut *tx).await?;
                 tx.commit().await?;
                 MIGRATIONS.run(&store).await?;
-                Backend::Postgres { options, store }
+                Backend::Postgres { options: Arc::new(options), store }
             }
             Settings::Sqlite { directory } => {
                 std::fs::create_dir_all(directory).map_err(sqlx::Error::Io)?;
@@ -112,8 +112,8 @@ impl Database {
     /// [`StoreError::Unavailable`] when it does not answer.
     pub async fn ping(&self) -> Result<(), StoreError> {
         match &self.backend {
-            Backend::Postgres { store, .. } => drop(sqlx::query("SELECT 1").execute(store).await?),
-            Backend::Sqlite { store, .. } => drop(sqlx::query("SELECT 1").execute(store).await?),
+            Backend::Postgres { store, .. } => store.acquire().await?.ping().await?,
+            Backend::Sqlite { store, .. } => store.acquire().await?.ping().await?,
         }
         Ok(())
     }

@@ -95,7 +95,7 @@ impl<'a> Rows<'a> {
 }
 
 async fn change_profiles(profiles: &BTreeMap<UserId, (&ProfileChanged, i64)>, tx: &mut Tx) -> Result<(), StoreError> {
-    let rows = |initial: bool| -> Vec<[Value<'_>; 5]> {
+    let rows = |initial: bool| -> Vec<[Value<'_>; 6]> {
         profiles
             .values()
             .filter(|(profile, _)| profile.initial == initial)
@@ -103,6 +103,7 @@ async fn change_profiles(profiles: &BTreeMap<UserId, (&ProfileChanged, i64)>, tx
                 [
                     profile.user_id.0.into(),
                     profile.display_name.as_str().into(),
+                    profile.display_name.as_bytes().into(),
                     profile.about.as_deref().into(),
                     profile.location.as_deref().into(),
                     (*registered_at).into(),
@@ -110,11 +111,13 @@ async fn change_profiles(profiles: &BTreeMap<UserId, (&ProfileChanged, i64)>, tx
             })
             .collect()
     };
-    tx.insert_new("users", ["id", "display_name", "about", "location", "registered_at"], &rows(true)).await?;
+    let columns = ["id", "display_name", "display_name_key", "about", "location", "registered_at"];
+    tx.insert_new("users", columns, &rows(true)).await?;
     tx.execute_rows(
-        "INSERT INTO users (id, display_name, about, location, registered_at) VALUES $rows
+        "INSERT INTO users (id, display_name, display_name_key, about, location, registered_at) VALUES $rows
          ON CONFLICT (id) DO UPDATE SET
-             display_name = excluded.display_name, about = excluded.about, location = excluded.location",
+             display_name = excluded.display_name, display_name_key = excluded.display_name_key,
+             about = excluded.about, location = excluded.location",
         &rows(false),
     )
     .await?;

@@ -1,0 +1,62 @@
+//! Balcony from outside: real processes, asked over HTTP.
+//!
+//! Every test in [`on_both`] runs twice, against the embedded service and against separate services on real Kafka and
+//! PostgreSQL. Without `KAFKA_BOOTSTRAP_SERVERS` and `DATABASE_URL` the second half is left out, in one line each;
+//! with `CI` set that is a failure. `tests/run` brings both up.
+
+#![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
+
+mod client;
+mod commands;
+mod crash;
+mod deployment;
+mod faults;
+mod favourites;
+mod fold;
+mod idempotency;
+mod operators;
+mod own_writes;
+mod services;
+mod session;
+mod settings;
+
+/// Runs each test on both deployments.
+macro_rules! on_both {
+    ($($module:ident: $($test:ident)*;)*) => {
+        mod embedded {
+            $($(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                crate::$module::$test(crate::deployment::Deployment::embedded().await).await;
+            })*)*
+        }
+        mod distributed {
+            $($(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                let Some(deployment) = crate::deployment::Deployment::distributed().await else { return };
+                crate::$module::$test(deployment).await;
+            })*)*
+        }
+    };
+}
+
+on_both! {
+    session: the_readme_session_works the_services_show_themselves;
+    commands:
+        what_is_wrong_is_refused_and_named
+        bodies_are_bounded_before_anything_else
+        text_is_stored_trimmed
+        comments_are_never_edited
+        only_those_who_may_delete;
+    idempotency:
+        a_repeated_command_is_done_once
+        twenty_at_once_make_one
+        a_refused_request_does_not_use_up_its_key
+        a_repeated_post_of_a_deleted_comment_stays_deleted;
+    own_writes:
+        who_sends_the_token_reads_its_own_writes
+        a_comment_can_be_deleted_the_instant_after_it_was_posted
+        tokens_that_are_not_ours_are_refused
+        a_first_command_registers_its_user;
+    favourites: favourites_and_their_timeline views_are_counted;
+    operators: what_is_no_event_is_parked_and_the_rest_goes_on the_demo_fills_an_instance;
+}

@@ -1,0 +1,91 @@
+//! What operators see and do.
+
+use std::time::Duration;
+
+use balcony_domain::Event;
+use balcony_domain::event::MovieRegistered;
+use balcony_event_log::{Headers, Message};
+use reqwest::StatusCode;
+use uuid::Uuid;
+
+use crate::client::eventually;
+use crate::crash::message;
+use crate::deployment::{Deployment, Kind};
+
+pub async fn what_is_no_event_is_parked_and_the_rest_goes_on(mut deployment: Deployment) {
+    let movie = deployment.admin().register_movie("A movie").await.id();
+    // An embedded log is its process's own, so that one stops meanwhile.
+    if let Kind::Embedded { .. } = deployment.kind {
+        assert!(deployment.process_mut("balcony").terminate().await.success());
+    }
+    let topic = deployment.topics().facts;
+    let movie_event = |title: &str| {
+        let registered = MovieRegistered {
+            movie_id: balcony_domain::MovieId(Uuid::now_v7()),
+            title: title.into(),
+            company_id: None,
+            released_on: None,
+        };
+        message(Event::MovieRegistered(registered))
+    };
+    {
+        let log = deployment.log().await;
+        let mut broken = movie_event("broken");
+        broken.payload = b"{\"movie_id\":".to_vec();
+        let mut behind = movie_event("behind");
+        behind.key = broken.key.clone();
+        let mut newer = Headers::new();
+        for (name, value) in movie_event("newer").headers.iter() {
+            let value = if name == "ce_type" { b"balcony.movie.registered.v99" } else { value };
+            newer.push(name, value);
+        }
+        let junk = Message { key: Vec::new(), headers: Headers::new(), payload: vec![0, 159, 146, 150] };
+        for message in [junk, broken, behind, Message { headers: newer, ..movie_event("newer") }, movie_event("after")]
+        {
+            log.append(&topic, message).await.unwrap();
+        }
+    }
+    if let Kind::Embedded { .. } = deployment.kind {
+        deployment.processes.clear();
+        deployment.start("balcony", &[]).await;
+    }
+
+    let mia = deployment.user("Mia");
+    let posted = mia.comment(&movie, "life goes on").await;
+    let reader = mia.having_seen(&posted);
+    reader.get(&posted.header("location")).await.expect(StatusCode::OK);
+    eventually("the record after the broken ones is applied", Duration::from_secs(20), async || {
+        let titles = reader.get("/v1/movies").await.expect(StatusCode::OK).items("title");
+        titles.contains(&"after".to_owned()).then(|| assert!(!titles.contains(&"behind".to_owned())))
+    })
+    .await;
+
+    let service = match deployment.kind {
+        Kind::Embedded { .. } => "balcony",
+        Kind::Distributed { .. } => "projector",
+    };
+    let metrics =
+        reqwest::get(format!("{}/metrics", deployment.process(service).url)).await.unwrap().text().await.unwrap();
+    for line in [
+        "balcony_projection_parked{projection=\"registry\"} 3",
+        "balcony_projection_unknown_events_total{projection=\"registry\"} 1",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line} in {metrics}");
+    }
+}
+
+pub async fn the_demo_fills_an_instance(deployment: Deployment) {
+    let url = deployment.nobody().commands;
+    let arguments = ["demo", "--url", &url, "--rate", "1000", "--actions", "100", "--movies", "3", "--people", "5"];
+    let mut command = deployment.command(&arguments);
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("comments"));
+    let reader = deployment.nobody();
+    eventually("the demo's comments are there", Duration::from_secs(20), async || {
+        let movies = reader.get("/v1/movies").await.expect(StatusCode::OK).json();
+        let comments = reader.get("/v1/comments").await.items("id");
+        (movies["items"].as_array().unwrap().len() == 3 && comments.len() == 20).then_some(())
+    })
+    .await;
+}
