@@ -75,6 +75,12 @@ impl<'a> From<&'a [u8]> for Value<'a> {
     }
 }
 
+impl From<Vec<u8>> for Value<'_> {
+    fn from(value: Vec<u8>) -> Self {
+        Self::Bytes(Some(Cow::Owned(value)))
+    }
+}
+
 pub(crate) fn postgres_arguments<'v, 'a: 'v>(
     values: impl IntoIterator<Item = &'v Value<'a>>,
 ) -> Result<PgArguments, StoreError> {

@@ -1,0 +1,328 @@
+//! What the store promises, on SQLite and, where `DATABASE_URL` names one, on PostgreSQL.
+
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use balcony_event_log::{Positions, TopicPartition};
+use balcony_store::{Database, ParkedRecord, ReadModel, Reader, Settings, StoreError, Value, Writer};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+const MODEL: ReadModel = ReadModel {
+    name: "things",
+    version: 1,
+    schema: "CREATE TABLE things (id UUID NOT NULL PRIMARY KEY, name TEXT, number BIGINT NOT NULL);
+             CREATE INDEX things_by_number ON things (number);",
+};
+
+/// Runs each test on both databases.
+macro_rules! on_both {
+    ($($test:ident)*) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                let folder = tempfile::tempdir().unwrap();
+                crate::$test(crate::Settings::Sqlite { directory: folder.path().join("read-models") }).await;
+            })*
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                let Some(url) = crate::new_database().await else { return };
+                crate::$test(crate::Settings::Postgres { url }).await;
+            })*
+        }
+    };
+}
+
+on_both! {
+    a_generation_is_made_once_and_survives
+    another_version_is_refused
+    rows_and_checkpoint_are_kept_together_or_not_at_all
+    whoever_lost_a_partition_cannot_move_its_checkpoint
+    only_new_rows_are_inserted
+    many_rows_go_through_few_statements
+    every_value_comes_back
+    parked_records_are_kept_once
+    a_reader_waits_for_progress
+    a_reader_sees_no_read_model_before_it_is_there
+    refusals_are_told_from_faults
+}
+
+/// An empty database. `None`, in one line, without `DATABASE_URL`; with `CI` set that is a failure.
+async fn new_database() -> Option<String> {
+    let Ok(url) = std::env::var("DATABASE_URL") else {
+        assert!(std::env::var_os("CI").is_none(), "DATABASE_URL is missing: use tests/run");
+        println!("left out: DATABASE_URL is not set; tests/run sets it");
+        return None;
+    };
+    let name = format!("store_{}", Uuid::now_v7().simple());
+    let mut connection = PgConnection::connect(&url).await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut connection).await.unwrap();
+    Some(format!("{}/{name}", url.rsplit_once('/').unwrap().0))
+}
+
+async fn open(settings: &Settings) -> (Database, Writer) {
+    let database = Database::open(settings).await.unwrap();
+    let generation = database.live_or_new(&MODEL).await.unwrap();
+    let writer = database.writer(&generation);
+    (database, writer)
+}
+
+fn partition(number: i32) -> TopicPartition {
+    TopicPartition::new("events", number)
+}
+
+fn at(number: i32, next_offset: i64) -> Positions {
+    [(partition(number), next_offset)].into_iter().collect()
+}
+
+async fn names(writer: &Writer) -> Vec<String> {
+    let mut tx = writer.begin().await.unwrap();
+    let rows: Vec<(String,)> = tx.fetch("SELECT name FROM things ORDER BY number", &[]).await.unwrap();
+    rows.into_iter().map(|(name,)| name).collect()
+}
+
+async fn insert(writer: &Writer, rows: &[(u128, &str, i64)]) -> Vec<bool> {
+    let rows: Vec<[Value<'_>; 3]> =
+        rows.iter().map(|&(id, name, number)| [Uuid::from_u128(id).into(), name.into(), number.into()]).collect();
+    let mut tx = writer.begin().await.unwrap();
+    let inserted = tx.insert_new("things", ["id", "name", "number"], &rows).await.unwrap();
+    tx.commit().await.unwrap();
+    inserted
+}
+
+async fn a_generation_is_made_once_and_survives(settings: Settings) {
+    let (first, second) = tokio::join!(open(&settings), open(&settings));
+    insert(&first.1, &[(1, "a", 1)]).await;
+    assert_eq!(names(&second.1).await, ["a"]);
+    assert_eq!(first.0.live_or_new(&MODEL).await.unwrap(), second.0.live_or_new(&MODEL).await.unwrap());
+    drop((first, second));
+    assert_eq!(names(&open(&settings).await.1).await, ["a"]);
+}
+
+async fn another_version_is_refused(settings: Settings) {
+    let (database, _) = open(&settings).await;
+    let error = database.live_or_new(&ReadModel { version: 2, ..MODEL }).await.unwrap_err();
+    assert!(matches!(error, StoreError::Misconfigured(_)), "{error}");
+}
+
+async fn rows_and_checkpoint_are_kept_together_or_not_at_all(settings: Settings) {
+    let (_database, writer) = open(&settings).await;
+    let mut tx = writer.begin().await.unwrap();
+    let mut claim = tx.claim(&[partition(0), partition(1)]).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(claim.positions().next_offset(&partition(0)), 0);
+
+    let sql = "INSERT INTO things (id, name, number) VALUES ($1, 'a', 1)";
+    let mut tx = writer.begin().await.unwrap();
+    tx.advance(&claim, &at(0, 5)).await.unwrap();
+    tx.execute(sql, &[Uuid::from_u128(1).into()]).await.unwrap();
+    drop(tx);
+    let mut tx = writer.begin().await.unwrap();
+    assert!(!tx.stands_at(&claim, &at(0, 5)).await.unwrap());
+    assert_eq!(tx.fetch::<(i64,)>("SELECT number FROM things", &[]).await.unwrap(), []);
+
+    tx.advance(&claim, &at(0, 5)).await.unwrap();
+    tx.execute(sql, &[Uuid::from_u128(1).into()]).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(names(&writer).await, ["a"]);
+    let mut tx = writer.begin().await.unwrap();
+    assert!(tx.stands_at(&claim, &at(0, 5)).await.unwrap());
+    // Doing the same again is not possible: the checkpoint has moved.
+    assert!(matches!(tx.advance(&claim, &at(0, 5)).await, Err(StoreError::Fenced(_))));
+    drop(tx);
+
+    claim.advanced(&at(0, 5));
+    let mut tx = writer.begin().await.unwrap();
+    let mut both = at(0, 6);
+    both.merge(&at(1, 9));
+    tx.advance(&claim, &both).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
+async fn whoever_lost_a_partition_cannot_move_its_checkpoint(settings: Settings) {
+    let (_database, writer) = open(&settings).await;
+    let claim = async |partitions: &[TopicPartition]| {
+        let mut tx = writer.begin().await.unwrap();
+        let claim = tx.claim(partitions).await.unwrap();
+        tx.commit().await.unwrap();
+        claim
+    };
+    let zombie = claim(&[partition(0), partition(1)]).await;
+    let owner = claim(&[partition(1)]).await;
+
+    let mut both = at(0, 3);
+    both.merge(&at(1, 3));
+    let mut tx = writer.begin().await.unwrap();
+    assert!(matches!(tx.advance(&zombie, &both).await, Err(StoreError::Fenced(_))));
+    drop(tx);
+    let mut tx = writer.begin().await.unwrap();
+    assert!(matches!(tx.advance(&owner, &at(0, 3)).await, Err(StoreError::Fenced(_))), "it was never claimed");
+    drop(tx);
+    for (claim, reached) in [(&owner, at(1, 3)), (&zombie, at(0, 3))] {
+        let mut tx = writer.begin().await.unwrap();
+        tx.advance(claim, &reached).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+    assert_eq!(claim(&[partition(1)]).await.positions(), at(1, 3));
+}
+
+async fn only_new_rows_are_inserted(settings: Settings) {
+    let (_database, writer) = open(&settings).await;
+    assert_eq!(insert(&writer, &[(1, "a", 1), (2, "b", 2), (1, "again", 3)]).await, [true, true, false]);
+    assert_eq!(insert(&writer, &[(2, "again", 4), (3, "c", 3)]).await, [false, true]);
+    assert!(insert(&writer, &[]).await.is_empty());
+
+    // Enough for the bulk path: all new, then with some that are there.
+    let many: Vec<_> = (10..1_010).map(|id| (id, "many", i64::try_from(id).unwrap())).collect();
+    assert!(insert(&writer, &many).await.into_iter().all(|inserted| inserted));
+    let overlapping: Vec<_> = (1_000..2_000).chain([1_500]).map(|id| (id, "more", 0)).collect();
+    let inserted = insert(&writer, &overlapping).await;
+    assert_eq!(inserted.iter().filter(|inserted| **inserted).count(), 990);
+    assert!(!inserted[9] && inserted[10] && !inserted[1_000]);
+    let mut tx = writer.begin().await.unwrap();
+    assert_eq!(tx.fetch::<(i64,)>("SELECT COUNT(*) FROM things", &[]).await.unwrap(), [(1_993,)]);
+}
+
+async fn many_rows_go_through_few_statements(settings: Settings) {
+    let (_database, writer) = open(&settings).await;
+    let ids: Vec<Uuid> = (0..1_500).map(Uuid::from_u128).collect();
+    let rows: Vec<[Value<'_>; 3]> = ids.iter().map(|id| [(*id).into(), "x".into(), 1.into()]).collect();
+    let mut tx = writer.begin().await.unwrap();
+    let upsert = "INSERT INTO things (id, name, number) VALUES $rows
+                  ON CONFLICT (id) DO UPDATE SET number = things.number + excluded.number";
+    for _ in 0..2 {
+        assert_eq!(tx.execute_rows(upsert, &rows).await.unwrap(), 1_500);
+    }
+    let keys: Vec<[Value<'_>; 1]> = ids.iter().take(700).map(|id| [(*id).into()]).collect();
+    let sql = "SELECT number FROM things WHERE id IN (VALUES $rows)";
+    let found: Vec<(i64,)> = tx.fetch_rows(sql, &keys).await.unwrap();
+    assert_eq!((found.len(), found[0]), (700, (2,)));
+    assert_eq!(tx.execute_rows("DELETE FROM things WHERE id IN (VALUES $rows)", &keys).await.unwrap(), 700);
+    assert_eq!(tx.execute_rows(upsert, &[] as &[[Value<'_>; 3]]).await.unwrap(), 0);
+}
+
+async fn every_value_comes_back(settings: Settings) {
+    let (_database, writer) = open(&settings).await;
+    let mut tx = writer.begin().await.unwrap();
+    let rows: Vec<(Option<Uuid>, Option<String>, Option<i64>)> = tx
+        .fetch(
+            "WITH given (id, name, number) AS (VALUES ($1, $2, $3), ($4, $5, $6)) SELECT id, name, number FROM given",
+            &[
+                Uuid::from_u128(7).into(),
+                "ß 雨".into(),
+                i64::MIN.into(),
+                Value::Uuid(None),
+                Value::from(None::<&str>),
+                Value::Int(None),
+            ],
+        )
+        .await
+        .unwrap();
+    let first = (Some(Uuid::from_u128(7)), Some("ß 雨".to_owned()), Some(i64::MIN));
+    assert!(rows.contains(&first) && rows.contains(&(None, None, None)), "{rows:?}");
+}
+
+async fn parked_records_are_kept_once(settings: Settings) {
+    let (_database, writer) = open(&settings).await;
+    let partition = partition(3);
+    let record = |key| ParkedRecord {
+        id: Uuid::now_v7(),
+        partition: &partition,
+        offset: 7,
+        key,
+        headers: "{}".into(),
+        payload: b"\0\xff",
+        error: "it has a \0 in it".into(),
+        parked_at: 1,
+    };
+    for _ in 0..2 {
+        let mut tx = writer.begin().await.unwrap();
+        tx.park(&[record(b"key"), ParkedRecord { offset: 8, ..record(b"") }]).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+    let mut tx = writer.begin().await.unwrap();
+    assert_eq!(tx.parked_count().await.unwrap(), 2);
+    assert_eq!(tx.parked_keys().await.unwrap(), [("events".to_owned(), b"key".to_vec())]);
+}
+
+async fn a_reader_waits_for_progress(settings: Settings) {
+    let (database, writer) = open(&settings).await;
+    let generation = database.live_or_new(&MODEL).await.unwrap();
+    // Of another process, where there can be one.
+    let elsewhere = match &settings {
+        Settings::Postgres { .. } => Database::open(&settings).await.unwrap(),
+        Settings::Sqlite { .. } => database.clone(),
+    };
+    let reader = Reader::open(&elsewhere, &["things"]).await;
+    let mut tx = writer.begin().await.unwrap();
+    let mut claim = tx.claim(&[partition(0)]).await.unwrap();
+    tx.commit().await.unwrap();
+    assert!(reader.wait_for("things", &at(0, 0), Instant::now()).await.unwrap());
+    assert!(!reader.wait_for("things", &at(0, 1), Instant::now()).await.unwrap());
+
+    for next_offset in 1..20 {
+        let wanted = at(0, next_offset);
+        let patience = Instant::now() + Duration::from_secs(20);
+        let waiting = tokio::spawn({
+            let (reader, wanted) = (reader.clone(), wanted.clone());
+            async move { reader.wait_for("things", &wanted, patience).await.unwrap() }
+        });
+        let mut tx = writer.begin().await.unwrap();
+        tx.advance(&claim, &wanted).await.unwrap();
+        tx.commit().await.unwrap();
+        claim.advanced(&wanted);
+        // Every other time nobody tells: whoever waits looks by itself.
+        if next_offset % 2 == 0 {
+            database.progress().announce(&generation, &wanted);
+        }
+        assert!(waiting.await.unwrap(), "at {next_offset}");
+    }
+    assert_eq!(reader.checkpoints("things").await.unwrap(), at(0, 19));
+}
+
+async fn a_reader_sees_no_read_model_before_it_is_there(settings: Settings) {
+    let database = Database::open(&settings).await.unwrap();
+    let reader = Reader::open(&database, &["things"]).await;
+    let read = async || reader.fetch::<(i64,)>("SELECT COUNT(*) FROM things", &[]).await;
+    assert!(matches!(read().await, Err(StoreError::NotReady(name)) if name == "things"));
+    assert!(reader.check().await.is_err());
+    let generation = database.live_or_new(&MODEL).await.unwrap();
+    insert(&database.writer(&generation), &[(1, "a", 1)]).await;
+    assert_eq!(read().await.unwrap(), [(1,)]);
+    reader.check().await.unwrap();
+}
+
+async fn refusals_are_told_from_faults(settings: Settings) {
+    let (_database, writer) = open(&settings).await;
+    let mut tx = writer.begin().await.unwrap();
+    let error = tx.execute("INSERT INTO nowhere VALUES (1)", &[]).await.unwrap_err();
+    assert!(matches!(error, StoreError::Refused(_)), "{error}");
+    drop(tx);
+    let mut tx = writer.begin().await.unwrap();
+    let sql = "INSERT INTO things (id, name, number) VALUES ($1, $2, NULL)";
+    let error = tx.execute(sql, &[Uuid::from_u128(1).into(), "x".into()]).await.unwrap_err();
+    assert!(!error.is_transient(), "{error}");
+    drop(tx);
+    // Another writer keeps SQLite's lock for longer than one waits for it.
+    if let Settings::Sqlite { .. } = settings {
+        let (_other_database, other) = open(&settings).await;
+        let _held = writer.begin().await.unwrap();
+        let error = other.begin().await.unwrap_err();
+        assert!(error.is_transient(), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_is_a_fault_that_passes_and_no_secret_shows() {
+    let url = "postgres://balcony:hush@127.0.0.1:1/balcony".to_owned();
+    let error = Database::open(&Settings::Postgres { url }).await.unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    let url = "no url with hush".to_owned();
+    let error = Database::open(&Settings::Postgres { url }).await.unwrap_err();
+    assert!(matches!(error, StoreError::Misconfigured(_)));
+    assert!(!error.to_string().contains("hush"));
+}
