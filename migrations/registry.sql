@@ -16,13 +16,16 @@ CREATE TABLE movies (
 CREATE INDEX movies_by_time ON movies (registered_at, id);
 CREATE INDEX movies_by_company ON movies (company_id);
 
+-- The key of a name is its UTF-8, whose order by bytes is the order by code points, whatever the database's collation.
 CREATE TABLE users (
-    id            UUID   NOT NULL PRIMARY KEY,
-    display_name  TEXT   NOT NULL,
-    about         TEXT,
-    location      TEXT,
-    registered_at BIGINT NOT NULL
+    id               UUID   NOT NULL PRIMARY KEY,
+    display_name     TEXT   NOT NULL,
+    display_name_key BYTEA  NOT NULL,
+    about            TEXT,
+    location         TEXT,
+    registered_at    BIGINT NOT NULL
 );
+CREATE UNIQUE INDEX users_by_name ON users (display_name_key, id);
 CREATE INDEX users_by_location ON users (location);
 
 CREATE TABLE comment_authors (
