@@ -1,0 +1,111 @@
+//! How an answer leaves: as JSON, marked when it is stale, and, for public lists, with an entity tag.
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use balcony_http::Problem;
+use balcony_http::consistency::CONSISTENCY;
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+/// The answer to a query that is about to be read from the database.
+pub(crate) struct Answer {
+    freshness: Freshness,
+    request_headers: HeaderMap,
+}
+
+/// Whether an answer has everything that the client has seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Freshness {
+    Fresh,
+    Stale,
+}
+
+/// How many bytes of a body's digest tell it from others.
+const TAG_BYTES: usize = 16;
+
+impl Answer {
+    /// An answer to the request with `request_headers`.
+    pub(crate) fn new(freshness: Freshness, request_headers: HeaderMap) -> Self {
+        Self { freshness, request_headers }
+    }
+
+    /// What was found, or why it was not.
+    pub(crate) fn json<T: Serialize>(self, found: Result<T, Problem>) -> Response {
+        match found.and_then(|found| body(&found)) {
+            Ok(body) => self.mark(([JSON], body).into_response()),
+            Err(problem) => self.mark(problem.into_response()),
+        }
+    }
+
+    /// A list that everybody sees alike: with an `ETag`, and without a body where the client has the same already.
+    pub(crate) fn public_list<T: Serialize>(self, found: Result<T, Problem>) -> Response {
+        let body = match found.and_then(|found| body(&found)) {
+            Ok(body) => body,
+            Err(problem) => return self.mark(problem.into_response()),
+        };
+        let tag = entity_tag(&body);
+        let known = is_known(&tag, &self.request_headers);
+        // Caches may keep the answer but have to ask each time whether it is still the same.
+        let caching = [(header::ETAG, tag), (header::CACHE_CONTROL, HeaderValue::from_static("no-cache"))];
+        self.mark(match known {
+            true => (StatusCode::NOT_MODIFIED, caching).into_response(),
+            false => (caching, [JSON], body).into_response(),
+        })
+    }
+
+    fn mark(self, mut response: Response) -> Response {
+        if self.freshness == Freshness::Stale {
+            response.headers_mut().insert(CONSISTENCY, HeaderValue::from_static("stale"));
+        }
+        response
+    }
+}
+
+const JSON: (HeaderName, HeaderValue) = (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+
+fn body(found: &impl Serialize) -> Result<Vec<u8>, Problem> {
+    serde_json::to_vec(found).map_err(|error| Problem::internal(&error))
+}
+
+/// A strong entity tag of `body`.
+fn entity_tag(body: &[u8]) -> HeaderValue {
+    let digest = Sha256::digest(body);
+    let text: String = digest.iter().take(TAG_BYTES).map(|byte| format!("{byte:02x}")).collect();
+    HeaderValue::try_from(format!("\"{text}\"")).expect("hexadecimal digits are visible ASCII")
+}
+
+/// Whether `If-None-Match` names `tag`, by weak comparison (RFC 9110, section 13.1.2).
+fn is_known(tag: &HeaderValue, headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let mut tags = values.flat_map(|value| value.split(',')).map(str::trim);
+    tags.any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known(lines: &[&'static str]) -> bool {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(header::IF_NONE_MATCH, HeaderValue::from_static(line));
+        }
+        is_known(&HeaderValue::from_static("\"a\""), &headers)
+    }
+
+    #[test]
+    fn entity_tags_are_compared_weakly_in_lists_and_lines() {
+        for lines in [&["\"a\""][..], &["W/\"a\""], &["\"b\" , W/\"a\""], &["\"b\"", "\"a\""], &["*"]] {
+            assert!(known(lines), "{lines:?}");
+        }
+        for lines in [&[][..], &["\"b\""], &["a"], &["\"A\""], &["w/\"a\""], &[""]] {
+            assert!(!known(lines), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn the_same_body_has_the_same_tag() {
+        assert_eq!(entity_tag(b"x"), entity_tag(b"x"));
+        assert_ne!(entity_tag(b"x"), entity_tag(b"y"));
+    }
+}

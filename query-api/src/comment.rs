@@ -1,0 +1,102 @@
+//! A comment as every list and every reader sees it, with the names of today.
+
+use balcony_domain::Timestamp;
+use balcony_http::Problem;
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::cursor::{AuthorKey, Key, NameKey, TimeKey};
+use crate::page::{Page, PageRequest};
+use crate::stored_time;
+
+/// A comment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct Comment {
+    id: Uuid,
+    movie: CommentedMovie,
+    author: NamedUser,
+    /// Up to 200 characters.
+    #[schema(required)]
+    title: Option<String>,
+    /// 1 to 10,000 characters.
+    body: String,
+    #[schema(value_type = String, format = DateTime)]
+    posted_at: Timestamp,
+}
+
+/// The movie a comment is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct CommentedMovie {
+    id: Uuid,
+    /// Its title.
+    title: String,
+}
+
+/// A user by name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow, ToSchema)]
+pub(crate) struct NamedUser {
+    pub(crate) id: Uuid,
+    /// The name of today.
+    pub(crate) display_name: String,
+}
+
+/// A comment as the database gives it.
+#[derive(Debug, sqlx::FromRow)]
+pub(crate) struct CommentRow {
+    id: Uuid,
+    movie_id: Uuid,
+    movie_title: String,
+    author_id: Uuid,
+    author_name: String,
+    title: Option<String>,
+    body: String,
+    posted_at: i64,
+}
+
+/// The columns of a [`CommentRow`] from [`TABLES`].
+pub(crate) const COLUMNS: &str = "
+    comments.id, comments.movie_id, movies.title AS movie_title, comments.author_id,
+    users.display_name AS author_name, comments.title, comments.body, comments.posted_at";
+/// A comment is taken only once the registry has its movie and its author, so none is lost in the join.
+pub(crate) const TABLES: &str = "
+    comments
+    JOIN movies ON movies.id = comments.movie_id
+    JOIN users ON users.id = comments.author_id";
+
+impl CommentRow {
+    /// Its place in lists by time.
+    pub(crate) fn time_key(&self) -> TimeKey {
+        TimeKey { at: self.posted_at, id: self.id }
+    }
+
+    /// Its place in lists by author.
+    pub(crate) fn author_key(&self) -> AuthorKey {
+        let author = NameKey { name: self.author_name.clone().into_bytes(), id: self.author_id };
+        AuthorKey { author, comment: self.time_key() }
+    }
+}
+
+impl TryFrom<CommentRow> for Comment {
+    type Error = Problem;
+
+    fn try_from(row: CommentRow) -> Result<Self, Problem> {
+        Ok(Self {
+            id: row.id,
+            movie: CommentedMovie { id: row.movie_id, title: row.movie_title },
+            author: NamedUser { id: row.author_id, display_name: row.author_name },
+            title: row.title,
+            body: row.body,
+            posted_at: stored_time(row.posted_at)?,
+        })
+    }
+}
+
+/// The page of comments that begins with `rows`, which are ordered by `key`.
+pub(crate) fn page<K: Key>(
+    wanted: &PageRequest<K>,
+    rows: Vec<CommentRow>,
+    key: impl FnOnce(&CommentRow) -> K,
+) -> Result<Page<Comment>, Problem> {
+    wanted.page(rows, key).try_map(Comment::try_from)
+}

@@ -1,0 +1,78 @@
+use axum::extract::State;
+use axum::response::Response;
+use balcony_domain::{CompanyId, Timestamp};
+use balcony_http::{PathId, Problem};
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::comment::Comment;
+use crate::cursor::{Scope, TimeKey};
+use crate::page::{Page, PageParams, PageRequest};
+use crate::query::{Query, ReadModel, TokenHeader, WaitParams};
+use crate::timeline::{self, Sources};
+use crate::{QueryApi, comments, stored_time};
+
+/// A company. Where its mail goes is not public.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Company {
+    id: Uuid,
+    name: String,
+    #[schema(value_type = String, format = DateTime)]
+    registered_at: Timestamp,
+}
+
+/// One company.
+#[utoipa::path(
+    get, path = "/v1/companies/{id}", tag = "companies", operation_id = "get_company",
+    params(("id" = Uuid, Path, description = "The company"), WaitParams, TokenHeader),
+    responses(
+        (status = 200, description = "The company", body = Company),
+        (status = 404, description = "There is no such company", body = Problem),
+        (status = 422, description = "A parameter or the token is wrong", body = Problem),
+        (status = 503, description = "The read model is behind the token, or not available", body = Problem),
+    ),
+)]
+pub(crate) async fn get(
+    State(api): State<QueryApi>,
+    PathId(id): PathId<CompanyId>,
+    query: Query,
+) -> Result<Response, Problem> {
+    let answer = query.wait(&api, &[ReadModel::Registry]).await?;
+    Ok(answer.json(find(&api, id).await))
+}
+
+/// The comments on a company's movies, the newest first.
+#[utoipa::path(
+    get, path = "/v1/companies/{id}/comments", tag = "companies", operation_id = "list_comments_on_company",
+    params(("id" = Uuid, Path, description = "The company"), PageParams, WaitParams, TokenHeader),
+    responses(
+        (status = 200, description = "A page of comments, with an `ETag`", body = Page<Comment>),
+        (status = 304, description = "The client has this page already"),
+        (status = 404, description = "There is no such company", body = Problem),
+        (status = 422, description = "A parameter or the token is wrong", body = Problem),
+        (status = 503, description = "A read model is behind the token, or not available", body = Problem),
+    ),
+)]
+pub(crate) async fn list_comments(
+    State(api): State<QueryApi>,
+    PathId(id): PathId<CompanyId>,
+    mut query: Query,
+) -> Result<Response, Problem> {
+    let wanted = PageRequest::take(&mut query.params, Scope::of("companies/comments").with("company", id));
+    let answer = query.wait(&api, comments::READS).await?;
+    Ok(answer.public_list(comments_on(&api, id, &wanted).await))
+}
+
+async fn find(api: &QueryApi, id: CompanyId) -> Result<Company, Problem> {
+    let sql = "SELECT id, name, registered_at FROM companies WHERE id = $1";
+    let rows: Vec<(Uuid, String, i64)> = api.reader.fetch(sql, &[id.0.into()]).await?;
+    let found = rows.into_iter().next();
+    let (id, name, registered_at) = found.ok_or_else(|| Problem::not_found("there is no company with this id"))?;
+    Ok(Company { id, name, registered_at: stored_time(registered_at)? })
+}
+
+async fn comments_on(api: &QueryApi, id: CompanyId, wanted: &PageRequest<TimeKey>) -> Result<Page<Comment>, Problem> {
+    find(api, id).await?;
+    timeline::newest(api, Sources::MoviesOf(id), wanted).await
+}

@@ -1,0 +1,213 @@
+//! Opaque keyset cursors.
+//!
+//! A cursor is a version, the digest of what it belongs to ([`Scope`]), the key of the last item before it, and the
+//! first bytes of a digest of it all, in base64url. The key stands for itself: the item may be deleted meanwhile. A
+//! cursor is not secret and proves nothing; the checks only tell a broken one, or one of another list, from a good one.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+/// What a cursor belongs to: a list with its filters and its order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Scope([u8; SCOPE]);
+
+/// The place of an item in a list, unique in it: what the list is ordered by.
+pub(crate) trait Key: Sized {
+    fn write(&self, bytes: &mut Vec<u8>);
+    /// Reads what [`Key::write`] wrote; `None` for anything else.
+    fn read(bytes: &[u8]) -> Option<Self>;
+}
+
+/// The place of an item in a list by time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct TimeKey {
+    /// Milliseconds since 1970.
+    pub(crate) at: i64,
+    pub(crate) id: Uuid,
+}
+
+/// The place of a user in a list by name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct NameKey {
+    /// The name in UTF-8.
+    pub(crate) name: Vec<u8>,
+    pub(crate) id: Uuid,
+}
+
+/// The place of a comment in a list by author.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AuthorKey {
+    pub(crate) author: NameKey,
+    pub(crate) comment: TimeKey,
+}
+
+const VERSION: u8 = 1;
+const SCOPE: usize = 8;
+const CHECK: usize = 4;
+
+impl Scope {
+    /// The list `name` without filters, in its only order.
+    pub(crate) fn of(name: &str) -> Self {
+        Self(prefix(name.as_bytes()))
+    }
+
+    /// The same list with the filter or order `name` set to `value`. Filters are added in a fixed order.
+    pub(crate) fn with(self, name: &str, value: impl std::fmt::Display) -> Self {
+        let mut bytes = self.0.to_vec();
+        bytes.extend_from_slice(name.as_bytes());
+        bytes.push(0);
+        bytes.extend_from_slice(value.to_string().as_bytes());
+        Self(prefix(&bytes))
+    }
+}
+
+impl TimeKey {
+    /// Later than everything: where a list begins whose newest item comes first.
+    pub(crate) const LATEST: Self = Self { at: i64::MAX, id: Uuid::max() };
+}
+
+impl NameKey {
+    /// Before every name: where a list by name begins.
+    pub(crate) const FIRST: Self = Self { name: Vec::new(), id: Uuid::nil() };
+}
+
+impl Key for TimeKey {
+    fn write(&self, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(&self.at.to_be_bytes());
+        bytes.extend_from_slice(self.id.as_bytes());
+    }
+
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let (at, id) = bytes.split_first_chunk()?;
+        Some(Self { at: i64::from_be_bytes(*at), id: Uuid::from_slice(id).ok()? })
+    }
+}
+
+impl Key for NameKey {
+    fn write(&self, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(self.id.as_bytes());
+        bytes.extend_from_slice(&self.name);
+    }
+
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let (id, name) = bytes.split_first_chunk()?;
+        Some(Self { name: name.to_vec(), id: Uuid::from_bytes(*id) })
+    }
+}
+
+impl Key for AuthorKey {
+    fn write(&self, bytes: &mut Vec<u8>) {
+        self.comment.write(bytes);
+        self.author.write(bytes);
+    }
+
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let (comment, author) = bytes.split_at_checked(24)?;
+        Some(Self { author: NameKey::read(author)?, comment: TimeKey::read(comment)? })
+    }
+}
+
+/// The cursor after the item at `key`.
+pub(crate) fn encode(scope: Scope, key: &impl Key) -> String {
+    let mut bytes = vec![VERSION];
+    bytes.extend_from_slice(&scope.0);
+    key.write(&mut bytes);
+    let check: [u8; CHECK] = prefix(&bytes);
+    bytes.extend_from_slice(&check);
+    BASE64_URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// The key in a cursor; `None` when it is malformed or belongs elsewhere.
+pub(crate) fn decode<K: Key>(scope: Scope, text: &str) -> Option<K> {
+    let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?;
+    let (body, check) = bytes.split_last_chunk::<CHECK>()?;
+    let (&version, rest) = body.split_first()?;
+    let (found, key) = rest.split_first_chunk::<SCOPE>()?;
+    if *check != prefix(body) || version != VERSION || *found != scope.0 {
+        return None;
+    }
+    K::read(key)
+}
+
+/// The first `N` bytes of the digest of `bytes`.
+fn prefix<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    let digest = Sha256::digest(bytes);
+    std::array::from_fn(|index| digest[index])
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn time_key() -> impl Strategy<Value = TimeKey> {
+        (any::<i64>(), any::<u128>()).prop_map(|(at, id)| TimeKey { at, id: Uuid::from_u128(id) })
+    }
+
+    fn author_key() -> impl Strategy<Value = AuthorKey> {
+        (".{0,200}", any::<u128>(), time_key()).prop_map(|(name, id, comment)| AuthorKey {
+            author: NameKey { name: name.into_bytes(), id: Uuid::from_u128(id) },
+            comment,
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_cursor_gives_the_key_it_was_made_of(time in time_key(), author in author_key()) {
+            let scope = Scope::of("list");
+            prop_assert_eq!(decode(scope, &encode(scope, &time)), Some(time));
+            prop_assert_eq!(decode(scope, &encode(scope, &author.author)), Some(author.author.clone()));
+            prop_assert_eq!(decode(scope, &encode(scope, &author)), Some(author));
+        }
+
+        #[test]
+        fn a_cursor_with_a_changed_character_is_refused(
+            key in author_key(), at in any::<proptest::sample::Index>(), to in "[A-Za-z0-9_-]"
+        ) {
+            let scope = Scope::of("list");
+            let cursor = encode(scope, &key);
+            let at = at.index(cursor.len());
+            prop_assume!(cursor[at..=at] != to);
+            let changed = format!("{}{to}{}", &cursor[..at], &cursor[at + 1..]);
+            prop_assert_eq!(decode::<AuthorKey>(scope, &changed), None);
+        }
+
+        #[test]
+        fn a_cut_or_longer_cursor_is_refused(key in time_key(), length in 0..60_usize) {
+            let scope = Scope::of("list");
+            let cursor = encode(scope, &key);
+            let cut = &cursor[..length.min(cursor.len() - 1)];
+            prop_assert_eq!(decode::<TimeKey>(scope, cut), None);
+            let longer = format!("{cursor}{cut}A");
+            prop_assert_eq!(decode::<TimeKey>(scope, &longer), None);
+        }
+
+        #[test]
+        fn no_text_makes_reading_panic(text in "\\PC{0,60}") {
+            let _ = decode::<TimeKey>(Scope::of("list"), &text);
+            let _ = decode::<NameKey>(Scope::of("list"), &text);
+            let _ = decode::<AuthorKey>(Scope::of("list"), &text);
+        }
+    }
+
+    #[test]
+    fn a_cursor_belongs_to_its_list_its_filters_and_their_values() {
+        let key = TimeKey { at: 1, id: Uuid::nil() };
+        let scope = Scope::of("comments").with("movie", "a").with("sort", "newest");
+        let cursor = encode(scope, &key);
+        for other in [
+            Scope::of("movies").with("movie", "a").with("sort", "newest"),
+            Scope::of("comments").with("movie", "b").with("sort", "newest"),
+            Scope::of("comments").with("author", "a").with("sort", "newest"),
+            Scope::of("comments").with("movie", "a").with("sort", "oldest"),
+            Scope::of("comments").with("sort", "newest"),
+            Scope::of("comments"),
+        ] {
+            assert_eq!(decode::<TimeKey>(other, &cursor), None);
+        }
+        assert_eq!(decode(scope, &cursor), Some(key));
+    }
+}

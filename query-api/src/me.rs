@@ -1,0 +1,114 @@
+use axum::extract::State;
+use axum::response::Response;
+use balcony_domain::{Timestamp, UserId};
+use balcony_http::{Identity, Problem};
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::comment::{Comment, NamedUser};
+use crate::cursor::{NameKey, Scope};
+use crate::page::{Page, PageParams, PageRequest};
+use crate::query::{Query, ReadModel, TokenHeader, WaitParams};
+use crate::timeline::{self, Sources};
+use crate::{QueryApi, users};
+
+/// Oneself: the profile, or what the token says of whoever has done nothing yet.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Me {
+    id: Uuid,
+    display_name: String,
+    /// A text about oneself.
+    #[schema(required)]
+    about: Option<String>,
+    /// Where one is.
+    #[schema(required)]
+    location: Option<String>,
+    /// When one did something for the first time.
+    #[schema(required, value_type = Option<String>, format = DateTime)]
+    registered_at: Option<Timestamp>,
+    /// What the token allows: `user`, `moderator` or `admin`.
+    role: &'static str,
+}
+
+/// Oneself.
+#[utoipa::path(
+    get, path = "/v1/me", tag = "me", operation_id = "get_me", params(WaitParams, TokenHeader),
+    responses(
+        (status = 200, description = "One's profile and role", body = Me),
+        (status = 401, description = "No token, or a bad one", body = Problem),
+        (status = 422, description = "A parameter or the token is wrong", body = Problem),
+        (status = 503, description = "The read model is behind the token, or not available", body = Problem),
+    ),
+    security(("token" = [])),
+)]
+pub(crate) async fn get(State(api): State<QueryApi>, me: Identity, query: Query) -> Result<Response, Problem> {
+    let answer = query.wait(&api, &[ReadModel::Registry]).await?;
+    Ok(answer.json(profile(&api, me).await))
+}
+
+/// One's favourite users, by name.
+#[utoipa::path(
+    get, path = "/v1/me/favorites", tag = "me", operation_id = "list_favorites",
+    params(PageParams, WaitParams, TokenHeader),
+    responses(
+        (status = 200, description = "A page of users, by display name, code point by code point", body = Page<NamedUser>),
+        (status = 401, description = "No token, or a bad one", body = Problem),
+        (status = 422, description = "A parameter or the token is wrong", body = Problem),
+        (status = 503, description = "A read model is behind the token, or not available", body = Problem),
+    ),
+    security(("token" = [])),
+)]
+pub(crate) async fn list_favorites(
+    State(api): State<QueryApi>,
+    me: Identity,
+    mut query: Query,
+) -> Result<Response, Problem> {
+    let wanted = PageRequest::take(&mut query.params, Scope::of("me/favorites").with("user", me.user));
+    let answer = query.wait(&api, &[ReadModel::Registry, ReadModel::Favorites]).await?;
+    Ok(answer.json(favorites(&api, me.user, &wanted).await))
+}
+
+/// The comments of one's favourite users, the newest first.
+#[utoipa::path(
+    get, path = "/v1/me/timeline", tag = "me", operation_id = "get_timeline",
+    params(PageParams, WaitParams, TokenHeader),
+    responses(
+        (status = 200, description = "A page of comments", body = Page<Comment>),
+        (status = 401, description = "No token, or a bad one", body = Problem),
+        (status = 422, description = "A parameter or the token is wrong", body = Problem),
+        (status = 503, description = "A read model is behind the token, or not available", body = Problem),
+    ),
+    security(("token" = [])),
+)]
+pub(crate) async fn timeline(State(api): State<QueryApi>, me: Identity, mut query: Query) -> Result<Response, Problem> {
+    let wanted = PageRequest::take(&mut query.params, Scope::of("me/timeline").with("user", me.user));
+    let answer = query.wait(&api, &[ReadModel::Registry, ReadModel::Comments, ReadModel::Favorites]).await?;
+    Ok(answer.json(timeline::newest(&api, Sources::FavoritesOf(me.user), &wanted).await))
+}
+
+async fn profile(api: &QueryApi, me: Identity) -> Result<Me, Problem> {
+    let role = me.role.as_str();
+    Ok(match users::find(api, me.user).await? {
+        Some(user) => Me {
+            id: user.id,
+            display_name: user.display_name,
+            about: user.about,
+            location: user.location,
+            registered_at: Some(user.registered_at),
+            role,
+        },
+        None => Me { id: me.user.0, display_name: me.name, about: None, location: None, registered_at: None, role },
+    })
+}
+
+async fn favorites(api: &QueryApi, user: UserId, wanted: &PageRequest<NameKey>) -> Result<Page<NamedUser>, Problem> {
+    let sql = "SELECT users.id, users.display_name
+               FROM favorites JOIN users ON users.id = favorites.followee_id
+               WHERE favorites.follower_id = $1 AND (users.display_name_key, users.id) > ($2, $3)
+               ORDER BY users.display_name_key, users.id LIMIT $4";
+    let after = wanted.after.clone().unwrap_or(NameKey::FIRST);
+    let params = [user.0.into(), after.name.into(), after.id.into(), wanted.rows().into()];
+    let rows: Vec<NamedUser> = api.reader.fetch(sql, &params).await?;
+    Ok(wanted.page(rows, |user| NameKey { name: user.display_name.clone().into_bytes(), id: user.id }))
+}

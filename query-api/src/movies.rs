@@ -1,0 +1,170 @@
+use axum::extract::State;
+use axum::response::Response;
+use balcony_domain::{MovieId, Timestamp};
+use balcony_http::{PathId, Problem};
+use balcony_store::Value;
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::comment::Comment;
+use crate::comments::{self, Filter};
+use crate::cursor::{Scope, TimeKey};
+use crate::page::{Page, PageParams, PageRequest};
+use crate::query::{Query, ReadModel, TokenHeader, WaitParams};
+use crate::{QueryApi, stored_time};
+
+/// A movie.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Movie {
+    id: Uuid,
+    title: String,
+    /// The company it belongs to.
+    #[schema(required)]
+    company: Option<NamedCompany>,
+    /// The day it came out.
+    #[schema(required, format = "date")]
+    released_on: Option<String>,
+    #[schema(value_type = String, format = DateTime)]
+    registered_at: Timestamp,
+    /// How many comments it has.
+    comment_count: i64,
+    /// How often its page was viewed.
+    view_count: i64,
+}
+
+/// A company by name.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct NamedCompany {
+    id: Uuid,
+    name: String,
+}
+
+#[derive(sqlx::FromRow)]
+struct MovieRow {
+    id: Uuid,
+    title: String,
+    company_id: Option<Uuid>,
+    company_name: Option<String>,
+    released_on: Option<String>,
+    registered_at: i64,
+    comment_count: i64,
+    view_count: i64,
+}
+
+/// What a movie's counts are read from.
+const READS: &[ReadModel] = &[ReadModel::Registry, ReadModel::Comments, ReadModel::Statistics];
+
+const SELECT: &str = "
+    SELECT movies.id, movies.title, companies.id AS company_id, companies.name AS company_name,
+           movies.released_on, movies.registered_at,
+           CAST(COALESCE((
+               SELECT SUM(comments) FROM comment_counts WHERE comment_counts.movie_id = movies.id
+           ), 0) AS BIGINT) AS comment_count,
+           CAST(COALESCE((
+               SELECT SUM(views) FROM view_counts WHERE view_counts.movie_id = movies.id
+           ), 0) AS BIGINT) AS view_count
+    FROM movies LEFT JOIN companies ON companies.id = movies.company_id";
+
+/// Movies, the one registered last first.
+#[utoipa::path(
+    get, path = "/v1/movies", tag = "movies", operation_id = "list_movies",
+    params(PageParams, WaitParams, TokenHeader),
+    responses(
+        (status = 200, description = "A page of movies, with an `ETag`", body = Page<Movie>),
+        (status = 304, description = "The client has this page already"),
+        (status = 422, description = "A parameter or the token is wrong", body = Problem),
+        (status = 503, description = "A read model is behind the token, or not available", body = Problem),
+    ),
+)]
+pub(crate) async fn list(State(api): State<QueryApi>, mut query: Query) -> Result<Response, Problem> {
+    let wanted = PageRequest::take(&mut query.params, Scope::of("movies"));
+    let answer = query.wait(&api, READS).await?;
+    Ok(answer.public_list(newest(&api, &wanted).await))
+}
+
+/// One movie.
+#[utoipa::path(
+    get, path = "/v1/movies/{id}", tag = "movies", operation_id = "get_movie",
+    params(("id" = Uuid, Path, description = "The movie"), WaitParams, TokenHeader),
+    responses(
+        (status = 200, description = "The movie", body = Movie),
+        (status = 404, description = "There is no such movie", body = Problem),
+        (status = 422, description = "A parameter or the token is wrong", body = Problem),
+        (status = 503, description = "A read model is behind the token, or not available", body = Problem),
+    ),
+)]
+pub(crate) async fn get(
+    State(api): State<QueryApi>,
+    PathId(id): PathId<MovieId>,
+    query: Query,
+) -> Result<Response, Problem> {
+    let answer = query.wait(&api, READS).await?;
+    Ok(answer.json(find(&api, id).await))
+}
+
+/// The comments on a movie, the newest first.
+#[utoipa::path(
+    get, path = "/v1/movies/{id}/comments", tag = "movies", operation_id = "list_comments_on_movie",
+    params(("id" = Uuid, Path, description = "The movie"), PageParams, WaitParams, TokenHeader),
+    responses(
+        (status = 200, description = "A page of comments, with an `ETag`", body = Page<Comment>),
+        (status = 304, description = "The client has this page already"),
+        (status = 404, description = "There is no such movie", body = Problem),
+        (status = 422, description = "A parameter or the token is wrong", body = Problem),
+        (status = 503, description = "A read model is behind the token, or not available", body = Problem),
+    ),
+)]
+pub(crate) async fn list_comments(
+    State(api): State<QueryApi>,
+    PathId(id): PathId<MovieId>,
+    mut query: Query,
+) -> Result<Response, Problem> {
+    let wanted = PageRequest::take(&mut query.params, Scope::of("movies/comments").with("movie", id));
+    let answer = query.wait(&api, comments::READS).await?;
+    Ok(answer.public_list(comments_on(&api, id, &wanted).await))
+}
+
+async fn newest(api: &QueryApi, wanted: &PageRequest<TimeKey>) -> Result<Page<Movie>, Problem> {
+    let sql = format!(
+        "{SELECT} WHERE (movies.registered_at, movies.id) < ($1, $2)
+         ORDER BY movies.registered_at DESC, movies.id DESC LIMIT $3"
+    );
+    let after = wanted.after.unwrap_or(TimeKey::LATEST);
+    let rows: Vec<MovieRow> = api.reader.fetch(sql, &[after.at.into(), after.id.into(), wanted.rows().into()]).await?;
+    wanted.page(rows, |row| TimeKey { at: row.registered_at, id: row.id }).try_map(Movie::try_from)
+}
+
+async fn find(api: &QueryApi, id: MovieId) -> Result<Movie, Problem> {
+    let rows: Vec<MovieRow> = api.reader.fetch(format!("{SELECT} WHERE movies.id = $1"), &[id.0.into()]).await?;
+    rows.into_iter().next().ok_or_else(unknown)?.try_into()
+}
+
+async fn comments_on(api: &QueryApi, id: MovieId, wanted: &PageRequest<TimeKey>) -> Result<Page<Comment>, Problem> {
+    let known: Vec<(Uuid,)> = api.reader.fetch("SELECT id FROM movies WHERE id = $1", &[Value::from(id.0)]).await?;
+    if known.is_empty() {
+        return Err(unknown());
+    }
+    comments::newest(api, &Filter::on(id), wanted).await
+}
+
+fn unknown() -> Problem {
+    Problem::not_found("there is no movie with this id")
+}
+
+impl TryFrom<MovieRow> for Movie {
+    type Error = Problem;
+
+    fn try_from(row: MovieRow) -> Result<Self, Problem> {
+        let company = row.company_id.zip(row.company_name).map(|(id, name)| NamedCompany { id, name });
+        Ok(Self {
+            id: row.id,
+            title: row.title,
+            company,
+            released_on: row.released_on,
+            registered_at: stored_time(row.registered_at)?,
+            comment_count: row.comment_count,
+            view_count: row.view_count,
+        })
+    }
+}

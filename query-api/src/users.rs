@@ -1,0 +1,110 @@
+use axum::extract::State;
+use axum::response::Response;
+use balcony_domain::{Timestamp, UserId};
+use balcony_http::{PathId, Problem};
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::comment::Comment;
+use crate::comments::{self, Filter};
+use crate::cursor::{Scope, TimeKey};
+use crate::page::{Page, PageParams, PageRequest};
+use crate::query::{Query, ReadModel, TokenHeader, WaitParams};
+use crate::{QueryApi, stored_time};
+
+/// A user's profile.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct User {
+    pub(crate) id: Uuid,
+    pub(crate) display_name: String,
+    /// A text about oneself.
+    #[schema(required)]
+    pub(crate) about: Option<String>,
+    /// Where one is.
+    #[schema(required)]
+    pub(crate) location: Option<String>,
+    #[schema(value_type = String, format = DateTime)]
+    pub(crate) registered_at: Timestamp,
+}
+
+#[derive(sqlx::FromRow)]
+struct UserRow {
+    id: Uuid,
+    display_name: String,
+    about: Option<String>,
+    location: Option<String>,
+    registered_at: i64,
+}
+
+/// One user.
+#[utoipa::path(
+    get, path = "/v1/users/{id}", tag = "users", operation_id = "get_user",
+    params(("id" = Uuid, Path, description = "The user"), WaitParams, TokenHeader),
+    responses(
+        (status = 200, description = "The user's profile", body = User),
+        (status = 404, description = "There is no such user", body = Problem),
+        (status = 422, description = "A parameter or the token is wrong", body = Problem),
+        (status = 503, description = "The read model is behind the token, or not available", body = Problem),
+    ),
+)]
+pub(crate) async fn get(
+    State(api): State<QueryApi>,
+    PathId(id): PathId<UserId>,
+    query: Query,
+) -> Result<Response, Problem> {
+    let answer = query.wait(&api, &[ReadModel::Registry]).await?;
+    Ok(answer.json(known(&api, id).await))
+}
+
+/// The comments by a user, the newest first.
+#[utoipa::path(
+    get, path = "/v1/users/{id}/comments", tag = "users", operation_id = "list_comments_by_user",
+    params(("id" = Uuid, Path, description = "The user"), PageParams, WaitParams, TokenHeader),
+    responses(
+        (status = 200, description = "A page of comments, with an `ETag`", body = Page<Comment>),
+        (status = 304, description = "The client has this page already"),
+        (status = 404, description = "There is no such user", body = Problem),
+        (status = 422, description = "A parameter or the token is wrong", body = Problem),
+        (status = 503, description = "A read model is behind the token, or not available", body = Problem),
+    ),
+)]
+pub(crate) async fn list_comments(
+    State(api): State<QueryApi>,
+    PathId(id): PathId<UserId>,
+    mut query: Query,
+) -> Result<Response, Problem> {
+    let wanted = PageRequest::take(&mut query.params, Scope::of("users/comments").with("user", id));
+    let answer = query.wait(&api, comments::READS).await?;
+    Ok(answer.public_list(comments_by(&api, id, &wanted).await))
+}
+
+/// The profile of the user `id`, if there is one.
+pub(crate) async fn find(api: &QueryApi, id: UserId) -> Result<Option<User>, Problem> {
+    let sql = "SELECT id, display_name, about, location, registered_at FROM users WHERE id = $1";
+    let rows: Vec<UserRow> = api.reader.fetch(sql, &[id.0.into()]).await?;
+    rows.into_iter().next().map(User::try_from).transpose()
+}
+
+async fn known(api: &QueryApi, id: UserId) -> Result<User, Problem> {
+    find(api, id).await?.ok_or_else(|| Problem::not_found("there is no user with this id"))
+}
+
+async fn comments_by(api: &QueryApi, id: UserId, wanted: &PageRequest<TimeKey>) -> Result<Page<Comment>, Problem> {
+    known(api, id).await?;
+    comments::newest(api, &Filter::by(id), wanted).await
+}
+
+impl TryFrom<UserRow> for User {
+    type Error = Problem;
+
+    fn try_from(row: UserRow) -> Result<Self, Problem> {
+        Ok(Self {
+            id: row.id,
+            display_name: row.display_name,
+            about: row.about,
+            location: row.location,
+            registered_at: stored_time(row.registered_at)?,
+        })
+    }
+}
