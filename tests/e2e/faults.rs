@@ -52,7 +52,7 @@ async fn a_broker_and_a_database_killed_under_load_lose_and_repeat_nothing() {
     let (fold, ends) = Fold::of(log.as_ref(), &deployment.topics().facts).await;
     assert_all_there(&fold, &all);
     caught_up(&deployment, &ends).await;
-    assert_eq!(Fold::in_postgres(&deployment).await, fold);
+    fold.assert_is(&Fold::in_postgres(&deployment).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
