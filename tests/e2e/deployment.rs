@@ -19,7 +19,7 @@ use crate::client::{Client, eventually};
 use crate::services::Services;
 
 pub const SECRET: &str = "a secret for tests, of 32 bytes or more";
-const BINARY: &str = env!("CARGO_BIN_EXE_balcony");
+pub const BINARY: &str = env!("CARGO_BIN_EXE_balcony");
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A running installation of its own: a data folder, or a database and topics.

@@ -40,7 +40,7 @@ macro_rules! on_both {
 }
 
 on_both! {
-    session: the_readme_session_works the_services_show_themselves;
+    session: the_readme_session_works_as_printed the_first_steps_work the_services_show_themselves;
     commands:
         what_is_wrong_is_refused_and_named
         bodies_are_bounded_before_anything_else

@@ -1,11 +1,37 @@
 //! The first minutes with Balcony.
 
+use std::process::Command;
+
 use reqwest::StatusCode;
 use serde_json::json;
 
-use crate::deployment::{Deployment, Kind};
+use crate::deployment::{BINARY, Deployment, Kind, root};
 
-pub async fn the_readme_session_works(deployment: Deployment) {
+/// Runs the README's shell session as it is printed, but for where the service and the program are.
+pub async fn the_readme_session_works_as_printed(deployment: Deployment) {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let (_, rest) = readme.split_once("```sh\n").unwrap();
+    let (session, _) = rest.split_once("```").unwrap();
+    let client = deployment.nobody();
+    let script = session
+        .replace("C=http://127.0.0.1:8080", &format!("C={}", client.commands))
+        .replace("Q=http://127.0.0.1:8080", &format!("Q={}", client.queries))
+        .replace("./target/release/balcony", BINARY);
+    assert!(!script.contains("127.0.0.1:8080"));
+
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new("bash");
+    command.args(["-euo", "pipefail", "-c", &script]).current_dir(folder.path());
+    command.envs(deployment.settings.iter().map(|(name, value)| (*name, value.as_str())));
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{stdout}{}", String::from_utf8_lossy(&output.stderr));
+    // The comment in the movie's list and in the timeline, then a problem that says that it is gone.
+    assert_eq!(stdout.matches("The last battle!").count(), 2, "{stdout}");
+    assert!(stdout.contains("\"status\":410"), "{stdout}");
+}
+
+pub async fn the_first_steps_work(deployment: Deployment) {
     let (admin, mia, jonas) = (deployment.admin(), deployment.user("Mia"), deployment.user("Jonas"));
     let movie = admin.register_movie("Seven Samurai").await;
     assert_eq!(movie.header("location"), format!("/v1/movies/{}", movie.id()));
