@@ -1,5 +1,6 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use balcony_event_log::EventLog;
@@ -48,7 +49,7 @@ pub enum State {
     Running,
     /// Waiting for the log or the database to come back.
     Waiting,
-    /// Failed; it will be started again.
+    /// Failed. It is started again after a while, unless too many records in a row were refused.
     Failed,
 }
 
@@ -66,6 +67,8 @@ pub(crate) struct Backoff {
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// How long a batch under way may take once the projector is told to stop.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// Names of the metrics.
 mod metric {
@@ -110,8 +113,7 @@ impl Projector {
         move || observers.iter().map(Observer::snapshot).collect()
     }
 
-    /// Ends every projection and leaves the groups, so that others take over at once. A transaction under way is
-    /// rolled back; whoever takes over does it again.
+    /// Ends every projection after the batch it is at, and leaves the groups, so that others take over at once.
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
         while self.workers.join_next().await.is_some() {}
@@ -128,14 +130,21 @@ async fn supervise<P: Projection>(
 ) {
     let mut backoff = Backoff::new();
     loop {
-        let run = run(&projection, log.as_ref(), &database, &group_prefix, &observer);
         let before = observer.snapshot().events;
+        let run = async {
+            let worker = Worker::join(projection.clone(), log.as_ref(), &database, &group_prefix, observer.clone());
+            worker.await?.run(stop.clone()).await
+        };
         let ended = tokio::select! {
             ended = catch_panic(run) => ended,
-            _ = stop.wait_for(|stop| *stop) => return,
+            () = grace(stop.clone()) => return,
         };
-        let Err(reason) = ended else { return };
-        observer.failed(&reason);
+        let Err(failure) = ended else { return };
+        observer.failed(&failure.reason);
+        if !failure.may_pass {
+            let _ = stop.wait_for(|stop| *stop).await;
+            return;
+        }
         if observer.snapshot().events > before {
             backoff = Backoff::new();
         }
@@ -146,27 +155,28 @@ async fn supervise<P: Projection>(
     }
 }
 
-async fn run<P: Projection>(
-    projection: &Arc<P>,
-    log: &dyn EventLog,
-    database: &Database,
-    group_prefix: &str,
-    observer: &Observer,
-) -> Result<(), WorkerError> {
-    Worker::join(projection.clone(), log, database, group_prefix, observer.clone()).await?.run().await
+/// Comes some time after the word to stop: a worker that waits for a database that is away is not waited for.
+async fn grace(mut stop: watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+    tokio::time::sleep(GRACE).await;
 }
 
-/// Runs `work` and gives its failure, or its panic, as a text.
-async fn catch_panic(work: impl Future<Output = Result<(), WorkerError>>) -> Result<(), String> {
+/// Why a worker ended, and whether it may be started again.
+struct Failure {
+    reason: String,
+    may_pass: bool,
+}
+
+/// Runs `work` and gives its failure, or its panic.
+async fn catch_panic(work: impl Future<Output = Result<(), WorkerError>>) -> Result<(), Failure> {
     let mut work = std::pin::pin!(work);
-    let polled = std::future::poll_fn(|context| {
-        match std::panic::catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
-            Ok(std::task::Poll::Pending) => std::task::Poll::Pending,
-            Ok(std::task::Poll::Ready(ended)) => std::task::Poll::Ready(ended.map_err(|error| error.to_string())),
-            Err(_) => std::task::Poll::Ready(Err("it panicked; the message is in the log".to_owned())),
-        }
-    });
-    polled.await
+    std::future::poll_fn(|context| {
+        let polled = std::panic::catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context)));
+        polled
+            .unwrap_or_else(|_| Poll::Ready(Err(WorkerError::Panicked)))
+            .map_err(|error| Failure { reason: error.to_string(), may_pass: error.may_pass() })
+    })
+    .await
 }
 
 impl Observer {
@@ -206,7 +216,7 @@ impl Observer {
     }
 
     fn failed(&self, reason: &str) {
-        tracing::error!(projection = self.name, reason, "stopped; it will be started again");
+        tracing::error!(projection = self.name, reason, "stopped");
         metrics::counter!(metric::RESTARTS, "projection" => self.name).increment(1);
         self.change(|state| {
             state.state = State::Failed;

@@ -3,6 +3,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use balcony_event_log::{Batch, Delivery, EventLog, LogError, Positions, Reader, Record, TopicPartition};
 use balcony_store::{Claim, Database, Generation, ParkedRecord, StoreError, Writer};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::Projection;
@@ -26,6 +27,15 @@ pub(crate) enum WorkerError {
         "{MOST_REFUSED_IN_A_ROW} records in a row were refused and parked, the last because {0}; look at what they have in common"
     )]
     TooManyRefused(StoreError),
+    #[error("it panicked; the message is in the log")]
+    Panicked,
+}
+
+impl WorkerError {
+    /// Whether starting again could help without anybody changing anything.
+    pub(crate) fn may_pass(&self) -> bool {
+        !matches!(self, Self::TooManyRefused(_))
+    }
 }
 
 /// Applies one projection's events, for as long as it is not told to stop.
@@ -68,11 +78,20 @@ impl<P: Projection> Worker<P> {
         })
     }
 
-    /// Works until something fails for good. Dropping the future between two awaits is as good as a crash, and a
+    /// Works until something fails for good or it is told to stop: then it ends after the batch it is at, and leaves
+    /// its group, so that others take over at once. Dropping the future at any await is as good as a crash, and a
     /// crash is harmless.
-    pub(crate) async fn run(&mut self) -> Result<(), WorkerError> {
+    pub(crate) async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<(), WorkerError> {
         loop {
-            match self.reader.next().await {
+            let delivery = tokio::select! {
+                delivery = self.reader.next() => Some(delivery),
+                () = told_to(&mut stop) => None,
+            };
+            let Some(delivery) = delivery else {
+                self.reader.close().await;
+                return Ok(());
+            };
+            match delivery {
                 Ok(Delivery::Assigned(partitions)) => {
                     self.claim(&partitions).await?;
                     self.reader.start(self.claim.positions());
@@ -202,6 +221,11 @@ impl<P: Projection> Worker<P> {
         let Ok(mut tx) = self.writer.begin().await else { return false };
         tx.stands_at(&self.claim, reached).await.unwrap_or(false)
     }
+}
+
+async fn told_to(stop: &mut watch::Receiver<bool>) {
+    // Whoever could tell is gone: that is as good as told.
+    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 fn milliseconds_now() -> i64 {

@@ -2,6 +2,7 @@
 
 mod comments;
 mod favorites;
+mod journeys;
 mod registry;
 mod statistics;
 
@@ -10,13 +11,14 @@ use balcony_store::ReadModel;
 
 pub use comments::Comments;
 pub use favorites::Favorites;
+pub use journeys::Journeys;
 pub use registry::Registry;
 pub use statistics::Statistics;
 
 use crate::{Projection as _, Projector};
 
 /// The names of all projections.
-pub const NAMES: &[&str] = &["registry", "comments", "favorites", "statistics"];
+pub const NAMES: &[&str] = &["registry", "comments", "favorites", "journeys", "statistics"];
 
 /// Starts the projections called `names` on `projector`. Here a new projection is registered.
 pub fn start(projector: &mut Projector, topics: &Topics, names: &[&str]) {
@@ -25,6 +27,7 @@ pub fn start(projector: &mut Projector, topics: &Topics, names: &[&str]) {
             "registry" => projector.start(Registry::new(topics)),
             "comments" => projector.start(Comments::new(topics)),
             "favorites" => projector.start(Favorites::new(topics)),
+            "journeys" => projector.start(Journeys::new(topics)),
             "statistics" => projector.start(Statistics::new(topics)),
             _ => unreachable!("the names were checked against NAMES"),
         }
@@ -37,6 +40,7 @@ pub fn read_models(topics: &Topics) -> Vec<ReadModel> {
         Registry::new(topics).read_model(),
         Comments::new(topics).read_model(),
         Favorites::new(topics).read_model(),
+        Journeys::new(topics).read_model(),
         Statistics::new(topics).read_model(),
     ]
 }

@@ -1,0 +1,181 @@
+//! What the projection runtime promises, on the embedded log and SQLite, with a projection made to fail.
+
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use balcony_event_log::embedded::EmbeddedLog;
+use balcony_event_log::{EventLog, Headers, Message, Record, Topic};
+use balcony_projector::{Decode, Projection, Projector, Received, State};
+use balcony_store::{Database, ReadModel, Reader, Settings, StoreError, Tx, Value};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+/// An event of a domain of its own: a number, and what happens when it is applied.
+struct Number(i64);
+
+/// This number is refused by the database.
+const REFUSED: i64 = 13;
+/// This number makes `apply` panic, once.
+const PANICS: i64 = 666;
+
+impl Decode for Number {
+    fn decode(record: &Record) -> Result<Option<Self>, String> {
+        let text = std::str::from_utf8(&record.payload).map_err(|error| error.to_string())?;
+        if text == "newer" {
+            return Ok(None);
+        }
+        text.parse().map(|number| Some(Self(number))).map_err(|_| format!("{text:?} is no number"))
+    }
+}
+
+struct Numbers {
+    topics: [Arc<str>; 1],
+    panics: Arc<AtomicUsize>,
+}
+
+#[async_trait::async_trait]
+impl Projection for Numbers {
+    type Event = Number;
+
+    fn read_model(&self) -> ReadModel {
+        let schema = "CREATE TABLE numbers (
+            id UUID NOT NULL PRIMARY KEY, number BIGINT NOT NULL CHECK (number <> 13), position BIGINT NOT NULL UNIQUE)";
+        ReadModel { name: "numbers", version: 1, schema }
+    }
+
+    fn topics(&self) -> &[Arc<str>] {
+        &self.topics
+    }
+
+    /// Inserts without regard to what is there: applying an event twice fails.
+    async fn apply(&self, events: &[Received<Number>], tx: &mut Tx) -> Result<(), StoreError> {
+        let rows: Vec<[Value<'_>; 3]> = events
+            .iter()
+            .map(|received| [Uuid::now_v7().into(), received.event.0.into(), received.offset.into()])
+            .collect();
+        tx.execute_rows("INSERT INTO numbers (id, number, position) VALUES $rows", &rows).await?;
+        if events.iter().any(|received| received.event.0 == PANICS) && self.panics.fetch_add(1, Ordering::Relaxed) == 0
+        {
+            panic!("as it was asked to");
+        }
+        Ok(())
+    }
+}
+
+struct Installation {
+    log: Arc<EmbeddedLog>,
+    database: Database,
+    topic: Arc<str>,
+}
+
+impl Installation {
+    async fn open(folder: &Path) -> Self {
+        let topic: Arc<str> = "numbers".into();
+        let topics = [Topic { name: topic.clone(), partitions: 1, replication: 1, retention: None }];
+        let log = Arc::new(EmbeddedLog::open(&folder.join("log.db"), &topics).unwrap());
+        let settings = Settings::Sqlite { directory: folder.join("read-models") };
+        Self { log, database: Database::open(&settings).await.unwrap(), topic }
+    }
+
+    async fn append(&self, key: &str, payload: &str) {
+        let message = Message { key: key.into(), headers: Headers::new(), payload: payload.into() };
+        self.log.append(&self.topic, message).await.unwrap();
+    }
+
+    fn projector(&self) -> Projector {
+        let mut projector = Projector::new(self.log.clone(), self.database.clone(), "test.");
+        projector.start(Numbers { topics: [self.topic.clone()], panics: Arc::default() });
+        projector
+    }
+
+    /// Waits until everything in the log is applied and gives the numbers in the order of the log.
+    async fn numbers(&self) -> Vec<i64> {
+        let reader = Reader::open(&self.database, &["numbers"]).await;
+        let ends = self.log.ends(std::slice::from_ref(&self.topic)).await.unwrap();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !reader.wait_for("numbers", &ends, deadline).await.unwrap_or(false) {
+            assert!(Instant::now() < deadline, "the projection does not come to the end of the log");
+            tokio::task::yield_now().await;
+        }
+        let rows: Vec<(i64,)> = reader.fetch("SELECT number FROM numbers ORDER BY position", &[]).await.unwrap();
+        rows.into_iter().map(|(number,)| number).collect()
+    }
+
+    async fn parked(&self) -> Vec<(String, String)> {
+        let reader = Reader::open(&self.database, &["numbers"]).await;
+        let sql = "SELECT payload, error FROM parked ORDER BY record_offset";
+        let rows: Vec<(Vec<u8>, String)> = reader.fetch(sql, &[]).await.unwrap();
+        rows.into_iter().map(|(payload, error)| (String::from_utf8(payload).unwrap(), error)).collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_is_parked_with_what_follows_of_its_key_and_the_rest_is_applied_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let installation = Installation::open(folder.path()).await;
+    // All of it is there before the projection starts, so that it comes in large batches.
+    for number in 0..500 {
+        let key = if number % 100 == REFUSED { "unlucky".to_owned() } else { number.to_string() };
+        installation.append(&key, &number.to_string()).await;
+    }
+    installation.append("x", "no number").await;
+    installation.append("y", "newer").await;
+    installation.append("z", "1000").await;
+
+    let projector = installation.projector();
+    let expected: Vec<i64> = (0..500).filter(|number| number % 100 != REFUSED).chain([1000]).collect();
+    assert_eq!(installation.numbers().await, expected);
+    let parked = installation.parked().await;
+    let payloads: Vec<_> = parked.iter().map(|(payload, _)| payload.as_str()).collect();
+    assert_eq!(payloads, ["13", "113", "213", "313", "413", "no number"]);
+    assert!(parked[0].1.contains("CHECK"), "{parked:?}");
+    assert!(parked[1].1.contains("waits behind"), "{parked:?}");
+    let state = &projector.states()[0];
+    assert_eq!((state.state, state.parked), (State::Running, 6));
+
+    // After a restart later records of that key wait, too.
+    projector.stop().await;
+    installation.append("unlucky", "14").await;
+    installation.append("other", "15").await;
+    let projector = installation.projector();
+    assert_eq!(installation.numbers().await.last(), Some(&15));
+    assert_eq!(installation.parked().await.len(), 7);
+    projector.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_projection_that_panics_is_started_again_and_takes_nothing_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let installation = Installation::open(folder.path()).await;
+    let projector = installation.projector();
+    for number in [1, PANICS, 2] {
+        installation.append("key", &number.to_string()).await;
+    }
+    assert_eq!(installation.numbers().await, [1, PANICS, 2]);
+    let state = &projector.states()[0];
+    assert!(state.last_error.as_ref().is_some_and(|error| error.contains("panicked")), "{state:?}");
+    projector.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_refusals_in_a_row_stop_the_projection_and_say_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let installation = Installation::open(folder.path()).await;
+    for number in 0..120 {
+        installation.append(&number.to_string(), &REFUSED.to_string()).await;
+    }
+    let projector = installation.projector();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while projector.states()[0].state != State::Failed {
+        assert!(Instant::now() < deadline, "{:?}", projector.states());
+        tokio::task::yield_now().await;
+    }
+    let error = projector.states()[0].last_error.clone().unwrap();
+    assert!(error.contains("in a row"), "{error}");
+    assert!(installation.parked().await.len() < 120);
+    projector.stop().await;
+}
