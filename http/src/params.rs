@@ -36,6 +36,10 @@ impl Params {
     pub fn new(query: Option<&str>) -> Self {
         let mut params = Self { given: BTreeMap::new(), errors: Vec::new() };
         for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+            if value.contains('\0') {
+                // PostgreSQL has no text with this character, and nothing here has it in its name.
+                params.refuse(&name, "has the character U+0000");
+            }
             if params.given.insert(name.clone().into_owned(), value.into_owned()).is_some() {
                 params.refuse(&name, "is given twice");
             }
@@ -130,6 +134,10 @@ mod tests {
         assert_eq!(problem["errors"][0]["pointer"], "?limit");
         assert_eq!(problem["errors"][1]["pointer"], "?x");
         assert!(Params::new(None).finish().is_ok());
+
+        let mut params = Params::new(Some("author_location=a%00b"));
+        params.text("author_location");
+        assert!(params.finish().is_err());
     }
 
     #[test]

@@ -69,16 +69,15 @@ pub fn service(routes: Router, openapi: OpenApi, checks: Vec<Check>, edge: &Edge
         .route("/metrics", get(async move || metrics.render()))
         .route("/openapi.json", get(async move || Json(openapi.as_ref().clone())))
         .route("/docs", get(async || Html(include_str!("docs.html"))));
-    routes
+    let router = routes
         .merge(own)
         .fallback(async || Problem::not_found("there is nothing at this path"))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .layer(middleware::from_fn_with_state(edge.limiter.clone(), rate_limit::enforce))
         .layer(middleware::from_fn_with_state(edge.authority.clone(), auth::recognize))
-        .layer(middleware::from_fn(body::limit))
-        .layer(cors(&edge.cors_origins))
-        .layer(middleware::from_fn(problem::name_instance))
-        .layer(middleware::from_fn(telemetry::count))
+        .layer(middleware::from_fn(body::limit));
+    let router = if edge.cors_origins.is_empty() { router } else { router.layer(cors(&edge.cors_origins)) };
+    router.layer(middleware::from_fn(problem::name_instance)).layer(middleware::from_fn(telemetry::count))
 }
 
 fn cors(origins: &[HeaderValue]) -> CorsLayer {
