@@ -26,7 +26,7 @@ CREATE TABLE users (
     registered_at    BIGINT NOT NULL
 );
 CREATE UNIQUE INDEX users_by_name ON users (display_name_key, id);
-CREATE INDEX users_by_location ON users (location);
+CREATE INDEX users_by_location ON users (location, display_name_key, id);
 
 CREATE TABLE comment_authors (
     comment_id UUID   NOT NULL PRIMARY KEY,

@@ -12,6 +12,8 @@ use crate::conditions::Conditions;
 use crate::cursor::{AuthorKey, NameKey, Scope, TimeKey};
 use crate::page::{Page, PageParams, PageRequest};
 use crate::query::{Query, ReadModel, TokenHeader, WaitParams};
+use crate::time_range::{Direction, TimeRange};
+use crate::timeline::{self, Sources};
 
 /// What is read for any list of comments.
 pub(crate) const READS: &[ReadModel] = &[ReadModel::Registry, ReadModel::Comments];
@@ -57,6 +59,12 @@ struct FilterParams {
     sort: Option<Sort>,
 }
 
+/// How many users are looked at one by one.
+const FEW_USERS: i64 = 10_000;
+
+/// [`TABLES`], joined in an order that SQLite keeps: it does not know that a user has few of all comments.
+const TABLES_BY_AUTHOR: &str = "users CROSS JOIN comments JOIN movies ON movies.id = comments.movie_id";
+
 /// Comments, the newest first unless asked otherwise.
 #[utoipa::path(
     get, path = "/v1/comments", tag = "comments", operation_id = "list_comments",
@@ -73,17 +81,18 @@ pub(crate) async fn list(State(api): State<QueryApi>, mut query: Query) -> Resul
     let sorts = [("newest", Sort::Newest), ("oldest", Sort::Oldest), ("author", Sort::Author)];
     let sort = query.params.choice("sort", &sorts);
     let scope = filter.scope(sort);
-    if sort == Sort::Author {
-        let wanted = PageRequest::take(&mut query.params, scope);
-        let answer = query.wait(&api, READS).await?;
-        return Ok(answer.public_list(by_author(&api, &filter, &wanted).await));
-    }
+    let direction = match sort {
+        Sort::Newest => Direction::Newest,
+        Sort::Oldest => Direction::Oldest,
+        Sort::Author => {
+            let wanted = PageRequest::take(&mut query.params, scope);
+            let answer = query.wait(&api, READS).await?;
+            return Ok(answer.public_list(by_author(&api, &filter, &wanted).await));
+        }
+    };
     let wanted = PageRequest::take(&mut query.params, scope);
     let answer = query.wait(&api, READS).await?;
-    Ok(answer.public_list(match sort {
-        Sort::Oldest => oldest(&api, &filter, &wanted).await,
-        Sort::Newest | Sort::Author => newest(&api, &filter, &wanted).await,
-    }))
+    Ok(answer.public_list(by_time(&api, &filter, direction, &wanted).await))
 }
 
 /// One comment.
@@ -121,61 +130,81 @@ async fn find(api: &QueryApi, id: CommentId) -> Result<Comment, Problem> {
     })
 }
 
-/// A page of the comments that pass `filter`, the newest first.
-pub(crate) async fn newest(
+/// A page of the comments that pass `filter`, by time.
+pub(crate) async fn by_time(
     api: &QueryApi,
     filter: &Filter,
+    direction: Direction,
     wanted: &PageRequest<TimeKey>,
 ) -> Result<Page<Comment>, Problem> {
-    let mut conditions = filter.conditions();
-    if let Some(after) = wanted.after {
-        conditions.and("(comments.posted_at, comments.id) < (?, ?)", [after.at.into(), after.id.into()]);
-    }
-    let rows = select(api, conditions, "comments.posted_at DESC, comments.id DESC", wanted.rows()).await?;
-    comment::page(wanted, rows, CommentRow::time_key)
-}
-
-/// A page of the comments that pass `filter`, the oldest first.
-async fn oldest(api: &QueryApi, filter: &Filter, wanted: &PageRequest<TimeKey>) -> Result<Page<Comment>, Problem> {
-    let mut conditions = filter.conditions();
-    if let Some(after) = wanted.after {
-        conditions.and("(comments.posted_at, comments.id) > (?, ?)", [after.at.into(), after.id.into()]);
-    }
-    let rows = select(api, conditions, "comments.posted_at, comments.id", wanted.rows()).await?;
+    let range = TimeRange::new(direction, wanted.after, filter.since, filter.until);
+    let rows = match &filter.author_location {
+        Some(location) if filter.movie.is_none() && filter.author.is_none() && has_few_users(api, location).await? => {
+            timeline::select(api, Sources::UsersAt(location), range, wanted.rows()).await?
+        }
+        _ => {
+            let mut conditions = filter.conditions(range);
+            if let Some(location) = &filter.author_location {
+                // Not in a form that an index serves: a movie, an author or the time leads to the comments more surely.
+                conditions.and("users.location || '' = ?", [location.clone().into()]);
+            }
+            let order = direction.order();
+            let order = format!("comments.posted_at {order}, comments.id {order}");
+            select(api, TABLES, conditions, &order, wanted.rows()).await?
+        }
+    };
     comment::page(wanted, rows, CommentRow::time_key)
 }
 
 /// A page of the comments that pass `filter`, by author: what is left of the author with whom the page before ended,
 /// then the authors after that one. Each of the two is a range of one index.
 async fn by_author(api: &QueryApi, filter: &Filter, wanted: &PageRequest<AuthorKey>) -> Result<Page<Comment>, Problem> {
+    let conditions = |after: Option<TimeKey>| {
+        let range = TimeRange::new(Direction::Newest, after, filter.since, filter.until);
+        let mut conditions = filter.conditions(range);
+        if let Some(location) = &filter.author_location {
+            conditions.and("users.location = ?", [location.clone().into()]);
+        }
+        conditions
+    };
     let mut rows = Vec::new();
     if let Some(AuthorKey { author, comment }) = &wanted.after {
-        let mut rest = filter.conditions();
+        let mut rest = conditions(Some(*comment));
         rest.and("users.id = ? AND users.display_name_key = ?", [author.id.into(), author.name.clone().into()]);
-        rest.and("(comments.posted_at, comments.id) < (?, ?)", [comment.at.into(), comment.id.into()]);
-        rows = select(api, rest, "comments.posted_at DESC, comments.id DESC", wanted.rows()).await?;
+        rows = select(api, TABLES, rest, "comments.posted_at DESC, comments.id DESC", wanted.rows()).await?;
     }
     let missing = wanted.rows_beyond(rows.len());
     if missing > 0 {
         let after = wanted.after.as_ref().map_or(NameKey::FIRST, |after| after.author.clone());
-        let mut others = filter.conditions();
+        let mut others = conditions(None);
         others.and("(users.display_name_key, users.id) > (?, ?)", [after.name.into(), after.id.into()]);
+        others.and("comments.author_id = users.id", []);
         let order = "users.display_name_key, users.id, comments.posted_at DESC, comments.id DESC";
-        rows.extend(select(api, others, order, missing).await?);
+        let tables = if filter.movie.is_some() { TABLES } else { TABLES_BY_AUTHOR };
+        rows.extend(select(api, tables, others, order, missing).await?);
     }
     comment::page(wanted, rows, CommentRow::author_key)
 }
 
 async fn select(
     api: &QueryApi,
+    tables: &str,
     mut conditions: Conditions,
     order: &str,
     limit: i64,
 ) -> Result<Vec<CommentRow>, StoreError> {
     let limit = conditions.bind(limit.into());
-    let conditions_text = conditions.text();
-    let sql = format!("SELECT {COLUMNS} FROM {TABLES} WHERE {conditions_text} ORDER BY {order} LIMIT {limit}");
+    let all = conditions.text();
+    let sql = format!("SELECT {COLUMNS} FROM {tables} WHERE {all} ORDER BY {order} LIMIT {limit}");
     api.reader.fetch(sql, conditions.params()).await
+}
+
+/// Whether it is quick to look at the comments of each user at `location`. Where it is not, the users there are so many
+/// that their comments are found among all.
+async fn has_few_users(api: &QueryApi, location: &str) -> Result<bool, StoreError> {
+    let sql = "SELECT COUNT(*) FROM (SELECT id FROM users WHERE location = $1 LIMIT $2) AS found";
+    let (found,): (i64,) = api.reader.fetch(sql, &[location.into(), (FEW_USERS + 1).into()]).await?.remove(0);
+    Ok(found <= FEW_USERS)
 }
 
 impl Filter {
@@ -224,7 +253,8 @@ impl Filter {
         scope
     }
 
-    fn conditions(&self) -> Conditions {
+    /// The conditions of all filters but the location.
+    fn conditions(&self, range: TimeRange) -> Conditions {
         let mut conditions = Conditions::new("comments.deleted_at IS NULL");
         if let Some(movie) = self.movie {
             conditions.and("comments.movie_id = ?", [movie.0.into()]);
@@ -232,14 +262,11 @@ impl Filter {
         if let Some(author) = self.author {
             conditions.and("comments.author_id = ?", [author.0.into()]);
         }
-        if let Some(location) = &self.author_location {
-            conditions.and("users.location = ?", [location.clone().into()]);
-        }
-        if let Some(since) = self.since {
-            conditions.and("comments.posted_at >= ?", [since.milliseconds().into()]);
-        }
-        if let Some(until) = self.until {
-            conditions.and("comments.posted_at < ?", [until.milliseconds().into()]);
+        let TimeRange { direction, after, last } = range;
+        let beyond = format!("(comments.posted_at, comments.id) {} (?, ?)", direction.beyond());
+        conditions.and(&beyond, [after.at.into(), after.id.into()]);
+        if let Some(last) = last {
+            conditions.and(&format!("comments.posted_at {} ?", direction.up_to()), [last.into()]);
         }
         conditions
     }

@@ -66,6 +66,8 @@ impl Scope {
 impl TimeKey {
     /// Later than everything: where a list begins whose newest item comes first.
     pub(crate) const LATEST: Self = Self { at: i64::MAX, id: Uuid::max() };
+    /// Earlier than everything: where a list begins whose oldest item comes first.
+    pub(crate) const EARLIEST: Self = Self { at: i64::MIN, id: Uuid::nil() };
 }
 
 impl NameKey {

@@ -14,6 +14,7 @@ mod me;
 mod movies;
 mod page;
 mod query;
+mod time_range;
 mod timeline;
 mod users;
 

@@ -12,6 +12,7 @@ use crate::comments::{self, Filter};
 use crate::cursor::{Scope, TimeKey};
 use crate::page::{Page, PageParams, PageRequest};
 use crate::query::{Query, ReadModel, TokenHeader, WaitParams};
+use crate::time_range::Direction;
 use crate::{QueryApi, stored_time};
 
 /// A movie.
@@ -145,7 +146,7 @@ async fn comments_on(api: &QueryApi, id: MovieId, wanted: &PageRequest<TimeKey>)
     if known.is_empty() {
         return Err(unknown());
     }
-    comments::newest(api, &Filter::on(id), wanted).await
+    comments::by_time(api, &Filter::on(id), Direction::Newest, wanted).await
 }
 
 fn unknown() -> Problem {

@@ -11,6 +11,7 @@ use crate::comments::{self, Filter};
 use crate::cursor::{Scope, TimeKey};
 use crate::page::{Page, PageParams, PageRequest};
 use crate::query::{Query, ReadModel, TokenHeader, WaitParams};
+use crate::time_range::Direction;
 use crate::{QueryApi, stored_time};
 
 /// A user's profile.
@@ -92,7 +93,7 @@ async fn known(api: &QueryApi, id: UserId) -> Result<User, Problem> {
 
 async fn comments_by(api: &QueryApi, id: UserId, wanted: &PageRequest<TimeKey>) -> Result<Page<Comment>, Problem> {
     known(api, id).await?;
-    comments::newest(api, &Filter::by(id), wanted).await
+    comments::by_time(api, &Filter::by(id), Direction::Newest, wanted).await
 }
 
 impl TryFrom<UserRow> for User {

@@ -1,0 +1,88 @@
+//! What the query API answers, on SQLite and, where `DATABASE_URL` names one, on PostgreSQL, from read models that the
+//! real projections write.
+
+#![allow(clippy::unwrap_used)]
+
+mod comments;
+mod consistency;
+mod movies_and_people;
+mod timeline;
+mod world;
+
+use balcony_store::Settings;
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use uuid::Uuid;
+
+/// Runs each test on both databases, in a world of its own.
+macro_rules! on_both {
+    ($($file:ident::$test:ident)*) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                let folder = tempfile::tempdir().unwrap();
+                let settings = crate::Settings::Sqlite { directory: folder.path().join("read-models") };
+                crate::$file::$test(crate::world::World::open(&settings).await).await;
+            })*
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                let Some(url) = crate::new_database().await else { return };
+                let settings = crate::Settings::Postgres { url };
+                crate::$file::$test(crate::world::World::open(&settings).await).await;
+            })*
+        }
+    };
+}
+
+on_both! {
+    comments::every_filter_and_order_gives_what_a_plain_sort_gives
+    comments::no_page_repeats_or_skips_while_others_post_and_delete
+    comments::a_cursor_outlives_the_comment_it_points_at
+    comments::a_cursor_of_another_list_is_refused
+    comments::a_deleted_comment_is_gone
+    comments::names_are_the_current_ones
+    comments::every_wrong_parameter_is_named
+    comments::an_unknown_movie_or_author_is_an_empty_list
+    timeline::it_holds_the_comments_of_favorites_as_a_plain_sort_gives_them
+    timeline::it_is_empty_for_whoever_has_no_favorites
+    timeline::a_company_has_the_comments_on_its_movies
+    movies_and_people::movies_have_counts_and_come_newest_first
+    movies_and_people::the_contact_address_is_not_public
+    movies_and_people::what_is_unknown_is_not_found
+    movies_and_people::favorites_come_by_name
+    movies_and_people::oneself_is_known_from_the_token_at_first
+    movies_and_people::a_list_is_not_sent_again_to_who_has_it
+    movies_and_people::every_operation_is_described
+    consistency::a_query_waits_for_the_token
+    consistency::behind_the_token_it_is_503_or_marked_as_stale
+    consistency::only_what_a_query_reads_is_waited_for
+    consistency::a_token_that_is_none_is_refused
+    consistency::who_asks_is_checked_everywhere
+}
+
+#[tokio::test]
+async fn without_read_models_nothing_is_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings::Sqlite { directory: folder.path().to_owned() };
+    let router = world::router(&world::query_api(&balcony_store::Database::open(&settings).await.unwrap()).await);
+    for path in ["/v1/comments", "/v1/movies", "/v1/users/0192f0c1-7c3e-7b0a-9d58-2f6a1b3c4d5e", "/readyz"] {
+        let answer = world::ask(&router, path, &[]).await;
+        assert_eq!(answer.status, 503, "{path}");
+        assert_eq!(answer.headers["retry-after"], "1", "{path}");
+    }
+}
+
+/// An empty database. `None`, in one line, without `DATABASE_URL`; with `CI` set that is a failure.
+async fn new_database() -> Option<String> {
+    let Ok(url) = std::env::var("DATABASE_URL") else {
+        assert!(std::env::var_os("CI").is_none(), "DATABASE_URL is missing: use tests/run");
+        println!("left out: DATABASE_URL is not set; tests/run sets it");
+        return None;
+    };
+    let name = format!("queries_{}", Uuid::now_v7().simple());
+    let mut connection = PgConnection::connect(&url).await.unwrap();
+    sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut connection).await.unwrap();
+    let (server, _) = url.rsplit_once('/').unwrap();
+    Some(format!("{server}/{name}"))
+}
