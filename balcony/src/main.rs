@@ -16,6 +16,10 @@ use tracing_subscriber::EnvFilter;
 
 use crate::settings::Settings;
 
+/// Batches are made and dropped on different threads, which the system's allocator takes much longer for.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// An event-sourced comment service for movies. Without a command everything runs in one process.
 #[derive(Parser)]
 #[command(name = "balcony", version)]

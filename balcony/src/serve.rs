@@ -128,7 +128,7 @@ pub(crate) async fn migrate(settings: &Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn command_side(installation: &Installation) -> CommandApi {
+async fn command_side(installation: &Installation) -> Arc<CommandApi> {
     let Installation { log, database, topics, consistency, .. } = installation;
     CommandApi::open(log.clone(), database, topics.clone(), consistency.clone()).await
 }

@@ -1,4 +1,6 @@
 use axum::Json;
+use std::sync::Arc;
+
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -42,10 +44,10 @@ impl Command {
     }
 }
 
-impl FromRequestParts<CommandApi> for Command {
+impl FromRequestParts<Arc<CommandApi>> for Command {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, api: &CommandApi) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<CommandApi>) -> Result<Self, Problem> {
         Params::new(parts.uri.query()).finish()?;
         Ok(Self {
             seen: api.consistency.token(&parts.headers)?,
@@ -57,10 +59,10 @@ impl FromRequestParts<CommandApi> for Command {
     }
 }
 
-impl FromRequestParts<CommandApi> for Admin {
+impl FromRequestParts<Arc<CommandApi>> for Admin {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, api: &CommandApi) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<CommandApi>) -> Result<Self, Problem> {
         let identity = Identity::from_request_parts(parts, api).await?;
         if identity.role < Role::Admin {
             return Err(Problem::forbidden("only an admin may do this"));

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -38,7 +40,7 @@ pub(crate) struct PostComment {
     security(("token" = [])),
 )]
 pub(crate) async fn post(
-    State(api): State<CommandApi>,
+    State(api): State<Arc<CommandApi>>,
     author: Identity,
     PathId(movie_id): PathId<MovieId>,
     command: Command,
@@ -73,7 +75,7 @@ pub(crate) async fn post(
     security(("token" = [])),
 )]
 pub(crate) async fn delete(
-    State(api): State<CommandApi>,
+    State(api): State<Arc<CommandApi>>,
     who: Identity,
     PathId(comment_id): PathId<CommentId>,
     command: Command,

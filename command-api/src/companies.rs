@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::response::Response;
 use balcony_domain::event::CompanyRegistered;
@@ -34,7 +36,7 @@ pub(crate) struct RegisterCompany {
     security(("token" = [])),
 )]
 pub(crate) async fn register(
-    State(api): State<CommandApi>,
+    State(api): State<Arc<CommandApi>>,
     Admin(admin): Admin,
     command: Command,
     JsonBody(body): JsonBody<RegisterCompany>,

@@ -30,8 +30,7 @@ use crate::idempotency::InFlight;
 use crate::recorder::Recorder;
 use crate::registry::Registry;
 
-/// The command API over one log and its registry. Cheap to clone.
-#[derive(Clone)]
+/// The command API over one log and its registry.
 pub struct CommandApi {
     recorder: Recorder,
     registry: Registry,
@@ -45,18 +44,23 @@ struct Description;
 
 impl CommandApi {
     /// An API that appends to `log` and asks the registry in `database`.
-    pub async fn open(log: Arc<dyn EventLog>, database: &Database, topics: Topics, consistency: Consistency) -> Self {
+    pub async fn open(
+        log: Arc<dyn EventLog>,
+        database: &Database,
+        topics: Topics,
+        consistency: Consistency,
+    ) -> Arc<Self> {
         let reader = Reader::open(database, &["registry"]).await;
-        Self {
+        Arc::new(Self {
             recorder: Recorder::new(log.clone(), topics.clone()),
             registry: Registry::new(reader, log, topics),
             consistency,
             in_flight: InFlight::default(),
-        }
+        })
     }
 
     /// The routes and what they are described as.
-    pub fn routes(&self) -> (Router, OpenApi) {
+    pub fn routes(self: &Arc<Self>) -> (Router, OpenApi) {
         OpenApiRouter::with_openapi(Description::openapi())
             .routes(routes!(companies::register))
             .routes(routes!(movies::register))

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -36,7 +38,7 @@ pub(crate) struct ChangeProfile {
     security(("token" = [])),
 )]
 pub(crate) async fn change_profile(
-    State(api): State<CommandApi>,
+    State(api): State<Arc<CommandApi>>,
     me: Identity,
     command: Command,
     JsonBody(body): JsonBody<ChangeProfile>,
@@ -66,7 +68,7 @@ pub(crate) async fn change_profile(
     security(("token" = [])),
 )]
 pub(crate) async fn favorite(
-    State(api): State<CommandApi>,
+    State(api): State<Arc<CommandApi>>,
     me: Identity,
     PathId(followee_id): PathId<UserId>,
     command: Command,
@@ -87,7 +89,7 @@ pub(crate) async fn favorite(
     security(("token" = [])),
 )]
 pub(crate) async fn unfavorite(
-    State(api): State<CommandApi>,
+    State(api): State<Arc<CommandApi>>,
     me: Identity,
     PathId(followee_id): PathId<UserId>,
     command: Command,

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -39,7 +41,7 @@ pub(crate) struct RegisterMovie {
     security(("token" = [])),
 )]
 pub(crate) async fn register(
-    State(api): State<CommandApi>,
+    State(api): State<Arc<CommandApi>>,
     Admin(admin): Admin,
     command: Command,
     JsonBody(body): JsonBody<RegisterMovie>,
@@ -71,7 +73,7 @@ pub(crate) async fn register(
     ),
 )]
 pub(crate) async fn view(
-    State(api): State<CommandApi>,
+    State(api): State<Arc<CommandApi>>,
     PathId(movie_id): PathId<MovieId>,
     Visitor(visitor): Visitor,
     command: Command,

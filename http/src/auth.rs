@@ -1,5 +1,6 @@
 //! Who asks: bearer tokens (JSON Web Tokens, RFC 7519) signed with HS256.
 
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::extract::{FromRequestParts, Request, State};
@@ -15,7 +16,9 @@ use crate::Problem;
 
 /// Checks tokens, and makes them for operators. Cheap to clone.
 #[derive(Clone)]
-pub struct Authority {
+pub struct Authority(Arc<Keys>);
+
+struct Keys {
     encoding: EncodingKey,
     decoding: DecodingKey,
     validation: Validation,
@@ -64,7 +67,8 @@ impl Authority {
         validation.leeway = LEEWAY;
         validation.validate_nbf = true;
         validation.validate_aud = false;
-        Self { encoding: EncodingKey::from_secret(secret), decoding: DecodingKey::from_secret(secret), validation }
+        let (encoding, decoding) = (EncodingKey::from_secret(secret), DecodingKey::from_secret(secret));
+        Self(Arc::new(Keys { encoding, decoding, validation }))
     }
 
     /// The user that tokens for `name` stand for.
@@ -86,7 +90,7 @@ impl Authority {
             "iat": now,
             "exp": now.saturating_add(seconds),
         });
-        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding)
+        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.0.encoding)
     }
 
     /// Who a request comes from, by its `Authorization`. Without one it comes from nobody.
@@ -108,7 +112,7 @@ impl Authority {
     fn identity(&self, token: &str) -> Result<Identity, Problem> {
         use jsonwebtoken::errors::ErrorKind;
 
-        let decoded = jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation);
+        let decoded = jsonwebtoken::decode::<Claims>(token, &self.0.decoding, &self.0.validation);
         let claims = decoded.map_err(|error| {
             Problem::token_invalid(match error.kind() {
                 ErrorKind::ExpiredSignature => "the token has expired; get a new one",

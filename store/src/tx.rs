@@ -65,7 +65,7 @@ impl Tx {
     ) -> Result<u64, StoreError> {
         let mut changed = 0;
         for chunk in chunks(rows) {
-            changed += self.run(expand(sql, N, chunk.len()), chunk.as_flattened()).await?;
+            changed += self.run(self.expand(sql, N, chunk.len()), chunk.as_flattened()).await?;
         }
         Ok(changed)
     }
@@ -81,7 +81,7 @@ impl Tx {
     ) -> Result<Vec<R>, StoreError> {
         let mut fetched = Vec::new();
         for chunk in chunks(rows) {
-            fetched.extend(self.query(expand(sql, N, chunk.len()), chunk.as_flattened()).await?);
+            fetched.extend(self.query(self.expand(sql, N, chunk.len()), chunk.as_flattened()).await?);
         }
         Ok(fetched)
     }
@@ -127,7 +127,7 @@ impl Tx {
                 let head = format!("INSERT INTO {table} ({}) VALUES $rows", columns.join(", "));
                 let mut copied = Ok(());
                 for chunk in chunks(rows) {
-                    copied = sqlite::execute(tx, expand(&head, N, chunk.len()), chunk.as_flattened()).await;
+                    copied = sqlite::execute(tx, expand(&head, N, chunk.len(), false), chunk.as_flattened()).await;
                     if copied.is_err() {
                         break;
                     }
@@ -146,6 +146,10 @@ impl Tx {
             }
             Err(error) => Err(error),
         }
+    }
+
+    fn expand(&self, sql: &str, columns: usize, rows: usize) -> Cow<'static, str> {
+        expand(sql, columns, rows, matches!(self, Self::Postgres(_)))
     }
 
     /// Keeps everything the transaction did.
@@ -202,8 +206,10 @@ fn chunks<T>(rows: &[T]) -> impl Iterator<Item = &[T]> {
     })
 }
 
-/// `sql` with `$rows` replaced by the parameters of `rows` rows of `columns` columns.
-fn expand(sql: &str, columns: usize, rows: usize) -> Cow<'static, str> {
+/// `sql` with `$rows` replaced by the parameters of `rows` rows of `columns` columns: numbered for PostgreSQL; by `?`
+/// for SQLite, which looks numbered ones up one after the other, so that many of them take a time that grows with the
+/// square.
+fn expand(sql: &str, columns: usize, rows: usize, numbered: bool) -> Cow<'static, str> {
     use std::fmt::Write as _;
 
     let mut list = String::with_capacity(rows * columns * 6);
@@ -213,7 +219,12 @@ fn expand(sql: &str, columns: usize, rows: usize) -> Cow<'static, str> {
             (_, 0) => "), (",
             _ => ", ",
         };
-        write!(list, "{separator}${}", parameter + 1).expect("writing to a String does not fail");
+        list.push_str(separator);
+        if numbered {
+            write!(list, "${}", parameter + 1).expect("writing to a String does not fail");
+        } else {
+            list.push('?');
+        }
     }
     list.push(')');
     sql.replace("$rows", &list).into()
@@ -234,7 +245,7 @@ mod tests {
 
     #[test]
     fn rows_become_parameters() {
-        assert_eq!(expand("VALUES $rows x", 2, 2), "VALUES ($1, $2), ($3, $4) x");
-        assert_eq!(expand("$rows", 1, 3), "($1), ($2), ($3)");
+        assert_eq!(expand("VALUES $rows x", 2, 2, true), "VALUES ($1, $2), ($3, $4) x");
+        assert_eq!(expand("$rows", 1, 3, false), "(?), (?), (?)");
     }
 }

@@ -1,4 +1,4 @@
-//! Favourites, their timeline, and page views.
+//! Favourites, their timeline, page views and journeys.
 
 use reqwest::{Method, StatusCode};
 
@@ -64,4 +64,27 @@ pub async fn views_are_counted(deployment: Deployment) {
     assert_eq!(shown["view_count"], 5);
     assert_eq!(shown["comment_count"], 0);
     assert_eq!(nobody.get("/v1/movies").await.expect(StatusCode::OK).json()["items"][0]["view_count"], 5);
+}
+
+pub async fn a_journey_is_what_one_did(deployment: Deployment) {
+    let movie = deployment.admin().register_movie("A movie").await.id();
+    let mia = deployment.user("Mia");
+    let jonas = deployment.user("Jonas");
+    let by_jonas = jonas.comment(&movie, "hello").await;
+    let posted = mia.clone().having_seen(&by_jonas).comment(&movie, "hello, too").await;
+    let mia = mia.having_seen(&posted);
+    let favorited = mia.put(&format!("/v1/me/favorites/{}", id(&jonas.having_seen(&by_jonas)).await)).await;
+    let mia = mia.having_seen(&favorited.expect(StatusCode::NO_CONTENT));
+    let deleted = mia.delete(&posted.header("location")).await.expect(StatusCode::NO_CONTENT);
+    let mia = mia.having_seen(&deleted);
+
+    let path = format!("/v1/users/{}/journey", id(&mia).await);
+    let journey = mia.get(&path).await.expect(StatusCode::OK);
+    assert_eq!(journey.items("type"), ["comment.deleted", "user.favorited", "comment.posted", "registered"]);
+    let steps = &journey.json()["items"];
+    assert_eq!(steps[0]["comment_id"], posted.id());
+    assert_eq!(steps[1]["user"]["display_name"], "Jonas");
+    assert_eq!(steps[2]["movie"]["title"], "A movie");
+    assert!(steps.as_array().unwrap().iter().all(|step| step["at"].as_str().unwrap().ends_with('Z')));
+    mia.get(&format!("/v1/users/{movie}/journey")).await.problem(404);
 }

@@ -57,6 +57,6 @@ on_both! {
         a_comment_can_be_deleted_the_instant_after_it_was_posted
         tokens_that_are_not_ours_are_refused
         a_first_command_registers_its_user;
-    favourites: favourites_and_their_timeline views_are_counted;
+    favourites: favourites_and_their_timeline views_are_counted a_journey_is_what_one_did;
     operators: what_is_no_event_is_parked_and_the_rest_goes_on the_demo_fills_an_instance;
 }

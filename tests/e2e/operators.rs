@@ -89,3 +89,19 @@ pub async fn the_demo_fills_an_instance(deployment: Deployment) {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stock_tools_show_the_events_with_their_headers() {
+    let Some(deployment) = Deployment::distributed().await else { return };
+    let movie = deployment.admin().register_movie("Readable").await.id();
+    let Kind::Distributed { brokers, prefix, .. } = &deployment.kind else { unreachable!() };
+    let mut command = std::process::Command::new(crate::deployment::root().join("tests/services"));
+    command.args(["consume", &format!("{prefix}events"), "1"]).env("KAFKA_BOOTSTRAP_SERVERS", brokers);
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let shown = String::from_utf8(output.stdout).unwrap();
+    for part in
+        ["ce_type:balcony.movie.registered.v1", &format!("ce_subject:{movie}"), "ce_specversion:1.0", "Readable"]
+    {
+        assert!(shown.contains(part), "{part} in {shown}{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
