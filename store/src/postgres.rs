@@ -34,9 +34,12 @@ pub(crate) fn writers(options: &PgConnectOptions, generation: &Generation) -> Pg
 }
 
 /// Connections that read the generations `live`.
+///
+/// What is read is pages, some milliseconds of work: compiling a query or starting processes for it takes longer.
 pub(crate) fn readers(options: &PgConnectOptions, live: &[Generation]) -> PgPool {
+    let options = options.clone().options([("jit", "off"), ("max_parallel_workers_per_gather", "0")]);
     let search_path: Vec<String> = live.iter().map(Generation::namespace).collect();
-    pool(options, &search_path.join(","), READERS)
+    pool(&options, &search_path.join(","), READERS)
 }
 
 fn pool(options: &PgConnectOptions, search_path: &str, connections: u32) -> PgPool {
