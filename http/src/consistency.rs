@@ -190,7 +190,7 @@ mod tests {
             let token = ConsistencyToken(positions);
             let (name, value) = consistency("a").header(&token);
             prop_assert_eq!(name, TOKEN);
-            prop_assert_eq!(consistency("a").token(&headers(value.as_bytes())).expect("a token"), token.clone());
+            prop_assert_eq!(consistency("a").token(&headers(value.as_bytes())).expect("a token"), token);
             prop_assert!(consistency("b").token(&headers(value.as_bytes())).is_err());
         }
 

@@ -28,9 +28,9 @@ pub(crate) struct Comment {
 /// The movie a comment is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct CommentedMovie {
-    id: Uuid,
+    pub(crate) id: Uuid,
     /// Its title.
-    title: String,
+    pub(crate) title: String,
 }
 
 /// A user by name.

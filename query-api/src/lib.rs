@@ -10,6 +10,7 @@ mod comments;
 mod companies;
 mod conditions;
 mod cursor;
+mod journey;
 mod me;
 mod movies;
 mod page;
@@ -44,6 +45,7 @@ pub const PROJECTIONS: &[&str] = &[
     ReadModel::Registry.name(),
     ReadModel::Comments.name(),
     ReadModel::Favorites.name(),
+    ReadModel::Journeys.name(),
     ReadModel::Statistics.name(),
 ];
 
@@ -83,6 +85,7 @@ impl QueryApi {
             .routes(routes!(companies::list_comments))
             .routes(routes!(users::get))
             .routes(routes!(users::list_comments))
+            .routes(routes!(journey::list))
             .routes(routes!(me::get))
             .routes(routes!(me::list_favorites))
             .routes(routes!(me::timeline))

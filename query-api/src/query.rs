@@ -27,6 +27,7 @@ pub(crate) enum ReadModel {
     Registry,
     Comments,
     Favorites,
+    Journeys,
     Statistics,
 }
 
@@ -59,6 +60,7 @@ impl ReadModel {
             Self::Registry => "registry",
             Self::Comments => "comments",
             Self::Favorites => "favorites",
+            Self::Journeys => "journeys",
             Self::Statistics => "statistics",
         }
     }
@@ -78,7 +80,9 @@ impl Query {
         for &read_model in reads {
             let topic = match read_model {
                 ReadModel::Statistics => &api.topics.views,
-                ReadModel::Registry | ReadModel::Comments | ReadModel::Favorites => &api.topics.facts,
+                ReadModel::Registry | ReadModel::Comments | ReadModel::Favorites | ReadModel::Journeys => {
+                    &api.topics.facts
+                }
             };
             let wanted = token.of_topic(topic);
             if wanted.is_empty() || api.reader.wait_for(read_model.name(), &wanted, deadline).await? {

@@ -87,7 +87,7 @@ pub(crate) async fn find(api: &QueryApi, id: UserId) -> Result<Option<User>, Pro
     rows.into_iter().next().map(User::try_from).transpose()
 }
 
-async fn known(api: &QueryApi, id: UserId) -> Result<User, Problem> {
+pub(crate) async fn known(api: &QueryApi, id: UserId) -> Result<User, Problem> {
     find(api, id).await?.ok_or_else(|| Problem::not_found("there is no user with this id"))
 }
 

@@ -1,0 +1,98 @@
+use axum::extract::State;
+use axum::response::Response;
+use balcony_domain::{Timestamp, UserId};
+use balcony_http::{PathId, Problem};
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::comment::{CommentedMovie, NamedUser};
+use crate::cursor::{Scope, TimeKey};
+use crate::page::{Page, PageParams, PageRequest};
+use crate::query::{Query, ReadModel, TokenHeader, WaitParams};
+use crate::{QueryApi, stored_time, users};
+
+/// Something that a user did.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Step {
+    /// `registered`, `profile.changed`, `comment.posted`, `comment.deleted`, `user.favorited` or `user.unfavorited`.
+    r#type: String,
+    #[schema(value_type = String, format = DateTime)]
+    at: Timestamp,
+    /// The comment that was posted or deleted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    comment_id: Option<Uuid>,
+    /// The movie that was commented on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    movie: Option<CommentedMovie>,
+    /// The user who became a favourite, or is none any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<NamedUser>,
+}
+
+#[derive(sqlx::FromRow)]
+struct StepRow {
+    id: Uuid,
+    at: i64,
+    kind: String,
+    comment_id: Option<Uuid>,
+    movie_id: Option<Uuid>,
+    movie_title: Option<String>,
+    other_id: Option<Uuid>,
+    other_name: Option<String>,
+}
+
+/// What a user did, the newest first.
+#[utoipa::path(
+    get, path = "/v1/users/{id}/journey", tag = "users", operation_id = "list_journey_of_user",
+    params(("id" = Uuid, Path, description = "The user"), PageParams, WaitParams, TokenHeader),
+    responses(
+        (status = 200, description = "A page of what the user did, with an `ETag`", body = Page<Step>),
+        (status = 304, description = "The client has this page already"),
+        (status = 404, description = "There is no such user", body = Problem),
+        (status = 422, description = "A parameter or the token is wrong", body = Problem),
+        (status = 503, description = "A read model is behind the token, or not available", body = Problem),
+    ),
+)]
+pub(crate) async fn list(
+    State(api): State<QueryApi>,
+    PathId(id): PathId<UserId>,
+    mut query: Query,
+) -> Result<Response, Problem> {
+    let wanted = PageRequest::take(&mut query.params, Scope::of("users/journey").with("user", id));
+    let answer = query.wait(&api, &[ReadModel::Registry, ReadModel::Journeys]).await?;
+    Ok(answer.public_list(steps_of(&api, id, &wanted).await))
+}
+
+async fn steps_of(api: &QueryApi, id: UserId, wanted: &PageRequest<TimeKey>) -> Result<Page<Step>, Problem> {
+    users::known(api, id).await?;
+    let after = wanted.after.unwrap_or(TimeKey::LATEST);
+    let rows: Vec<StepRow> = api
+        .reader
+        .fetch(
+            "SELECT journey_entries.id, at, kind, comment_id, movie_id, movies.title AS movie_title,
+                 other_id, users.display_name AS other_name
+             FROM journey_entries
+             LEFT JOIN movies ON movies.id = movie_id
+             LEFT JOIN users ON users.id = other_id
+             WHERE user_id = $1 AND (at, journey_entries.id) < ($2, $3)
+             ORDER BY at DESC, journey_entries.id DESC LIMIT $4",
+            &[id.0.into(), after.at.into(), after.id.into(), wanted.rows().into()],
+        )
+        .await?;
+    wanted.page(rows, |row| TimeKey { at: row.at, id: row.id }).try_map(Step::try_from)
+}
+
+impl TryFrom<StepRow> for Step {
+    type Error = Problem;
+
+    fn try_from(row: StepRow) -> Result<Self, Problem> {
+        Ok(Self {
+            r#type: row.kind,
+            at: stored_time(row.at)?,
+            comment_id: row.comment_id,
+            movie: row.movie_id.zip(row.movie_title).map(|(id, title)| CommentedMovie { id, title }),
+            user: row.other_id.zip(row.other_name).map(|(id, display_name)| NamedUser { id, display_name }),
+        })
+    }
+}
