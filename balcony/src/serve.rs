@@ -11,7 +11,7 @@ use axum::{Json, Router};
 use balcony_command_api::CommandApi;
 use balcony_domain::Role;
 use balcony_http::service::{self, Check};
-use balcony_projector::{Projector, projections};
+use balcony_projector::{Projector, State, projections};
 use balcony_query_api::QueryApi;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -49,7 +49,7 @@ pub(crate) async fn all_in_one(settings: &Settings) -> anyhow::Result<()> {
     let (command_routes, mut openapi) = commands.routes();
     let (query_routes, query_openapi) = queries.routes();
     openapi.merge(query_openapi);
-    let checks = [commands.checks(), queries.checks()].concat();
+    let checks = [commands.checks(), queries.checks(), vec![projections_check(&projector)]].concat();
     let address = listener.local_addr()?;
     greet(settings, &installation, address)?;
     run(listener, command_routes.merge(query_routes), openapi, checks, &installation, Some(projector)).await
@@ -95,6 +95,7 @@ pub(crate) async fn projector(settings: &Settings, only: &[String]) -> anyhow::R
     let database = installation.database.clone();
     let (log, facts) = (installation.log.clone(), installation.topics.facts.clone());
     let checks = vec![
+        projections_check(&projector),
         Check::new("database", move || {
             let database = database.clone();
             async move { database.ping().await.map_err(|error| error.to_string()) }
@@ -126,6 +127,19 @@ pub(crate) async fn migrate(settings: &Settings) -> anyhow::Result<()> {
         println!("{} version {} generation {}", generation.projection, generation.version, generation.number);
     }
     Ok(())
+}
+
+/// Every projection has its share of the partitions, which may be none.
+fn projections_check(projector: &Projector) -> Check {
+    let observe = Arc::new(projector.observe());
+    Check::new("projections", move || {
+        let missing: Vec<String> = observe()
+            .into_iter()
+            .filter(|projection| matches!(projection.state, State::Starting | State::Failed))
+            .map(|projection| format!("{} is {:?}", projection.name, projection.state).to_lowercase())
+            .collect();
+        async move { if missing.is_empty() { Ok(()) } else { Err(missing.join(", ")) } }
+    })
 }
 
 async fn command_side(installation: &Installation) -> Arc<CommandApi> {

@@ -26,7 +26,7 @@ pub(crate) struct PostComment {
 
 /// Posts a comment on a movie.
 #[utoipa::path(
-    post, path = "/v1/movies/{id}/comments", tag = "comments", request_body = PostComment,
+    post, path = "/v1/movies/{id}/comments", tag = "comments", operation_id = "post_comment", request_body = PostComment,
     params(
         ("id" = Uuid, Path, description = "The movie"),
         ("Idempotency-Key" = Option<String>, Header, description = "Under the same key the same request is done once"),
@@ -65,7 +65,7 @@ pub(crate) async fn post(
 
 /// Deletes a comment, for ever.
 #[utoipa::path(
-    delete, path = "/v1/comments/{id}", tag = "comments", params(("id" = Uuid, Path, description = "The comment")),
+    delete, path = "/v1/comments/{id}", tag = "comments", operation_id = "delete_comment", params(("id" = Uuid, Path, description = "The comment")),
     responses(
         (status = 204, description = "Deleted, now or before"),
         (status = 401, description = "No token, or a bad one", body = Problem),

@@ -25,7 +25,7 @@ pub(crate) struct RegisterCompany {
 
 /// Registers a company.
 #[utoipa::path(
-    post, path = "/v1/companies", tag = "companies", request_body = RegisterCompany,
+    post, path = "/v1/companies", tag = "companies", operation_id = "register_company", request_body = RegisterCompany,
     params(("Idempotency-Key" = Option<String>, Header, description = "Under the same key the same request is done once")),
     responses(
         (status = 201, description = "Registered; `Location` says where", body = Created),

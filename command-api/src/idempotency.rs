@@ -74,8 +74,9 @@ impl CommandApi {
         event: impl FnOnce(Uuid) -> Event,
     ) -> Result<Response, Problem> {
         let Some(id) = command.derived_id(identity) else {
-            let id = Uuid::now_v7();
             let mut written = self.register(identity, command).await?;
+            // Made after the registration, so that it sorts after it within a millisecond.
+            let id = Uuid::now_v7();
             written.merge(&self.recorder.record(id, event(id), None, command).await?);
             return Ok(self.created(command, collection, id, &written));
         };
@@ -105,8 +106,8 @@ impl CommandApi {
         if first != digest {
             return Err(Problem::key_reused());
         }
-        // What the registry has read includes what the first request wrote.
-        let written = self.registry.reached().await?;
+        // Whoever reads with this token sees what has become of it since, such as its deletion.
+        let written = self.recorder.ends().await?;
         Ok(self.created(command, collection, id, &written))
     }
 }

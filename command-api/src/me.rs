@@ -29,7 +29,7 @@ pub(crate) struct ChangeProfile {
 
 /// Replaces one's own profile, whole.
 #[utoipa::path(
-    put, path = "/v1/me", tag = "me", request_body = ChangeProfile,
+    put, path = "/v1/me", tag = "me", operation_id = "change_profile", request_body = ChangeProfile,
     responses(
         (status = 204, description = "Replaced"),
         (status = 401, description = "No token, or a bad one", body = Problem),
@@ -58,7 +58,7 @@ pub(crate) async fn change_profile(
 
 /// Makes a user one's favourite.
 #[utoipa::path(
-    put, path = "/v1/me/favorites/{user_id}", tag = "me", params(("user_id" = Uuid, Path, description = "The user")),
+    put, path = "/v1/me/favorites/{user_id}", tag = "me", operation_id = "add_favorite", params(("user_id" = Uuid, Path, description = "The user")),
     responses(
         (status = 204, description = "A favourite, now or before"),
         (status = 401, description = "No token, or a bad one", body = Problem),
@@ -79,7 +79,7 @@ pub(crate) async fn favorite(
 
 /// Lets a favourite go.
 #[utoipa::path(
-    delete, path = "/v1/me/favorites/{user_id}", tag = "me", params(("user_id" = Uuid, Path, description = "The user")),
+    delete, path = "/v1/me/favorites/{user_id}", tag = "me", operation_id = "remove_favorite", params(("user_id" = Uuid, Path, description = "The user")),
     responses(
         (status = 204, description = "No favourite, now or before"),
         (status = 401, description = "No token, or a bad one", body = Problem),

@@ -30,7 +30,7 @@ pub(crate) struct RegisterMovie {
 
 /// Registers a movie.
 #[utoipa::path(
-    post, path = "/v1/movies", tag = "movies", request_body = RegisterMovie,
+    post, path = "/v1/movies", tag = "movies", operation_id = "register_movie", request_body = RegisterMovie,
     params(("Idempotency-Key" = Option<String>, Header, description = "Under the same key the same request is done once")),
     responses(
         (status = 201, description = "Registered; `Location` says where", body = Created),
@@ -66,7 +66,7 @@ pub(crate) async fn register(
 
 /// Notes that a movie's page was viewed.
 #[utoipa::path(
-    post, path = "/v1/movies/{id}/views", tag = "movies", params(("id" = Uuid, Path, description = "The movie")),
+    post, path = "/v1/movies/{id}/views", tag = "movies", operation_id = "view_movie", params(("id" = Uuid, Path, description = "The movie")),
     responses(
         (status = 202, description = "Noted"),
         (status = 404, description = "There is no such movie", body = Problem),

@@ -45,6 +45,15 @@ impl Recorder {
         Ok(Positions::after(&position))
     }
 
+    /// Where the facts end now.
+    pub(crate) async fn ends(&self) -> Result<Positions, Problem> {
+        let ends = self.log.ends(std::slice::from_ref(&self.topics.facts)).await;
+        ends.map_err(|error| {
+            tracing::warn!(%error, "the log's end could not be seen");
+            Problem::unavailable("the log is not available; try again")
+        })
+    }
+
     /// Whether the log is there.
     pub(crate) async fn check(&self) -> Result<(), LogError> {
         self.log.ends(std::slice::from_ref(&self.topics.facts)).await.map(drop)

@@ -96,7 +96,7 @@ async fn stock_tools_show_the_events_with_their_headers() {
     let movie = deployment.admin().register_movie("Readable").await.id();
     let Kind::Distributed { brokers, prefix, .. } = &deployment.kind else { unreachable!() };
     let mut command = std::process::Command::new(crate::deployment::root().join("tests/services"));
-    command.args(["consume", &format!("{prefix}events"), "1"]).env("KAFKA_BOOTSTRAP_SERVERS", brokers);
+    command.args(["consume", &format!("{prefix}events"), "2"]).env("KAFKA_BOOTSTRAP_SERVERS", brokers);
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     let shown = String::from_utf8(output.stdout).unwrap();
     for part in
