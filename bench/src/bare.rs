@@ -1,0 +1,197 @@
+//! The servers to measure against: the same HTTP server with nothing but the one wait that no design can leave out.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+
+use anyhow::Context as _;
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use balcony_command_api::CommandApi;
+use balcony_domain::Topics;
+use balcony_event_log::embedded::EmbeddedLog;
+use balcony_event_log::{EventLog, Message, Topic};
+use balcony_http::rate_limit::{Limiter, RateLimit};
+use balcony_http::service::{self, Edge};
+use balcony_http::{Authority, Consistency, telemetry};
+use balcony_store::Database;
+use clap::{Args, Subcommand};
+use rdkafka::ClientConfig;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use rusqlite::{Connection, TransactionBehavior, params};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+
+use crate::events;
+
+/// A server in a process of its own.
+#[derive(Args)]
+pub(crate) struct Server {
+    #[arg(long, env = "LISTEN")]
+    listen: SocketAddr,
+    #[command(subcommand)]
+    kind: Kind,
+}
+
+#[derive(Subcommand)]
+enum Kind {
+    /// Awaits a SQLite commit shared by all who wait for one.
+    Sqlite { file: PathBuf },
+    /// Awaits one delivery to Kafka.
+    Kafka { brokers: String, topic: String },
+    /// Balcony's command API on an embedded log, without projections.
+    Commands {
+        data_dir: PathBuf,
+        #[arg(long, env = "JWT_SECRET")]
+        jwt_secret: String,
+    },
+}
+
+/// Commits that wait at the most, and rows that one commit takes.
+const WAITING: usize = 4_096;
+const GROUP: usize = 1_000;
+
+impl Server {
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        let router = match &self.kind {
+            Kind::Sqlite { file } => sqlite(file)?,
+            Kind::Kafka { brokers, topic } => kafka(brokers, topic)?,
+            Kind::Commands { data_dir, jwt_secret } => commands(data_dir, jwt_secret).await?,
+        };
+        let listener = TcpListener::bind(self.listen).await?;
+        service::serve(listener, router, std::future::pending()).await.context("serving failed")
+    }
+}
+
+fn router<S: Clone + Send + Sync + 'static>(handler: axum::routing::MethodRouter<S>, state: S) -> Router {
+    Router::new().route("/v1/movies/{id}/comments", handler).route("/readyz", get(async || "ready")).with_state(state)
+}
+
+fn created(id: &str) -> Response {
+    (StatusCode::CREATED, [(header::CONTENT_TYPE, "application/json")], format!("{{\"id\":\"{id}\"}}")).into_response()
+}
+
+// --- Kafka ---
+
+#[derive(Clone)]
+struct Producer {
+    producer: FutureProducer,
+    topic: Arc<str>,
+    headers: OwnedHeaders,
+    message: Arc<Message>,
+}
+
+/// The producer's settings are those of Balcony's log.
+fn kafka(brokers: &str, topic: &str) -> anyhow::Result<Router> {
+    let producer = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("acks", "all")
+        .set("enable.idempotence", "true")
+        .set("linger.ms", "0")
+        .set("partitioner", "murmur2_random")
+        .create()?;
+    let message = events::message(0, events::body());
+    let headers = message
+        .headers
+        .iter()
+        .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(value) }));
+    let state = Producer { producer, topic: topic.into(), headers, message: Arc::new(message) };
+    Ok(router(post(deliver), state))
+}
+
+async fn deliver(State(state): State<Producer>, _: Bytes) -> Response {
+    let key = Uuid::now_v7().to_string();
+    let record =
+        FutureRecord::to(&state.topic).key(&key).payload(&state.message.payload).headers(state.headers.clone());
+    let delivered = match state.producer.send_result(record) {
+        Ok(delivery) => delivery.await.is_ok_and(|delivered| delivered.is_ok()),
+        Err(_) => false,
+    };
+    if delivered { created(&key) } else { StatusCode::SERVICE_UNAVAILABLE.into_response() }
+}
+
+// --- SQLite ---
+
+#[derive(Clone)]
+struct Group {
+    commits: mpsc::Sender<(String, oneshot::Sender<()>)>,
+}
+
+fn sqlite(file: &Path) -> anyhow::Result<Router> {
+    let connection = Connection::open(file)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "wal_autocheckpoint", 4_000)?;
+    connection.execute_batch(
+        "CREATE TABLE records (id INTEGER PRIMARY KEY, key BLOB NOT NULL, headers BLOB NOT NULL, payload BLOB NOT NULL)",
+    )?;
+    let (commits, receiver) = mpsc::channel(WAITING);
+    thread::Builder::new().name("commits".to_owned()).spawn(move || {
+        if let Err(error) = commit(connection, receiver) {
+            eprintln!("the commits failed: {error}");
+        }
+    })?;
+    Ok(router(post(commit_one), Group { commits }))
+}
+
+/// Commits everything that waits, again and again.
+fn commit(
+    mut connection: Connection,
+    mut receiver: mpsc::Receiver<(String, oneshot::Sender<()>)>,
+) -> rusqlite::Result<()> {
+    let message = events::message(0, events::body());
+    let headers: Vec<u8> = message.headers.iter().flat_map(|(name, value)| [name.as_bytes(), value].concat()).collect();
+    let mut group = Vec::with_capacity(GROUP);
+    while receiver.blocking_recv_many(&mut group, GROUP) > 0 {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        {
+            let mut insert =
+                transaction.prepare_cached("INSERT INTO records (key, headers, payload) VALUES (?1, ?2, ?3)")?;
+            for (key, _) in &group {
+                insert.execute(params![key.as_bytes(), headers, message.payload])?;
+            }
+        }
+        transaction.commit()?;
+        for (_, answer) in group.drain(..) {
+            // Whoever stopped waiting does not want to know.
+            let _ = answer.send(());
+        }
+    }
+    Ok(())
+}
+
+async fn commit_one(State(group): State<Group>, _: Bytes) -> Response {
+    let key = Uuid::now_v7().to_string();
+    let (answer, answered) = oneshot::channel();
+    let waiting = group.commits.send((key.clone(), answer)).await.is_ok();
+    if waiting && answered.await.is_ok() { created(&key) } else { StatusCode::SERVICE_UNAVAILABLE.into_response() }
+}
+
+// --- Balcony's command API alone ---
+
+/// What `balcony` assembles, without a projector and without queries.
+async fn commands(data_dir: &Path, jwt_secret: &str) -> anyhow::Result<Router> {
+    let topics = Topics::with_prefix("balcony.");
+    let topic = |name: &Arc<str>| Topic { name: name.clone(), partitions: 1, replication: 1, retention: None };
+    let log = EmbeddedLog::open(&data_dir.join("log.db"), &[topic(&topics.facts), topic(&topics.views)])?;
+    let log: Arc<dyn EventLog> = Arc::new(log);
+    let settings = balcony_store::Settings::Sqlite { directory: data_dir.join("read-models") };
+    let database = Database::open(&settings).await?;
+    let consistency = Consistency::new(&log.identity().await?, topics.clone());
+    let edge = Edge {
+        authority: Authority::new(jwt_secret.as_bytes()),
+        limiter: Limiter::new(RateLimit::Off),
+        cors_origins: Vec::new(),
+        metrics: telemetry::install()?,
+    };
+    let commands = CommandApi::open(log, &database, topics, consistency).await;
+    let (routes, openapi) = commands.routes();
+    Ok(service::service(routes, openapi, commands.checks(), &edge))
+}

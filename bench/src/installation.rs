@@ -1,0 +1,118 @@
+//! An installation of Balcony with people and a movie in it.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use balcony_domain::Role;
+use balcony_http::Authority;
+
+use crate::consumption::Consumers;
+use crate::events;
+use crate::exchange::{Connection, bearer, request};
+use crate::load::{self, Requests};
+use crate::process::{Deployment, Process, Settings};
+use crate::scratch::Scratch;
+
+/// Processes on one log and one database.
+pub(crate) struct Installation {
+    pub(crate) settings: Settings,
+    /// By name: `balcony`, or `projector`, `command-api`, `query-api`.
+    processes: Vec<(&'static str, Process)>,
+    authority: Authority,
+}
+
+const SECRET: &str = "a secret for benchmarks, of 32 bytes or more";
+const AN_HOUR: u64 = 3_600;
+
+impl Installation {
+    /// A new one: everything in one process, or the services called `parts`.
+    pub(crate) async fn start(
+        scratch: &Scratch,
+        deployment: Deployment,
+        name: &str,
+        parts: &[&'static str],
+    ) -> anyhow::Result<Self> {
+        let mut settings = vec![("JWT_SECRET", SECRET.to_owned()), ("RATE_LIMIT", "off".to_owned())];
+        match deployment {
+            Deployment::Embedded => {
+                let data_dir = scratch.path(name);
+                settings.push(("DATA_DIR", data_dir.display().to_string()));
+            }
+            Deployment::Distributed => settings.extend([
+                ("KAFKA_BOOTSTRAP_SERVERS", scratch.brokers()?.to_owned()),
+                ("DATABASE_URL", scratch.create_database(name).await?),
+                ("KAFKA_TOPIC_PREFIX", scratch.prefix(name)),
+            ]),
+        }
+        let authority = Authority::new(SECRET.as_bytes());
+        let mut installation = Self { settings, processes: Vec::new(), authority };
+        match deployment {
+            Deployment::Embedded => {
+                let process = scratch.balcony(&[], &installation.settings).await?;
+                installation.processes.push(("balcony", process));
+            }
+            Deployment::Distributed => {
+                for part in parts {
+                    let process = scratch.balcony(&[part], &installation.settings).await?;
+                    installation.processes.push((part, process));
+                }
+            }
+        }
+        Ok(installation)
+    }
+
+    /// Where commands are taken.
+    pub(crate) fn commands(&self) -> anyhow::Result<&str> {
+        self.address("command-api")
+    }
+
+    /// Where queries are answered.
+    pub(crate) fn queries(&self) -> anyhow::Result<&str> {
+        self.address("query-api")
+    }
+
+    fn address(&self, name: &str) -> anyhow::Result<&str> {
+        let found = self.processes.iter().find(|(part, _)| *part == name || *part == "balcony");
+        Ok(&found.with_context(|| format!("{name} is not running"))?.1.address)
+    }
+
+    /// Ends one of the processes.
+    pub(crate) async fn stop(&mut self, name: &str) -> anyhow::Result<()> {
+        let index = self.processes.iter().position(|(part, _)| *part == name);
+        self.processes.remove(index.with_context(|| format!("{name} is not running"))?).1.stop().await
+    }
+
+    /// The processes and the services they use.
+    pub(crate) fn consumers(&self, scratch: &Scratch) -> Consumers {
+        let services = if self.settings.iter().any(|(name, _)| *name == "DATABASE_URL") {
+            scratch.services()
+        } else {
+            Consumers::default()
+        };
+        self.processes.iter().fold(services, |consumers, (part, process)| consumers.and(part, process.pid()))
+    }
+
+    /// Registers a movie and so many people, and gives for each of them the request that posts a comment. Everything
+    /// is in the registry when this returns.
+    pub(crate) async fn settle(&self, people: u16) -> anyhow::Result<Requests> {
+        let address = self.commands()?;
+        let admin = bearer(&self.authority.issue("admin", Role::Admin, AN_HOUR)?);
+        let mut connection = Connection::open(address).await?;
+        let film = request("POST", "/v1/movies", &admin, r#"{"title":"Seven Samurai"}"#);
+        let movie = connection.exchange(&film).await?.expect(201)?.field("id")?;
+
+        let path = format!("/v1/movies/{movie}/comments");
+        let body = format!("{{\"body\":\"{}\"}}", events::body());
+        let mut posts = Requests::new();
+        let mut first_posts = Requests::new();
+        for person in 0..people {
+            let token = bearer(&self.authority.issue(&format!("person-{person}"), Role::User, AN_HOUR)?);
+            posts.push(Arc::from(request("POST", &path, &token, &body)));
+            // A command with a key is answered once the registry has read it.
+            let headers = format!("{token}Idempotency-Key: first\r\n");
+            first_posts.push(Arc::from(request("POST", &path, &headers, &body)));
+        }
+        load::once(address, &first_posts).await.context("the people's first comments")?;
+        Ok(posts)
+    }
+}

@@ -1,0 +1,87 @@
+//! Clients that post.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::exchange::Connection;
+use crate::figures::{milliseconds, percentile};
+use crate::report::Line;
+
+/// One request for each client.
+pub(crate) type Requests = Vec<Arc<[u8]>>;
+
+/// What a round of load gave.
+pub(crate) struct Round {
+    pub(crate) took: Duration,
+    /// Of every answer that came within the round, in order of length.
+    pub(crate) latencies: Vec<Duration>,
+}
+
+/// How long clients may take to be ready, and to get their last answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Between the last connection and the first request.
+const CALM: Duration = Duration::from_millis(100);
+
+/// Every client sends its request, and again as soon as the answer is there, for as long as `duration`.
+pub(crate) async fn closed_loop(address: &str, requests: &[Arc<[u8]>], duration: Duration) -> anyhow::Result<Round> {
+    let connections = connect(address, requests.len()).await?;
+    let start = Instant::now() + CALM;
+    let end = start + duration;
+    let mut clients = JoinSet::new();
+    for (mut connection, request) in connections.into_iter().zip(requests.iter().cloned()) {
+        clients.spawn(async move {
+            let mut latencies = Vec::new();
+            sleep_until(start).await;
+            loop {
+                let sent = Instant::now();
+                if sent >= end {
+                    return anyhow::Ok(latencies);
+                }
+                connection.exchange(&request).await?.expect(201)?;
+                let answered = Instant::now();
+                if answered <= end {
+                    latencies.push(answered - sent);
+                }
+            }
+        });
+    }
+    let mut latencies = Vec::new();
+    while let Some(client) = timeout(duration + PATIENCE, clients.join_next()).await? {
+        latencies.extend(client??);
+    }
+    latencies.sort_unstable();
+    Ok(Round { took: duration, latencies })
+}
+
+/// Every client sends its request once.
+pub(crate) async fn once(address: &str, requests: &[Arc<[u8]>]) -> anyhow::Result<()> {
+    let connections = connect(address, requests.len()).await?;
+    let mut clients = JoinSet::new();
+    for (mut connection, request) in connections.into_iter().zip(requests.iter().cloned()) {
+        clients.spawn(async move { connection.exchange(&request).await?.expect(201).map(drop) });
+    }
+    while let Some(client) = timeout(PATIENCE, clients.join_next()).await? {
+        client??;
+    }
+    Ok(())
+}
+
+async fn connect(address: &str, clients: usize) -> anyhow::Result<Vec<Connection>> {
+    let mut connections = Vec::with_capacity(clients);
+    for _ in 0..clients {
+        connections.push(Connection::open(address).await?);
+    }
+    Ok(connections)
+}
+
+impl Round {
+    /// Adds the round to a line of answers a second.
+    pub(crate) fn note(&self, line: &mut Line) {
+        line.figures.push(self.latencies.len() as f64 / self.took.as_secs_f64());
+        line.detail("p50 ms", milliseconds(percentile(&self.latencies, 0.50)));
+        line.detail("p99 ms", milliseconds(percentile(&self.latencies, 0.99)));
+    }
+}

@@ -1,0 +1,157 @@
+//! Benchmarks: what Balcony does, beside the limit of what its parts can do, measured in the same run.
+//!
+//! Machines differ and so do hours on one machine, so a figure alone says little. Every scenario measures Balcony and
+//! its limits in turn, several rounds, and prints the ratio of each round's pair: `posting` against a bare handler
+//! that awaits one delivery, `visible` against a query that waits for nothing, `projecting` against reading and
+//! writing without Balcony.
+
+mod bare;
+mod consumption;
+mod events;
+mod exchange;
+mod figures;
+mod installation;
+mod load;
+mod posting;
+mod process;
+mod progress;
+mod projecting;
+mod report;
+mod rows;
+mod scratch;
+mod visible;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::process::Deployment;
+use crate::progress::Progress;
+use crate::report::Report;
+use crate::scratch::Scratch;
+
+/// Prints what Balcony does beside what its parts can do. KAFKA_BOOTSTRAP_SERVERS and DATABASE_URL name the Kafka and
+/// the PostgreSQL to measure on (`eval "$(tests/services start)"`); without them only the embedded half runs.
+#[derive(Parser)]
+#[command(name = "balcony-bench", version, subcommand_precedence_over_arg = true)]
+struct Cli {
+    /// What to measure; everything when nothing is named.
+    scenarios: Vec<Scenario>,
+    #[command(flatten)]
+    options: Options,
+    #[command(subcommand)]
+    action: Option<Action>,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Short rounds and few events: for a look, not for a figure to keep.
+    #[arg(long)]
+    quick: bool,
+    /// Prints JSON instead of tables.
+    #[arg(long)]
+    json: bool,
+    /// How often Balcony and its limits are measured in turn.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// How many comments `projecting` reads; 300,000, or 100,000 with --quick.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1_000..=20_000_000))]
+    events: Option<u32>,
+    /// How many clients `posting` has; 64 and 512 unless given.
+    #[arg(long, value_delimiter = ',', default_values_t = [64, 512], value_parser = clap::value_parser!(u16).range(1..=4_096))]
+    clients: Vec<u16>,
+    /// Only this half.
+    #[arg(long)]
+    only: Option<Deployment>,
+    /// Balcony's program; the one beside this program unless given.
+    #[arg(long, value_name = "PROGRAM")]
+    balcony: Option<PathBuf>,
+    /// Kafka's brokers.
+    #[arg(long, env = "KAFKA_BOOTSTRAP_SERVERS", value_name = "HOST:PORT,…")]
+    kafka_bootstrap_servers: Option<String>,
+    /// A PostgreSQL server where databases may be created.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    database_url: Option<String>,
+    /// The folder of tests/services, from which the broker's and the database's processor time is known.
+    #[arg(long, env = "BALCONY_SERVICES", hide = true)]
+    balcony_services: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Scenario {
+    /// Comments posted a second, against a bare handler.
+    Posting,
+    /// From a post's answer until the comment can be read.
+    Visible,
+    /// Events a second of the comments projection from zero.
+    Projecting,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// A server to measure against, in a process of its own.
+    #[command(hide = true)]
+    Serve(bare::Server),
+}
+
+impl Options {
+    /// How long the load of one round lasts.
+    fn round(&self) -> Duration {
+        Duration::from_secs(if self.quick { 3 } else { 10 })
+    }
+
+    fn events(&self) -> u32 {
+        self.events.unwrap_or(if self.quick { 100_000 } else { 300_000 })
+    }
+}
+
+fn main() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    if let Some(Action::Serve(server)) = cli.action {
+        return runtime.block_on(server.run());
+    }
+    tracing_subscriber::fmt()
+        .with_max_level(tracing_subscriber::filter::LevelFilter::WARN)
+        .with_writer(std::io::stderr)
+        .init();
+    runtime.block_on(measure(&cli.scenarios, &cli.options))
+}
+
+async fn measure(scenarios: &[Scenario], options: &Options) -> anyhow::Result<()> {
+    let scratch = Scratch::new(options)?;
+    let progress = Progress::new();
+    let mut report = Report::default();
+    let measured = tokio::select! {
+        measured = run(scenarios, options, &scratch, &progress, &mut report) => measured,
+        interrupted = tokio::signal::ctrl_c() => interrupted.context("no signals").and(Err(anyhow::anyhow!("interrupted"))),
+    };
+    let cleaned = scratch.remove().await;
+    // What was measured before a failure is still worth reading.
+    report.print(options.json)?;
+    measured.and(cleaned)
+}
+
+async fn run(
+    scenarios: &[Scenario],
+    options: &Options,
+    scratch: &Scratch,
+    progress: &Progress,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let wanted = |scenario| scenarios.is_empty() || scenarios.contains(&scenario);
+    for deployment in scratch.deployments() {
+        if wanted(Scenario::Posting) {
+            posting::run(deployment, options, scratch, progress, report).await.context("posting")?;
+        }
+        if wanted(Scenario::Visible) {
+            visible::run(deployment, options, scratch, progress, report).await.context("visible")?;
+        }
+        if wanted(Scenario::Projecting) {
+            projecting::run(deployment, options, scratch, progress, report).await.context("projecting")?;
+        }
+    }
+    Ok(())
+}
