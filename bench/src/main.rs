@@ -32,6 +32,10 @@ use crate::progress::Progress;
 use crate::report::Report;
 use crate::scratch::Scratch;
 
+/// Balcony's allocator, so that what is measured beside it has no other.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Prints what Balcony does beside what its parts can do. KAFKA_BOOTSTRAP_SERVERS and DATABASE_URL name the Kafka and
 /// the PostgreSQL to measure on (`eval "$(tests/services start)"`); without them only the embedded half runs.
 #[derive(Parser)]

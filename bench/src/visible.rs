@@ -124,7 +124,7 @@ async fn client(
         let answered = Instant::now();
         times.posts.push(answered - due);
         answer.expect(201)?;
-        if turn % SAMPLE == 0 {
+        if turn.is_multiple_of(SAMPLE) {
             let token = answer.header("consistency-token").unwrap_or_default();
             let headers = format!("Consistency-Token: {token}\r\n");
             let question = request("GET", &path(&answer.field("id")?), &headers, "");
