@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use axum::extract::{FromRequestParts, Request, State};
+use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
 use balcony_domain::{Role, UserId, name_from_token, user_of_subject};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use quick_cache::sync::Cache;
 use serde::{Deserialize, Serialize};
 
 use crate::Problem;
@@ -22,6 +21,9 @@ struct Keys {
     encoding: EncodingKey,
     decoding: DecodingKey,
     validation: Validation,
+    /// Tokens that were accepted, with whom they stand for and when they expire. What was right once stays right until
+    /// then, and checking a signature takes longer than remembering it.
+    accepted: Cache<String, (Identity, f64)>,
 }
 
 /// The user a request comes from.
@@ -59,6 +61,9 @@ pub const SECRET_MIN: usize = 32;
 const ISSUER: &str = "balcony";
 /// How far clocks may be apart, in seconds.
 const LEEWAY: u64 = 60;
+const TOKENS_REMEMBERED: usize = 10_000;
+/// The longest token that is remembered, in bytes.
+const REMEMBERED_MAX: usize = 2_048;
 
 impl Authority {
     /// An authority over the tokens signed with `secret`.
@@ -68,7 +73,7 @@ impl Authority {
         validation.validate_nbf = true;
         validation.validate_aud = false;
         let (encoding, decoding) = (EncodingKey::from_secret(secret), DecodingKey::from_secret(secret));
-        Self(Arc::new(Keys { encoding, decoding, validation }))
+        Self(Arc::new(Keys { encoding, decoding, validation, accepted: Cache::new(TOKENS_REMEMBERED) }))
     }
 
     /// The user that tokens for `name` stand for.
@@ -81,7 +86,7 @@ impl Authority {
     /// # Errors
     /// Whatever keeps the library from signing.
     pub fn issue(&self, name: &str, role: Role, seconds: u64) -> Result<String, jsonwebtoken::errors::Error> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let now = now();
         let claims = serde_json::json!({
             "sub": self.user(name).to_string(),
             "name": name,
@@ -110,6 +115,20 @@ impl Authority {
     }
 
     fn identity(&self, token: &str) -> Result<Identity, Problem> {
+        let keys = &*self.0;
+        if let Some((identity, expires)) = keys.accepted.get(token)
+            && now() as f64 <= expires + LEEWAY as f64
+        {
+            return Ok(identity);
+        }
+        let (identity, expires) = self.verify(token)?;
+        if token.len() <= REMEMBERED_MAX {
+            keys.accepted.insert(token.to_owned(), (identity.clone(), expires));
+        }
+        Ok(identity)
+    }
+
+    fn verify(&self, token: &str) -> Result<(Identity, f64), Problem> {
         use jsonwebtoken::errors::ErrorKind;
 
         let decoded = jsonwebtoken::decode::<Claims>(token, &self.0.decoding, &self.0.validation);
@@ -130,26 +149,20 @@ impl Authority {
         let role = claims.role.as_deref().map_or(Ok(Role::User), str::parse);
         let role = role.map_err(|error| Problem::token_invalid(format!("the token's `role` {error}")))?;
         let user = user_of_subject(&claims.iss, &claims.sub);
-        Ok(Identity { user, name: name_from_token(claims.name.as_deref(), user), role })
+        Ok((Identity { user, name: name_from_token(claims.name.as_deref(), user), role }, claims.exp))
     }
 }
 
-/// Finds out who asks before anything is done, so that a bad token is refused everywhere.
-pub async fn recognize(State(authority): State<Authority>, mut request: Request, next: Next) -> Response {
-    match authority.visitor(request.headers()) {
-        Ok(visitor) => {
-            request.extensions_mut().insert(visitor);
-            next.run(request).await
-        }
-        Err(problem) => problem.into_response(),
-    }
+/// Seconds since 1970.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Visitor {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        Ok(parts.extensions.get::<Self>().cloned().expect("`recognize` runs before every handler"))
+        Ok(parts.extensions.get::<Self>().cloned().expect("the edge finds out who asks before every handler"))
     }
 }
 
@@ -171,10 +184,6 @@ mod tests {
 
     fn signed(algorithm: Algorithm, secret: &[u8], claims: &Value) -> String {
         jsonwebtoken::encode(&Header::new(algorithm), claims, &EncodingKey::from_secret(secret)).expect("a token")
-    }
-
-    fn now() -> u64 {
-        SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs()
     }
 
     fn visit(value: &str) -> Result<Visitor, Problem> {
@@ -227,6 +236,25 @@ mod tests {
         for value in ["", "Bearer", "Bearer ", "Basic bWlhOm1pYQ==", "Bearer a.b.c", "token"] {
             assert!(visit(value).is_err(), "{value}");
         }
+    }
+
+    #[test]
+    fn a_token_that_is_remembered_still_expires_and_is_no_other() {
+        let authority = Authority::new(SECRET);
+        let visit = |token: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::AUTHORIZATION, format!("Bearer {token}").parse().expect("a header"));
+            authority.visitor(&headers)
+        };
+        let token = signed(Algorithm::HS256, SECRET, &json!({"sub": "mia", "exp": now() + 9}));
+        for _ in 0..2 {
+            assert!(visit(&token).is_ok());
+        }
+        assert!(visit(&token[..token.len() - 1]).is_err());
+        let mia = authority.identity(&token).expect("accepted");
+        authority.0.accepted.insert(token.clone(), (mia, (now() - 70) as f64));
+        authority.0.accepted.insert("long ago".into(), (authority.identity(&token).expect("verified again"), 0.0));
+        assert!(visit("long ago").is_err());
     }
 
     #[test]

@@ -3,8 +3,6 @@
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
 
@@ -16,16 +14,11 @@ pub const LIMIT: usize = 64 << 10;
 /// gets the answer and not a broken connection.
 const DRAIN: usize = 8 << 20;
 
-/// Reads the whole body, up to [`LIMIT`], and refuses a longer one before anything else is looked at.
-pub async fn limit(request: Request, next: Next) -> Response {
-    let (parts, body) = request.into_parts();
-    match read(body).await {
-        Ok(bytes) => next.run(Request::from_parts(parts, Body::from(bytes))).await,
-        Err(problem) => problem.into_response(),
-    }
-}
-
-async fn read(mut body: Body) -> Result<Bytes, Problem> {
+/// Reads a whole body, up to [`LIMIT`].
+///
+/// # Errors
+/// 413 for a longer one, 400 for one that breaks off.
+pub(crate) async fn read(mut body: Body) -> Result<Bytes, Problem> {
     let mut first: Option<Bytes> = None;
     let mut collected: Vec<u8> = Vec::new();
     let mut length = 0;

@@ -1,9 +1,7 @@
 //! Refusals as problem documents (RFC 9457).
 
 use axum::body::Body;
-use axum::extract::Request;
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::middleware::Next;
+use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use balcony_domain::Violation;
 use balcony_store::StoreError;
@@ -255,12 +253,10 @@ impl IntoResponse for Problem {
     }
 }
 
-/// Gives every problem the path of its request.
-pub async fn name_instance(request: Request, next: Next) -> Response {
-    let path = request.uri().path().to_owned();
-    let mut response = next.run(request).await;
+/// Gives a response that is a problem the path of its request.
+pub(crate) fn name_instance(mut response: Response, uri: &Uri) -> Response {
     let Some(mut problem) = response.extensions_mut().remove::<Problem>() else { return response };
-    problem.instance = path;
+    uri.path().clone_into(&mut problem.instance);
     let (mut parts, _) = response.into_parts();
     parts.headers.remove(header::CONTENT_LENGTH);
     Response::from_parts(parts, Body::from(serde_json::to_vec(&problem).unwrap_or_default()))

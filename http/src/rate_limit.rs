@@ -1,14 +1,11 @@
 //! Limits on how often one user and one address may ask.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{ConnectInfo, Request, State};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
 use balcony_domain::UserId;
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
@@ -85,7 +82,14 @@ impl Limiter {
         Self(Some(buckets))
     }
 
-    /// Whether `visitor` at `address` may ask now; else in how many seconds.
+    /// Whether `visitor` at `address` may ask now.
+    ///
+    /// # Errors
+    /// 429, with the seconds after which there is room again.
+    pub(crate) fn admit(&self, visitor: &Visitor, address: Option<IpAddr>) -> Result<(), Problem> {
+        self.check(visitor, address).map_err(Problem::too_many)
+    }
+
     fn check(&self, visitor: &Visitor, address: Option<IpAddr>) -> Result<(), u32> {
         let Some(buckets) = &self.0 else { return Ok(()) };
         let now = buckets.clock.now();
@@ -116,16 +120,6 @@ async fn forget(buckets: std::sync::Weak<Buckets>) {
         let Some(buckets) = buckets.upgrade() else { return };
         buckets.users.retain_recent();
         buckets.addresses.retain_recent();
-    }
-}
-
-/// Refuses who asks too often. Runs after [`crate::auth::recognize`].
-pub async fn enforce(State(limiter): State<Limiter>, request: Request, next: Next) -> Response {
-    let visitor = request.extensions().get::<Visitor>().expect("`recognize` runs before");
-    let address = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
-    match limiter.check(visitor, address) {
-        Ok(()) => next.run(request).await,
-        Err(seconds) => Problem::too_many(seconds).into_response(),
     }
 }
 

@@ -5,8 +5,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use axum::serve::ListenerExt as _;
@@ -17,8 +18,8 @@ use tokio::net::TcpListener;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use utoipa::openapi::OpenApi;
 
-use crate::auth::{self, Authority};
-use crate::rate_limit::{self, Limiter};
+use crate::auth::Authority;
+use crate::rate_limit::Limiter;
 use crate::{Problem, body, consistency, problem, telemetry};
 
 /// A part of a service that has to be there for the service to be ready: its name, and a check that says what is
@@ -73,11 +74,33 @@ pub fn service(routes: Router, openapi: OpenApi, checks: Vec<Check>, edge: &Edge
         .merge(own)
         .fallback(async || Problem::not_found("there is nothing at this path"))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
-        .layer(middleware::from_fn_with_state(edge.limiter.clone(), rate_limit::enforce))
-        .layer(middleware::from_fn_with_state(edge.authority.clone(), auth::recognize))
-        .layer(middleware::from_fn(body::limit));
-    let router = if edge.cors_origins.is_empty() { router } else { router.layer(cors(&edge.cors_origins)) };
-    router.layer(middleware::from_fn(problem::name_instance)).layer(middleware::from_fn(telemetry::count))
+        .layer(middleware::from_fn_with_state(Arc::new(edge.clone()), at_the_edge));
+    if edge.cors_origins.is_empty() { router } else { router.layer(cors(&edge.cors_origins)) }
+}
+
+/// What happens to every request, in this order: its body is read, up to the limit; who asks is found out; whoever
+/// asks too often is refused; it is handled; a refusal gets the request's path; it is counted.
+async fn at_the_edge(State(edge): State<Arc<Edge>>, request: Request, next: Next) -> Response {
+    let timer = telemetry::Timer::start(&request);
+    let uri = request.uri().clone();
+    let response = match edge.admit(request).await {
+        Ok(request) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    };
+    timer.stop(response.status());
+    problem::name_instance(response, &uri)
+}
+
+impl Edge {
+    async fn admit(&self, request: Request) -> Result<Request, Problem> {
+        let (mut parts, body) = request.into_parts();
+        let bytes = body::read(body).await?;
+        let visitor = self.authority.visitor(&parts.headers)?;
+        let address = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+        self.limiter.admit(&visitor, address)?;
+        parts.extensions.insert(visitor);
+        Ok(Request::from_parts(parts, bytes.into()))
+    }
 }
 
 fn cors(origins: &[HeaderValue]) -> CorsLayer {

@@ -70,7 +70,7 @@ pub async fn the_services_show_themselves(mut deployment: Deployment) {
         for (path, part) in [
             ("/livez", "alive"),
             ("/readyz", "ready"),
-            ("/metrics", "balcony_http_requests_total"),
+            ("/metrics", "balcony_http_request_seconds_count"),
             ("/openapi.json", "\"openapi\":\"3.1"),
             ("/docs", "<!doctype html>"),
         ] {
