@@ -21,9 +21,14 @@ pub(crate) type ParkedKeys = HashSet<(std::sync::Arc<str>, Vec<u8>)>;
 const BEHIND: &str = "waits behind an earlier record of its key that is parked";
 
 impl<E: Decode> Decoded<E> {
-    /// Decodes the records of `batch` that are held, and parks what cannot be decoded with all that comes after it
+    /// Decodes the records of `batch` that are held and wanted, and parks what cannot be decoded with all that comes after it
     /// of the same key.
-    pub(crate) fn new(batch: &Batch, held: impl Fn(&TopicPartition) -> bool, parked_keys: &ParkedKeys) -> Self {
+    pub(crate) fn new(
+        batch: &Batch,
+        held: impl Fn(&TopicPartition) -> bool,
+        wants: impl Fn(&Record) -> bool,
+        parked_keys: &ParkedKeys,
+    ) -> Self {
         let mut decoded = Self {
             events: Vec::with_capacity(batch.records.len()),
             parked: Vec::new(),
@@ -32,7 +37,7 @@ impl<E: Decode> Decoded<E> {
         };
         decoded.reached.retain(&held);
         let mut newly_parked = ParkedKeys::new();
-        for record in batch.records.iter().filter(|record| held(&record.partition)) {
+        for record in batch.records.iter().filter(|record| held(&record.partition) && wants(record)) {
             let key = || (record.partition.topic.clone(), record.key.clone());
             let behind = (!parked_keys.is_empty() && parked_keys.contains(&key()))
                 || (!newly_parked.is_empty() && newly_parked.contains(&key()));
@@ -120,7 +125,7 @@ mod tests {
             record(0, 5, b"", 4),
             record(0, 6, b"c", 0),
         ]);
-        let decoded = Decoded::<Byte>::new(&batch, |_| true, &ParkedKeys::new());
+        let decoded = Decoded::<Byte>::new(&batch, |_| true, |_| true, &ParkedKeys::new());
         assert_eq!(decoded.events.iter().map(|event| event.event.0).collect::<Vec<_>>(), [1, 2, 4]);
         let parked: Vec<_> = decoded.parked.iter().map(|(record, error)| (record.offset, error.as_str())).collect();
         assert_eq!(parked, [(1, "broken"), (3, BEHIND), (4, "broken")]);
@@ -130,8 +135,12 @@ mod tests {
     #[test]
     fn records_wait_behind_what_was_parked_before() {
         let keys = ParkedKeys::from([("t".into(), b"a".to_vec())]);
-        let decoded =
-            Decoded::<Byte>::new(&batch(vec![record(0, 9, b"a", 1), record(0, 10, b"b", 2)]), |_| true, &keys);
+        let decoded = Decoded::<Byte>::new(
+            &batch(vec![record(0, 9, b"a", 1), record(0, 10, b"b", 2)]),
+            |_| true,
+            |_| true,
+            &keys,
+        );
         assert_eq!(decoded.events.len(), 1);
         assert_eq!(decoded.parked[0].0.offset, 9);
     }
@@ -139,9 +148,17 @@ mod tests {
     #[test]
     fn what_is_not_held_is_dropped() {
         let batch = batch(vec![record(0, 0, b"a", 1), record(1, 0, b"b", 2)]);
-        let decoded = Decoded::<Byte>::new(&batch, |partition| partition.partition == 1, &ParkedKeys::new());
+        let decoded = Decoded::<Byte>::new(&batch, |partition| partition.partition == 1, |_| true, &ParkedKeys::new());
         assert_eq!(decoded.events.len(), 1);
         assert_eq!(decoded.reached.len(), 1);
+    }
+
+    #[test]
+    fn what_is_not_wanted_is_passed_over() {
+        let batch = batch(vec![record(0, 0, b"a", 255), record(0, 1, b"b", 2)]);
+        let decoded = Decoded::<Byte>::new(&batch, |_| true, |record| record.key == b"b", &ParkedKeys::new());
+        assert_eq!((decoded.events.len(), decoded.parked.len()), (1, 0));
+        assert_eq!(decoded.reached, batch.reached);
     }
 
     proptest! {

@@ -47,6 +47,11 @@ pub trait Projection: Send + Sync + 'static {
     /// The topics it reads.
     fn topics(&self) -> &[Arc<str>];
 
+    /// Whether the record could matter here. What does not is passed over without being decoded, and cannot be parked.
+    fn wants(&self, _record: &Record) -> bool {
+        true
+    }
+
     /// Changes the rows as the events say. The checkpoint is written by the caller in the same transaction.
     ///
     /// # Errors

@@ -1,9 +1,10 @@
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use balcony_event_log::{Batch, Delivery, EventLog, LogError, Positions, Reader, Record, TopicPartition};
 use balcony_store::{Claim, Database, Generation, ParkedRecord, StoreError, Writer};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::Projection;
@@ -13,6 +14,10 @@ use crate::supervisor::{Backoff, Observer, State};
 /// The most records in one transaction. Batches grow to it with the backlog: a worker takes whatever has come while
 /// the last transaction was under way.
 const MOST_RECORDS: usize = 10_000;
+/// From how many records in one batch on the next does not begin before [`PACE`] has passed: many small transactions
+/// cost much more than few large ones, and nobody waits long.
+const PACED_FROM: usize = 32;
+const PACE: Duration = Duration::from_millis(5);
 /// How many records in a row may be refused before the fault is taken to be elsewhere than in the records.
 const MOST_REFUSED_IN_A_ROW: u32 = 100;
 
@@ -82,6 +87,7 @@ impl<P: Projection> Worker<P> {
     /// its group, so that others take over at once. Dropping the future at any await is as good as a crash, and a
     /// crash is harmless.
     pub(crate) async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<(), WorkerError> {
+        let mut pause_until = Instant::now();
         loop {
             let delivery = tokio::select! {
                 delivery = self.reader.next() => Some(delivery),
@@ -99,7 +105,10 @@ impl<P: Projection> Worker<P> {
                 }
                 Ok(Delivery::Revoked(partitions)) => self.claim.release(&partitions),
                 Ok(Delivery::Records(mut batch)) => {
+                    tokio::time::sleep_until(pause_until).await;
                     self.reader.fill(&mut batch, MOST_RECORDS);
+                    let paced = batch.records.len() >= PACED_FROM;
+                    pause_until = Instant::now() + if paced { PACE } else { Duration::ZERO };
                     self.apply(batch).await?;
                 }
                 Err(error @ LogError::Unavailable(_)) => self.observer.waiting(&error),
@@ -163,7 +172,8 @@ impl<P: Projection> Worker<P> {
     /// Applies a piece, or parks its one record because of `refusal`, and tries again while the database is away.
     async fn apply_piece(&mut self, piece: &Batch, refusal: Option<String>) -> Result<(), StoreError> {
         let started = Instant::now();
-        let mut decoded = Decoded::new(piece, |partition| self.claim.holds(partition), &self.parked_keys);
+        let (held, wants) = (|partition: &_| self.claim.holds(partition), |record: &_| self.projection.wants(record));
+        let mut decoded = Decoded::new(piece, held, wants, &self.parked_keys);
         if let Some(refusal) = refusal {
             decoded.events.clear();
             decoded.parked = piece.records.iter().map(|record| (record.clone(), refusal.clone())).collect();

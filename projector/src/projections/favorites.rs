@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use balcony_domain::{Event, Recorded, Topics, may_favorite};
+use balcony_event_log::Record;
 use balcony_store::{ReadModel, StoreError, Tx, Value};
 use uuid::Uuid;
 
@@ -30,6 +31,11 @@ impl Projection for Favorites {
 
     fn topics(&self) -> &[Arc<str>] {
         &self.topics
+    }
+
+    fn wants(&self, record: &Record) -> bool {
+        // Any version; what names no type is no event, and is for others to park.
+        record.headers.get("ce_type").is_some_and(|name| name.starts_with(b"balcony.user."))
     }
 
     /// What one follower did comes in order, so the last word on each pair in a batch is the one that counts.
