@@ -146,7 +146,7 @@ mod tests {
             if let Ok(kept) = LINES.required(Some(&text)) {
                 proptest::prop_assert_eq!(kept.trim(), &kept);
                 proptest::prop_assert!(has_visible(&kept) && kept.chars().count() <= 5);
-                proptest::prop_assert_eq!(LINES.required(Some(&kept)), Ok(kept.clone()));
+                proptest::prop_assert_eq!(LINES.required(Some(&kept)), Ok(kept));
             }
         }
     }

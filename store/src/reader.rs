@@ -3,11 +3,13 @@ use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use balcony_event_log::{Positions, TopicPartition};
+use sqlx::postgres::PgArguments;
+use sqlx::sqlite::SqliteArguments;
 use sqlx::{AssertSqlSafe, PgPool, SqlitePool};
 use tokio::time::Instant;
 
 use crate::database::Backend;
-use crate::value::{Value, postgres_arguments, sqlite_arguments};
+use crate::value::{Value, arguments};
 use crate::{Database, Generation, Row, StoreError, postgres, sqlite};
 
 /// Reads the live generations of some read models, whose tables all go by their plain names. When a generation is
@@ -69,8 +71,10 @@ impl Reader {
         let bound = self.bound().await?;
         let sql = AssertSqlSafe(sql.into());
         Ok(match &bound.pool {
-            Pool::Postgres(pool) => sqlx::query_as_with(sql, postgres_arguments(params)?).fetch_all(pool).await?,
-            Pool::Sqlite(pool) => sqlx::query_as_with(sql, sqlite_arguments(params)?).fetch_all(pool).await?,
+            Pool::Postgres(pool) => sqlx::query_as_with(sql, arguments::<PgArguments>(params)?).fetch_all(pool).await?,
+            Pool::Sqlite(pool) => {
+                sqlx::query_as_with(sql, arguments::<SqliteArguments>(params)?).fetch_all(pool).await?
+            }
         })
     }
 

@@ -4,10 +4,10 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, Sqlite, SqlitePool};
 
-use crate::value::{Value, sqlite_arguments};
+use crate::value::{Value, arguments};
 use crate::{Generation, StoreError};
 
 /// How long a statement waits for another's lock before it counts as busy.
@@ -20,7 +20,7 @@ pub(crate) async fn execute(
     sql: Cow<'static, str>,
     params: &[Value<'_>],
 ) -> Result<(), StoreError> {
-    sqlx::query_with(AssertSqlSafe(sql), sqlite_arguments(params)?).execute(&mut **tx).await?;
+    sqlx::query_with(AssertSqlSafe(sql), arguments::<SqliteArguments>(params)?).execute(&mut **tx).await?;
     Ok(())
 }
 

@@ -1,12 +1,12 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use sqlx::postgres::PgRow;
-use sqlx::sqlite::SqliteRow;
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{AssertSqlSafe, FromRow, Postgres, Sqlite};
 use uuid::Uuid;
 
-use crate::value::{Value, postgres_arguments, sqlite_arguments};
+use crate::value::{Value, arguments};
 use crate::{StoreError, postgres, sqlite};
 
 /// A row that either database can give: anything that derives [`FromRow`], and tuples.
@@ -169,10 +169,10 @@ impl Tx {
         let sql = AssertSqlSafe(sql);
         Ok(match self {
             Self::Postgres(tx) => {
-                sqlx::query_with(sql, postgres_arguments(params)?).execute(&mut **tx).await?.rows_affected()
+                sqlx::query_with(sql, arguments::<PgArguments>(params)?).execute(&mut **tx).await?.rows_affected()
             }
             Self::Sqlite(tx) => {
-                sqlx::query_with(sql, sqlite_arguments(params)?).execute(&mut **tx).await?.rows_affected()
+                sqlx::query_with(sql, arguments::<SqliteArguments>(params)?).execute(&mut **tx).await?.rows_affected()
             }
         })
     }
@@ -180,8 +180,12 @@ impl Tx {
     async fn query<R: Row>(&mut self, sql: Cow<'static, str>, params: &[Value<'_>]) -> Result<Vec<R>, StoreError> {
         let sql = AssertSqlSafe(sql);
         Ok(match self {
-            Self::Postgres(tx) => sqlx::query_as_with(sql, postgres_arguments(params)?).fetch_all(&mut **tx).await?,
-            Self::Sqlite(tx) => sqlx::query_as_with(sql, sqlite_arguments(params)?).fetch_all(&mut **tx).await?,
+            Self::Postgres(tx) => {
+                sqlx::query_as_with(sql, arguments::<PgArguments>(params)?).fetch_all(&mut **tx).await?
+            }
+            Self::Sqlite(tx) => {
+                sqlx::query_as_with(sql, arguments::<SqliteArguments>(params)?).fetch_all(&mut **tx).await?
+            }
         })
     }
 

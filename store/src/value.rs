@@ -1,8 +1,6 @@
 use std::borrow::Cow;
 
-use sqlx::Arguments as _;
-use sqlx::postgres::PgArguments;
-use sqlx::sqlite::SqliteArguments;
+use sqlx::{Arguments, Encode, Type};
 use uuid::Uuid;
 
 use crate::StoreError;
@@ -81,30 +79,20 @@ impl From<Vec<u8>> for Value<'_> {
     }
 }
 
-pub(crate) fn postgres_arguments<'v, 'a: 'v>(
-    values: impl IntoIterator<Item = &'v Value<'a>>,
-) -> Result<PgArguments, StoreError> {
-    let mut arguments = PgArguments::default();
+/// The values as either database takes them.
+pub(crate) fn arguments<'v, A>(values: &'v [Value<'_>]) -> Result<A, StoreError>
+where
+    A: Arguments,
+    Option<i64>: Encode<'v, A::Database> + Type<A::Database>,
+    Option<Uuid>: Encode<'v, A::Database> + Type<A::Database>,
+    Option<&'v str>: Encode<'v, A::Database> + Type<A::Database>,
+    Option<&'v [u8]>: Encode<'v, A::Database> + Type<A::Database>,
+{
+    let mut arguments = A::default();
     for value in values {
         match value {
-            Value::Int(value) => arguments.add(value),
-            Value::Uuid(value) => arguments.add(value),
-            Value::Text(value) => arguments.add(value.as_deref()),
-            Value::Bytes(value) => arguments.add(value.as_deref()),
-        }
-        .map_err(StoreError::encoding)?;
-    }
-    Ok(arguments)
-}
-
-pub(crate) fn sqlite_arguments<'v, 'a: 'v>(
-    values: impl IntoIterator<Item = &'v Value<'a>>,
-) -> Result<SqliteArguments, StoreError> {
-    let mut arguments = SqliteArguments::default();
-    for value in values {
-        match value {
-            Value::Int(value) => arguments.add(value),
-            Value::Uuid(value) => arguments.add(value),
+            Value::Int(value) => arguments.add(*value),
+            Value::Uuid(value) => arguments.add(*value),
             Value::Text(value) => arguments.add(value.as_deref()),
             Value::Bytes(value) => arguments.add(value.as_deref()),
         }

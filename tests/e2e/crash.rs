@@ -18,9 +18,54 @@ use crate::deployment::{Deployment, Kind};
 use crate::fold::{Fold, caught_up};
 use crate::services::Services;
 
+/// Writers that go on until they are stopped, and what they were told was done.
+pub struct Load {
+    stop: Arc<AtomicBool>,
+    writers: JoinSet<()>,
+    acknowledged: mpsc::UnboundedReceiver<(Uuid, Option<bool>)>,
+    all: Vec<(Uuid, Option<bool>)>,
+}
+
+impl Load {
+    pub fn start(deployment: &Deployment, movie: &str) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (sender, acknowledged) = mpsc::unbounded_channel();
+        let mut writers = JoinSet::new();
+        for writer in 0..8 {
+            let client = deployment.user(&format!("writer {writer}"));
+            writers.spawn(post_until_stopped(client, movie.to_owned(), stop.clone(), sender.clone()));
+        }
+        Self { stop, writers, acknowledged, all: Vec::new() }
+    }
+
+    /// Waits until `count` more posts were acknowledged.
+    pub async fn acknowledged(&mut self, count: usize) {
+        for _ in 0..count {
+            self.all.push(self.acknowledged.recv().await.unwrap());
+        }
+    }
+
+    /// Forgets to wait for what was acknowledged until now.
+    pub fn catch_up(&mut self) {
+        while let Ok(more) = self.acknowledged.try_recv() {
+            self.all.push(more);
+        }
+    }
+
+    /// Ends the writers and gives all that was acknowledged.
+    pub async fn stop(mut self) -> Vec<(Uuid, Option<bool>)> {
+        self.stop.store(true, Ordering::Relaxed);
+        while let Some(more) = self.acknowledged.recv().await {
+            self.all.push(more);
+        }
+        self.writers.join_all().await;
+        self.all
+    }
+}
+
 /// Posts comments, some of which it deletes again, until it is stopped or the service is gone. Tells of every post
 /// that was acknowledged, and whether its deletion was.
-pub async fn post_until_stopped(
+async fn post_until_stopped(
     client: Client,
     movie: String,
     stop: Arc<AtomicBool>,
@@ -64,23 +109,10 @@ async fn embedded_keeps_every_acknowledged_command_through_kill_9() {
     let movie = deployment.admin().register_movie("A movie").await.id();
     let mut all = Vec::new();
     for round in 0..8 {
-        let stop = Arc::new(AtomicBool::new(false));
-        let (sender, mut acknowledged) = mpsc::unbounded_channel();
-        let mut writers = JoinSet::new();
-        for writer in 0..8 {
-            let client = deployment.user(&format!("writer {writer}"));
-            writers.spawn(post_until_stopped(client, movie.clone(), stop.clone(), sender.clone()));
-        }
-        drop(sender);
-        for _ in 0..100 + 150 * round {
-            all.push(acknowledged.recv().await.unwrap());
-        }
+        let mut load = Load::start(&deployment, &movie);
+        load.acknowledged(100 + 150 * round).await;
         deployment.kill("balcony");
-        stop.store(true, Ordering::Relaxed);
-        while let Some(more) = acknowledged.recv().await {
-            all.push(more);
-        }
-        writers.join_all().await;
+        all.extend(load.stop().await);
         deployment.start("balcony", &[]).await;
     }
 

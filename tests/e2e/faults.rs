@@ -1,14 +1,9 @@
 //! A broker and a database that go away and come back, and instances that share the work.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use reqwest::StatusCode;
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 
 use crate::client::Client;
-use crate::crash::{assert_all_there, post_until_stopped};
+use crate::crash::{Load, assert_all_there};
 use crate::deployment::Deployment;
 use crate::fold::{Fold, caught_up};
 use crate::services::Services;
@@ -18,35 +13,16 @@ async fn a_broker_and_a_database_killed_under_load_lose_and_repeat_nothing() {
     let Some(services) = Services::private() else { return };
     let deployment = Deployment::distributed_on(&services).await;
     let movie = deployment.admin().register_movie("A movie").await.id();
-    let stop = Arc::new(AtomicBool::new(false));
-    let (sender, mut acknowledged) = mpsc::unbounded_channel();
-    let mut writers = JoinSet::new();
-    for writer in 0..8 {
-        let client = deployment.user(&format!("writer {writer}"));
-        writers.spawn(post_until_stopped(client, movie.clone(), stop.clone(), sender.clone()));
-    }
-    drop(sender);
-
-    let mut all = Vec::new();
+    let mut load = Load::start(&deployment, &movie);
     for service in ["postgres", "kafka", "postgres"] {
-        for _ in 0..300 {
-            all.push(acknowledged.recv().await.unwrap());
-        }
+        load.acknowledged(300).await;
         services.kill(service);
         services.restart(service);
         // What was acknowledged before the fault was seen is not the proof that the fault is over.
-        while let Ok(more) = acknowledged.try_recv() {
-            all.push(more);
-        }
+        load.catch_up();
     }
-    for _ in 0..300 {
-        all.push(acknowledged.recv().await.unwrap());
-    }
-    stop.store(true, Ordering::Relaxed);
-    while let Some(more) = acknowledged.recv().await {
-        all.push(more);
-    }
-    writers.join_all().await;
+    load.acknowledged(300).await;
+    let all = load.stop().await;
 
     let log = deployment.log().await;
     let (fold, ends) = Fold::of(log.as_ref(), &deployment.topics().facts).await;
