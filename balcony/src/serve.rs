@@ -1,5 +1,6 @@
 //! Runs the services, together or one by one, and what operators ask of an installation.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -36,6 +37,8 @@ pub(crate) struct TokenOptions {
 
 /// How long the token on the first screen is valid.
 const FIRST_TOKEN_SECONDS: u64 = 24 * 3_600;
+/// How often it is looked whether everything is ready.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Everything in this process.
 pub(crate) async fn all_in_one(settings: &Settings) -> anyhow::Result<()> {
@@ -50,8 +53,8 @@ pub(crate) async fn all_in_one(settings: &Settings) -> anyhow::Result<()> {
     let (query_routes, query_openapi) = queries.routes();
     openapi.merge(query_openapi);
     let checks = [commands.checks(), queries.checks(), vec![projections_check(&projector)]].concat();
-    let address = listener.local_addr()?;
-    greet(settings, &installation, address)?;
+    let greeting = greeting(settings, &installation, listener.local_addr()?)?;
+    tokio::spawn(greet(checks.clone(), greeting));
     run(listener, command_routes.merge(query_routes), openapi, checks, &installation, Some(projector)).await
 }
 
@@ -236,14 +239,26 @@ fn seconds(text: &str) -> Option<u64> {
     (1..=Duration::from_hours(24 * 3_650).as_secs()).contains(&seconds).then_some(seconds)
 }
 
-/// Says what to do next: the first screen of whoever starts Balcony for the first time.
-fn greet(settings: &Settings, installation: &Installation, address: SocketAddr) -> anyhow::Result<()> {
+/// Says what to do next, once it can be done.
+async fn greet(checks: Vec<Check>, greeting: String) {
+    let mut ticks = tokio::time::interval(LOOK_EVERY);
+    for check in checks {
+        while check.missing().await.is_some() {
+            ticks.tick().await;
+        }
+    }
+    // Whoever reads may have left after the first lines; that is no reason to end.
+    let _ = writeln!(std::io::stdout(), "{greeting}");
+}
+
+/// The first screen of whoever starts Balcony for the first time.
+fn greeting(settings: &Settings, installation: &Installation, address: SocketAddr) -> anyhow::Result<String> {
     let token = installation.edge.authority.issue("admin", Role::Admin, FIRST_TOKEN_SECONDS)?;
     let place = match settings.deployment()? {
         Deployment::Embedded { data_dir } => format!("embedded, data in {}", shown(&data_dir)),
         Deployment::Distributed { .. } => "on Kafka and PostgreSQL".to_owned(),
     };
-    println!(
+    Ok(format!(
         "Balcony listens on http://{address} ({place}).
 
 Register a movie, as an admin (this token is valid for a day):
@@ -253,8 +268,7 @@ curl -i http://{address}/v1/movies -H 'Content-Type: application/json' -H 'Autho
 See it: http://{address}/v1/movies   Everything else: http://{address}/docs
 More tokens: balcony token --user NAME   Something to look at: balcony demo
 "
-    );
-    Ok(())
+    ))
 }
 
 fn shown(path: &Path) -> String {

@@ -58,6 +58,15 @@ impl Check {
     {
         Self { name, run: Arc::new(move || Box::pin(run())) }
     }
+
+    /// What is missing, if anything is.
+    pub async fn missing(&self) -> Option<String> {
+        match tokio::time::timeout(CHECK_TIMEOUT, (self.run)()).await {
+            Ok(Ok(())) => None,
+            Ok(Err(missing)) => Some(missing),
+            Err(_) => Some("no answer".to_owned()),
+        }
+    }
 }
 
 /// A whole service: its routes with what they are described as, behind the edge.
@@ -150,11 +159,7 @@ struct Part {
 async fn ready(State(checks): State<Vec<Check>>) -> Response {
     let mut parts = Vec::with_capacity(checks.len());
     for check in checks {
-        let missing = match tokio::time::timeout(CHECK_TIMEOUT, (check.run)()).await {
-            Ok(Ok(())) => None,
-            Ok(Err(missing)) => Some(missing),
-            Err(_) => Some("no answer".to_owned()),
-        };
+        let missing = check.missing().await;
         parts.push(Part { name: check.name, ready: missing.is_none(), missing });
     }
     if parts.iter().all(|part| part.ready) {
