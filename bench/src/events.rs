@@ -24,7 +24,7 @@ pub(crate) fn body() -> String {
 }
 
 /// The `index`th comment: half a millisecond after the one before, on another movie, by another author.
-fn comment(index: u32, body: String) -> Recorded {
+pub(crate) fn comment(index: u32, body: String) -> Recorded {
     let id = Uuid::now_v7();
     let time = Timestamp::from_milliseconds(FIRST + i64::from(index / 2)).expect("within four-digit years");
     let posted = CommentPosted {

@@ -82,6 +82,7 @@ async fn distributed(options: &Options, scratch: &Scratch, progress: &Progress) 
             section.lines.push(Line::new(format!("consuming into COPY, batches of {batch}, {indexes}")));
         }
     }
+    section.lines.push(Line::new(format!("consuming into COPY, batches of {}, indexes last", BATCHES[1])));
     let balcony = section.lines.len();
     section.lines.push(Line::new("balcony's projection, with its start"));
     section.lines.push(Line::new("balcony's projection, once running"));
@@ -92,7 +93,7 @@ async fn distributed(options: &Options, scratch: &Scratch, progress: &Progress) 
         for (place, line) in section.lines[..balcony].iter_mut().enumerate() {
             step(&line.what);
             if place >= 2 {
-                prepare(&bare_url, place >= 4).await?;
+                prepare(&bare_url, matches!(place, 4 | 5)).await?;
             }
             consumers.rest_of_services().await?;
             let before = consumers.seconds();
@@ -109,6 +110,11 @@ async fn distributed(options: &Options, scratch: &Scratch, progress: &Progress) 
                 1 => {
                     let parsed = |message: &BorrowedMessage<'_>| parse(message).map(|row| drop(black_box(row)));
                     spawn_blocking(move || consume(&brokers, &topic, events, parsed)).await??;
+                }
+                6 => {
+                    copy(&brokers, &topic, events, BATCHES[1], &bare_url).await?;
+                    let mut connection = PgConnection::connect(&bare_url).await?;
+                    sqlx::raw_sql(AssertSqlSafe(rows::indexes())).execute(&mut connection).await?;
                 }
                 _ => copy(&brokers, &topic, events, BATCHES[place % 2], &bare_url).await?,
             }
@@ -282,6 +288,7 @@ fn insert(file: &Path, events: u32, indexes: bool) -> anyhow::Result<()> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "cache_size", -65_536)?;
+    connection.pragma_update(None, "wal_autocheckpoint", 4_000)?;
     connection.execute_batch(&rows::schema(indexes))?;
     connection.execute_batch("CREATE TABLE position (next_offset BIGINT NOT NULL); INSERT INTO position VALUES (0)")?;
     let body = events::body();
@@ -291,9 +298,8 @@ fn insert(file: &Path, events: u32, indexes: bool) -> anyhow::Result<()> {
         {
             let mut statement = transaction.prepare_cached(rows::INSERT)?;
             for index in first..next {
-                let message = events::message(index, body.clone());
-                let row = Row::parse(message.headers.iter(), &message.payload)?.context("no comment")?;
-                row.insert(&mut statement)?;
+                let comment = events::comment(index, body.clone());
+                Row::of(&comment).context("no comment")?.insert(&mut statement)?;
             }
         }
         transaction.execute("UPDATE position SET next_offset = ?1", [next])?;

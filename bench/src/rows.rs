@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use anyhow::Context as _;
-use balcony_domain::Timestamp;
+use balcony_domain::event::CommentPosted;
+use balcony_domain::{Event, Recorded, Timestamp};
 use serde::Deserialize;
 use uuid::Uuid;
 
@@ -29,6 +30,7 @@ pub(crate) struct Row<'a> {
 pub(crate) struct CopyBuffer(Vec<u8>);
 
 const SCHEMA: &str = include_str!("../../migrations/comments.sql");
+const INDEX: &str = "CREATE INDEX";
 const POSTED: &str = "balcony.comment.posted.v1";
 pub(crate) const COPY: &str =
     "COPY comments (id, movie_id, author_id, title, body, posted_at) FROM STDIN (FORMAT binary)";
@@ -38,10 +40,29 @@ pub(crate) const INSERT: &str =
 /// The projection's tables, with or without its indexes beside the primary keys.
 pub(crate) fn schema(indexes: bool) -> String {
     let statements = SCHEMA.split_inclusive(';');
-    statements.filter(|statement| indexes || !statement.contains("CREATE INDEX")).collect()
+    statements.filter(|statement| indexes || !statement.contains(INDEX)).collect()
+}
+
+/// The indexes alone.
+pub(crate) fn indexes() -> String {
+    SCHEMA.split_inclusive(';').filter(|statement| statement.contains(INDEX)).collect()
 }
 
 impl<'a> Row<'a> {
+    /// The row of a comment that never was a record; `None` when the event is none.
+    pub(crate) fn of(recorded: &'a Recorded) -> Option<Self> {
+        let Event::CommentPosted(posted) = &recorded.event else { return None };
+        let CommentPosted { comment_id, movie_id, author_id, title, body } = posted;
+        let posted = Posted {
+            comment_id: comment_id.0,
+            movie_id: movie_id.0,
+            author_id: author_id.0,
+            title: title.as_deref().map(Cow::Borrowed),
+            body: Cow::Borrowed(body),
+        };
+        Some(Self { posted, posted_at: recorded.time.milliseconds() })
+    }
+
     /// Reads a record; `None` when it is no comment.
     pub(crate) fn parse(
         headers: impl Iterator<Item = (&'a str, &'a [u8])>,
@@ -113,6 +134,9 @@ mod tests {
         let row = Row::parse(message.headers.iter(), &message.payload).expect("an event").expect("a comment");
         assert_eq!(row.posted.comment_id.to_string().as_bytes(), message.key);
         assert_eq!(row.posted.body, events::body());
+        let recorded = events::comment(5, events::body());
+        let same = Row::of(&recorded).expect("a comment");
+        assert_eq!((same.posted.movie_id, same.posted_at), (row.posted.movie_id, row.posted_at));
         assert!(Row::parse(std::iter::empty(), &message.payload).expect("no error").is_none());
     }
 
@@ -121,6 +145,7 @@ mod tests {
         let count = |text: &str, what| text.matches(what).count();
         assert_eq!(count(&schema(true), "CREATE INDEX"), 3);
         assert_eq!(count(&schema(false), "CREATE INDEX"), 0);
+        assert_eq!(count(&indexes(), "CREATE"), 3);
         assert_eq!(count(&schema(false), "CREATE TABLE"), count(&schema(true), "CREATE TABLE"));
     }
 }
