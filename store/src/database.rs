@@ -73,6 +73,8 @@ impl Database {
             }
             Settings::Sqlite { directory } => {
                 std::fs::create_dir_all(directory).map_err(sqlx::Error::Io)?;
+                // For SQLite sqlx takes no lock of its own around migrations.
+                let _alone = sqlite::hold(&directory.join("migrations.lock")).await.map_err(sqlx::Error::Io)?;
                 let store = sqlite::writer(&sqlite::store_file(directory));
                 MIGRATIONS.run(&store).await?;
                 Backend::Sqlite { directory: directory.clone(), store }

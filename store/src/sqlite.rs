@@ -1,17 +1,22 @@
 //! What SQLite does in its own way.
 
 use std::borrow::Cow;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, Sqlite, SqlitePool};
+use tokio::time::Instant;
 
 use crate::value::{Value, arguments};
 use crate::{Generation, StoreError};
 
 /// How long a statement waits for another's lock before it counts as busy.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a lock is tried that somebody else holds.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// Connections that read at the same time.
 const READERS: u32 = 4;
 
@@ -80,6 +85,20 @@ pub(crate) fn readers(directory: &Path, live: &[Generation]) -> SqlitePool {
         .connect_lazy_with(options)
 }
 
+/// Waits until no other process or task holds `path`, then holds it until the file is dropped.
+pub(crate) async fn hold(path: &Path) -> std::io::Result<File> {
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+    let deadline = Instant::now() + BUSY_TIMEOUT;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::WouldBlock) if Instant::now() > deadline => return Err(ErrorKind::TimedOut.into()),
+            Err(TryLockError::WouldBlock) => tokio::time::sleep(LOOK_EVERY).await,
+        }
+    }
+}
+
 /// Removes the file of a generation and what SQLite keeps beside it.
 pub(crate) fn remove(directory: &Path, generation: &Generation) -> std::io::Result<()> {
     let file = generation_file(directory, generation);
@@ -87,7 +106,7 @@ pub(crate) fn remove(directory: &Path, generation: &Generation) -> std::io::Resu
         let mut path = file.clone().into_os_string();
         path.push(suffix);
         match std::fs::remove_file(path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             _ => {}
         }
     }
