@@ -22,6 +22,8 @@ const CLIENTS: u16 = 100;
 const INTERVAL: Duration = Duration::from_millis(CLIENTS as u64 * 1_000 / RATE as u64);
 /// Of so many posts of a client, one is looked for, and after another the old comment is read.
 const SAMPLE: u32 = 10;
+/// Between the last connection and the first request.
+const CALM: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the clients measured.
@@ -59,7 +61,7 @@ pub(crate) async fn run(
     let (commands, queries) = (installation.commands()?.to_owned(), installation.queries()?.to_owned());
     let mut connection = Connection::open(&commands).await?;
     let comment = connection.exchange(&posts[0]).await?.expect(201)?.field("id")?;
-    let servers = Arc::new(Servers { commands, queries, old: request("GET", &path(&comment), "", "").into() });
+    let servers = Servers { commands, queries, old: request("GET", &path(&comment), "", "").into() };
 
     progress.step(format!("visible, {name}: warming up"));
     load(&servers, &posts, options.round()).await?;
@@ -89,11 +91,15 @@ fn path(comment: &str) -> String {
     format!("/v1/comments/{comment}?wait=10s")
 }
 
-async fn load(servers: &Arc<Servers>, posts: &[Arc<[u8]>], duration: Duration) -> anyhow::Result<Times> {
+async fn load(servers: &Servers, posts: &[Arc<[u8]>], duration: Duration) -> anyhow::Result<Times> {
+    let mut connections = Vec::with_capacity(posts.len());
+    for _ in posts {
+        connections.push((Connection::open(&servers.commands).await?, Connection::open(&servers.queries).await?));
+    }
     let mut clients = JoinSet::new();
-    let start = Instant::now() + Duration::from_millis(500);
-    for (number, post) in (0_u32..).zip(posts.iter().cloned()) {
-        clients.spawn(client(servers.clone(), post, number, start, start + duration));
+    let start = Instant::now() + CALM;
+    for ((number, post), connections) in (0_u32..).zip(posts.iter().cloned()).zip(connections) {
+        clients.spawn(client(servers.old.clone(), connections, post, number, start, start + duration));
     }
     let mut all = Times::default();
     while let Some(times) = timeout(duration + PATIENCE, clients.join_next()).await? {
@@ -106,14 +112,13 @@ async fn load(servers: &Arc<Servers>, posts: &[Arc<[u8]>], duration: Duration) -
 }
 
 async fn client(
-    servers: Arc<Servers>,
+    old: Arc<[u8]>,
+    (mut commands, mut queries): (Connection, Connection),
     post: Arc<[u8]>,
     number: u32,
     start: Instant,
     end: Instant,
 ) -> anyhow::Result<Times> {
-    let mut commands = Connection::open(&servers.commands).await?;
-    let mut queries = Connection::open(&servers.queries).await?;
     let mut times = Times::default();
     let mut due = start + INTERVAL * number / u32::from(CLIENTS);
     // So that the clients do not look all at once.
@@ -132,7 +137,7 @@ async fn client(
             times.visible.push(answered.elapsed());
         } else if turn % SAMPLE == SAMPLE / 2 {
             let asked = Instant::now();
-            queries.exchange(&servers.old).await?.expect(200)?;
+            queries.exchange(&old).await?.expect(200)?;
             times.old.push(asked.elapsed());
         }
         turn += 1;
