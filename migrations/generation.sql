@@ -11,7 +11,8 @@ CREATE TABLE checkpoints (
     PRIMARY KEY (topic, partition)
 );
 
--- Records that could not be decoded or applied, and later records of the same key, which wait behind them.
+-- Records that could not be decoded or applied, and later records of the same key, which wait behind them. A discarded
+-- one stays, so that a rebuild passes over it, too.
 CREATE TABLE parked (
     id            UUID   NOT NULL PRIMARY KEY,
     topic         TEXT   NOT NULL,
@@ -22,6 +23,7 @@ CREATE TABLE parked (
     payload       BYTEA,
     error         TEXT   NOT NULL,
     parked_at     BIGINT NOT NULL,
+    discarded_at  BIGINT,
     UNIQUE (topic, partition, record_offset)
 );
-CREATE INDEX parked_keys ON parked (topic, record_key);
+CREATE INDEX parked_keys ON parked (topic, record_key) WHERE discarded_at IS NULL;

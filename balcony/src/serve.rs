@@ -12,7 +12,7 @@ use axum::{Json, Router};
 use balcony_command_api::CommandApi;
 use balcony_domain::Role;
 use balcony_http::service::{self, Check};
-use balcony_projector::{Projector, State, projections};
+use balcony_projector::{AnyProjection, Projector, State, projections};
 use balcony_query_api::QueryApi;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -45,7 +45,9 @@ pub(crate) async fn all_in_one(settings: &Settings) -> anyhow::Result<()> {
     let listener = listen(settings, "127.0.0.1:8080").await?;
     let installation = Installation::open(settings).await?;
     let mut projector = installation.projector();
-    projections::start(&mut projector, &installation.topics, projections::NAMES);
+    for projection in projections::all(&installation.topics) {
+        projector.start(projection);
+    }
 
     let commands = command_side(&installation).await;
     let queries = query_side(&installation).await;
@@ -81,11 +83,13 @@ pub(crate) async fn query_api(settings: &Settings) -> anyhow::Result<()> {
 /// The projections alone, or some of them.
 pub(crate) async fn projector(settings: &Settings, only: &[String]) -> anyhow::Result<()> {
     distributed(settings, "projector")?;
-    let names = chosen(only)?;
+    let chosen = chosen(only, projections::all(&settings.topics()?))?;
     let listener = listen(settings, "127.0.0.1:8083").await?;
     let installation = Installation::open(settings).await?;
     let mut projector = installation.projector();
-    projections::start(&mut projector, &installation.topics, &names);
+    for projection in chosen {
+        projector.start(projection);
+    }
 
     let observe = Arc::new(projector.observe());
     let routes = Router::new().route(
@@ -122,12 +126,15 @@ pub(crate) fn token(settings: &Settings, options: &TokenOptions) -> anyhow::Resu
     Ok(())
 }
 
-/// Makes every table that is missing.
+/// Makes the topics and tables that are missing; projectors make those of the read models.
 pub(crate) async fn migrate(settings: &Settings) -> anyhow::Result<()> {
     let installation = Installation::open(settings).await?;
-    for model in projections::read_models(&installation.topics) {
-        let generation = installation.database.live_or_new(&model).await?;
-        println!("{} version {} generation {}", generation.projection, generation.version, generation.number);
+    for listed in installation.database.generations(None).await? {
+        let generation = listed.generation;
+        println!(
+            "{} version {} generation {} {}",
+            generation.projection, generation.version, generation.number, listed.state
+        );
     }
     Ok(())
 }
@@ -138,7 +145,7 @@ fn projections_check(projector: &Projector) -> Check {
     Check::new("projections", move || {
         let missing: Vec<String> = observe()
             .into_iter()
-            .filter(|projection| matches!(projection.state, State::Starting | State::Failed))
+            .filter(|projection| matches!(projection.state, State::Starting | State::Failed | State::Stopped))
             .map(|projection| format!("{} is {:?}", projection.name, projection.state).to_lowercase())
             .collect();
         async move { if missing.is_empty() { Ok(()) } else { Err(missing.join(", ")) } }
@@ -212,18 +219,24 @@ fn distributed(settings: &Settings, service: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn chosen(only: &[String]) -> anyhow::Result<Vec<&'static str>> {
-    if only.is_empty() {
-        return Ok(projections::NAMES.to_vec());
+/// The projections called `only`, or all.
+fn chosen(only: &[String], mut all: Vec<AnyProjection>) -> anyhow::Result<Vec<AnyProjection>> {
+    for name in only {
+        projection_called(name, &all).context("--only")?;
     }
-    only.iter()
-        .map(|name| {
-            let known = projections::NAMES.iter().find(|known| *known == name);
-            known.copied().with_context(|| {
-                format!("--only: {name:?} is not a projection; there are {}", projections::NAMES.join(", "))
-            })
-        })
-        .collect()
+    if !only.is_empty() {
+        all.retain(|projection| only.iter().any(|name| name == projection.name()));
+    }
+    Ok(all)
+}
+
+/// The projection called `name`.
+pub(crate) fn projection_called(name: &str, all: &[AnyProjection]) -> anyhow::Result<AnyProjection> {
+    let found = all.iter().find(|projection| projection.name() == name);
+    found.cloned().with_context(|| {
+        let names: Vec<&str> = all.iter().map(AnyProjection::name).collect();
+        format!("{name:?} is not a projection; there are {}", names.join(", "))
+    })
 }
 
 fn seconds(text: &str) -> Option<u64> {

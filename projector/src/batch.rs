@@ -1,67 +1,127 @@
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use balcony_event_log::{Batch, Positions, Record, TopicPartition};
 
-use crate::{Decode, Received};
+use crate::AnyProjection;
+use crate::projection::{Events, Verdict};
 
 /// A batch that was decoded: what is applied, what is set aside, and how far it brings each partition.
-pub(crate) struct Decoded<E> {
-    /// In the order of the log; the two lists tell apart what is applied from what is parked.
-    pub(crate) events: Vec<Received<E>>,
-    pub(crate) parked: Vec<(Record, String)>,
+pub(crate) struct Decoded {
+    /// In the order of the log; the two lists tell apart what is applied from what is set aside.
+    pub(crate) events: Events,
+    pub(crate) set_aside: Vec<SetAside>,
     /// How many events are of a type that is not known here.
     pub(crate) unknown: usize,
+    /// How many records at the end failed, after the last that did not.
+    pub(crate) failed_at_the_end: usize,
     pub(crate) reached: Positions,
 }
 
-/// The topics and keys of which a record is parked.
-pub(crate) type ParkedKeys = HashSet<(std::sync::Arc<str>, Vec<u8>)>;
+/// A record that is not applied.
+pub(crate) struct SetAside {
+    pub(crate) record: Record,
+    pub(crate) reason: Reason,
+}
 
-/// Why a record is parked that is itself in order.
-const BEHIND: &str = "waits behind an earlier record of its key that is parked";
+/// Why a record is not applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// It could not be decoded or applied.
+    Failed(String),
+    /// An earlier record of its key is parked.
+    Waits,
+}
 
-impl<E: Decode> Decoded<E> {
-    /// Decodes the records of `batch` that are held and wanted, and parks what cannot be decoded with all that comes after it
-    /// of the same key.
+/// The keys of which a record is parked, and the offset of the first.
+pub(crate) type ParkedKeys = HashMap<(TopicPartition, Vec<u8>), i64>;
+
+/// Records that were set aside in the generation before, and stay so in this one.
+pub(crate) type PassedOver = HashSet<(TopicPartition, i64)>;
+
+impl Decoded {
+    /// Decodes the records of `batch` that are held and wanted, and sets aside what cannot be decoded with all that
+    /// comes after it of the same key.
     pub(crate) fn new(
+        projection: &AnyProjection,
         batch: &Batch,
         held: impl Fn(&TopicPartition) -> bool,
-        wants: impl Fn(&Record) -> bool,
         parked_keys: &ParkedKeys,
+        passed_over: &PassedOver,
     ) -> Self {
         let mut decoded = Self {
-            events: Vec::with_capacity(batch.records.len()),
-            parked: Vec::new(),
+            events: projection.events(batch.records.len()),
+            set_aside: Vec::new(),
             unknown: 0,
+            failed_at_the_end: 0,
             reached: batch.reached.clone(),
         };
         decoded.reached.retain(&held);
-        let mut newly_parked = ParkedKeys::new();
-        for record in batch.records.iter().filter(|record| held(&record.partition) && wants(record)) {
-            let key = || (record.partition.topic.clone(), record.key.clone());
-            let behind = (!parked_keys.is_empty() && parked_keys.contains(&key()))
-                || (!newly_parked.is_empty() && newly_parked.contains(&key()));
-            let error = if behind && !record.key.is_empty() {
-                BEHIND.to_owned()
+        let mut newly_parked = HashSet::new();
+        for record in batch.records.iter().filter(|record| held(&record.partition) && projection.wants(record)) {
+            if !passed_over.is_empty() && passed_over.contains(&(record.partition.clone(), record.offset)) {
+                continue;
+            }
+            let waits = !record.key.is_empty()
+                && (!parked_keys.is_empty() && is_behind(parked_keys, record)
+                    || !newly_parked.is_empty() && newly_parked.contains(&key(record)));
+            let reason = if waits {
+                Reason::Waits
             } else {
-                match E::decode(record) {
-                    Ok(Some(event)) => {
-                        let partition = record.partition.clone();
-                        decoded.events.push(Received { partition, offset: record.offset, event });
+                match projection.decode(record, &mut decoded.events) {
+                    Verdict::Applies => {
+                        decoded.failed_at_the_end = 0;
                         continue;
                     }
-                    Ok(None) => {
+                    Verdict::Unknown => {
+                        decoded.failed_at_the_end = 0;
                         decoded.unknown += 1;
                         continue;
                     }
-                    Err(error) => error,
+                    Verdict::Broken(error) => {
+                        decoded.failed_at_the_end += 1;
+                        Reason::Failed(error)
+                    }
                 }
             };
-            newly_parked.insert(key());
-            decoded.parked.push((record.clone(), error));
+            newly_parked.insert(key(record));
+            decoded.set_aside.push(SetAside { record: record.clone(), reason });
         }
         decoded
     }
+
+    /// A batch of which every record failed in the same way.
+    pub(crate) fn failed(projection: &AnyProjection, batch: &Batch, error: &str) -> Self {
+        let set_aside = |record: &Record| SetAside { record: record.clone(), reason: Reason::Failed(error.to_owned()) };
+        Self {
+            events: projection.events(0),
+            set_aside: batch.records.iter().map(set_aside).collect(),
+            unknown: 0,
+            failed_at_the_end: batch.records.len(),
+            reached: batch.reached.clone(),
+        }
+    }
+
+    /// How many records failed.
+    pub(crate) fn failures(&self) -> usize {
+        self.set_aside.iter().filter(|set_aside| set_aside.reason != Reason::Waits).count()
+    }
+
+    /// The first record that failed, with its error.
+    pub(crate) fn first_failure(&self) -> Option<(&Record, &str)> {
+        self.set_aside.iter().find_map(|set_aside| match &set_aside.reason {
+            Reason::Failed(error) => Some((&set_aside.record, error.as_str())),
+            Reason::Waits => None,
+        })
+    }
+}
+
+/// What a record's successors of the same key are known by.
+pub(crate) fn key(record: &Record) -> (TopicPartition, Vec<u8>) {
+    (record.partition.clone(), record.key.clone())
+}
+
+fn is_behind(parked_keys: &ParkedKeys, record: &Record) -> bool {
+    parked_keys.get(&key(record)).is_some_and(|first| *first < record.offset)
 }
 
 /// Cuts a batch in two. The first half reaches as far as its own records; the second as far as the batch.
@@ -75,24 +135,62 @@ pub(crate) fn halves(batch: Batch) -> [Batch; 2] {
     [Batch { records, reached: reached_first }, Batch { records: second, reached }]
 }
 
+/// What of a batch lies below `target`; it then reaches no further.
+pub(crate) fn below(mut batch: Batch, target: &Positions) -> Batch {
+    batch.records.retain(|record| record.offset < target.next_offset(&record.partition));
+    batch.reached = batch
+        .reached
+        .into_iter()
+        .map(|(partition, next)| (partition.clone(), next.min(target.next_offset(partition))))
+        .collect();
+    batch
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use balcony_event_log::Headers;
+    use balcony_store::{ReadModel, StoreError, Tx};
     use proptest::prelude::*;
 
     use super::*;
+    use crate::{Decode, Projection, Received};
 
     /// Decodes to its payload's first byte: 0 is unknown, 255 is broken.
-    #[derive(Debug, PartialEq)]
-    struct Byte(u8);
+    struct Byte;
 
     impl Decode for Byte {
         fn decode(record: &Record) -> Result<Option<Self>, String> {
             match record.payload[0] {
                 0 => Ok(None),
                 255 => Err("broken".into()),
-                byte => Ok(Some(Self(byte))),
+                _ => Ok(Some(Self)),
             }
+        }
+    }
+
+    /// Wants what has a key that does not begin with x.
+    struct Bytes;
+
+    #[async_trait::async_trait]
+    impl Projection for Bytes {
+        type Event = Byte;
+
+        fn read_model(&self) -> ReadModel {
+            ReadModel { name: "bytes", version: 1, schema: "" }
+        }
+
+        fn topics(&self) -> &[Arc<str>] {
+            &[]
+        }
+
+        fn wants(&self, record: &Record) -> bool {
+            !record.key.starts_with(b"x")
+        }
+
+        async fn apply(&self, _: &[Received<Byte>], _: &mut Tx) -> Result<(), StoreError> {
+            Ok(())
         }
     }
 
@@ -114,8 +212,16 @@ mod tests {
         Batch { records, reached }
     }
 
+    fn decode(batch: &Batch, parked_keys: &ParkedKeys, passed_over: &PassedOver) -> Decoded {
+        Decoded::new(&Bytes.into(), batch, |_| true, parked_keys, passed_over)
+    }
+
+    fn set_aside(decoded: &Decoded) -> Vec<(i64, Reason)> {
+        decoded.set_aside.iter().map(|set_aside| (set_aside.record.offset, set_aside.reason.clone())).collect()
+    }
+
     #[test]
-    fn what_cannot_be_decoded_is_parked_with_what_follows_of_its_key_and_nothing_else() {
+    fn what_cannot_be_decoded_is_set_aside_with_what_follows_of_its_key_and_nothing_else() {
         let batch = batch(vec![
             record(0, 0, b"a", 1),
             record(0, 1, b"a", 255),
@@ -125,52 +231,50 @@ mod tests {
             record(0, 5, b"", 4),
             record(0, 6, b"c", 0),
         ]);
-        let decoded = Decoded::<Byte>::new(&batch, |_| true, |_| true, &ParkedKeys::new());
-        assert_eq!(decoded.events.iter().map(|event| event.event.0).collect::<Vec<_>>(), [1, 2, 4]);
-        let parked: Vec<_> = decoded.parked.iter().map(|(record, error)| (record.offset, error.as_str())).collect();
-        assert_eq!(parked, [(1, "broken"), (3, BEHIND), (4, "broken")]);
-        assert_eq!(decoded.unknown, 1);
+        let decoded = decode(&batch, &ParkedKeys::new(), &PassedOver::new());
+        assert_eq!((decoded.events.len(), decoded.unknown), (3, 1));
+        let broken = || Reason::Failed("broken".into());
+        assert_eq!(set_aside(&decoded), [(1, broken()), (3, Reason::Waits), (4, broken())]);
+        assert_eq!(decoded.first_failure().map(|(record, _)| record.offset), Some(1));
     }
 
     #[test]
-    fn records_wait_behind_what_was_parked_before() {
-        let keys = ParkedKeys::from([("t".into(), b"a".to_vec())]);
-        let decoded = Decoded::<Byte>::new(
-            &batch(vec![record(0, 9, b"a", 1), record(0, 10, b"b", 2)]),
-            |_| true,
-            |_| true,
-            &keys,
-        );
-        assert_eq!(decoded.events.len(), 1);
-        assert_eq!(decoded.parked[0].0.offset, 9);
+    fn records_wait_behind_what_was_parked_before_them() {
+        let keys = ParkedKeys::from([((TopicPartition::new("t", 0), b"a".to_vec()), 9)]);
+        let batch = batch(vec![record(0, 8, b"a", 1), record(0, 10, b"a", 1), record(0, 11, b"b", 2)]);
+        let decoded = decode(&batch, &keys, &PassedOver::new());
+        assert_eq!(decoded.events.len(), 2);
+        assert_eq!(set_aside(&decoded), [(10, Reason::Waits)]);
+    }
+
+    #[test]
+    fn what_was_set_aside_before_is_passed_over() {
+        let passed_over = PassedOver::from([(TopicPartition::new("t", 0), 1), (TopicPartition::new("t", 0), 2)]);
+        let batch = batch(vec![record(0, 1, b"a", 255), record(0, 2, b"a", 1), record(0, 3, b"a", 1)]);
+        let decoded = decode(&batch, &ParkedKeys::new(), &passed_over);
+        assert_eq!((decoded.events.len(), decoded.set_aside.len()), (1, 0));
     }
 
     #[test]
     fn what_is_not_held_is_dropped() {
         let batch = batch(vec![record(0, 0, b"a", 1), record(1, 0, b"b", 2)]);
-        let decoded = Decoded::<Byte>::new(&batch, |partition| partition.partition == 1, |_| true, &ParkedKeys::new());
-        assert_eq!(decoded.events.len(), 1);
-        assert_eq!(decoded.reached.len(), 1);
+        let held = |partition: &TopicPartition| partition.partition == 1;
+        let decoded = Decoded::new(&Bytes.into(), &batch, held, &ParkedKeys::new(), &PassedOver::new());
+        assert_eq!((decoded.events.len(), decoded.reached.len()), (1, 1));
     }
 
     #[test]
     fn what_is_not_wanted_is_passed_over() {
-        let batch = batch(vec![record(0, 0, b"a", 255), record(0, 1, b"b", 2)]);
-        let decoded = Decoded::<Byte>::new(&batch, |_| true, |record| record.key == b"b", &ParkedKeys::new());
-        assert_eq!((decoded.events.len(), decoded.parked.len()), (1, 0));
+        let batch = batch(vec![record(0, 0, b"x", 255), record(0, 1, b"b", 2)]);
+        let decoded = decode(&batch, &ParkedKeys::new(), &PassedOver::new());
+        assert_eq!((decoded.events.len(), decoded.set_aside.len()), (1, 0));
         assert_eq!(decoded.reached, batch.reached);
     }
 
     proptest! {
         #[test]
         fn halves_hold_every_record_once_and_reach_as_far(partitions in proptest::collection::vec(0..3_i32, 2..40)) {
-            let mut next = [0_i64; 3];
-            let records: Vec<_> = partitions.iter().map(|&partition| {
-                let offset = next[partition as usize];
-                next[partition as usize] += 2;
-                record(partition, offset, b"k", 1)
-            }).collect();
-            let whole = batch(records.clone());
+            let (records, whole) = some_batch(&partitions);
             let reached = whole.reached.clone();
             let [first, second] = halves(whole);
             prop_assert!(!first.records.is_empty() && !second.records.is_empty());
@@ -181,5 +285,29 @@ mod tests {
             }
             prop_assert_eq!([first.records, second.records].concat(), records);
         }
+
+        #[test]
+        fn what_is_cut_off_lies_above(partitions in proptest::collection::vec(0..3_i32, 1..40), at in 0..20_i64) {
+            let (records, whole) = some_batch(&partitions);
+            let reached = whole.reached.clone();
+            let target: Positions = (0..3).map(|number| (TopicPartition::new("t", number), at)).collect();
+            let cut = below(whole, &target);
+            prop_assert!(target.covers(&cut.reached) && reached.covers(&cut.reached));
+            for record in records {
+                let kept = cut.records.contains(&record);
+                prop_assert_eq!(kept, record.offset < cut.reached.next_offset(&record.partition));
+            }
+        }
+    }
+
+    fn some_batch(partitions: &[i32]) -> (Vec<Record>, Batch) {
+        let mut next = [0_i64; 3];
+        let mut of = |partition: i32| {
+            let offset = next[partition as usize];
+            next[partition as usize] += 2;
+            record(partition, offset, b"k", 1)
+        };
+        let records: Vec<_> = partitions.iter().map(|&partition| of(partition)).collect();
+        (records.clone(), batch(records))
     }
 }

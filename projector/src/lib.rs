@@ -8,11 +8,17 @@
 //! **Nobody but the checkpoint says how far a read model has come**; what the log knows of its consumers is used to
 //! share out partitions and for nothing else.
 
+mod applier;
 mod batch;
+mod builder;
+mod keeper;
+mod observer;
 mod projection;
 pub mod projections;
 mod supervisor;
 mod worker;
 
-pub use projection::{Decode, Projection, Received};
-pub use supervisor::{ProjectionState, Projector, State};
+pub use builder::build;
+pub use observer::{ProjectionState, RebuildState, State};
+pub use projection::{AnyProjection, Decode, Projection, Received};
+pub use supervisor::Projector;

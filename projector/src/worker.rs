@@ -1,15 +1,13 @@
-use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use balcony_event_log::{Batch, Delivery, EventLog, LogError, Positions, Reader, Record, TopicPartition};
-use balcony_store::{Claim, Database, Generation, ParkedRecord, StoreError, Writer};
+use balcony_event_log::{Delivery, EventLog, LogError, Reader, TopicPartition};
+use balcony_store::{Database, Generation, StoreError};
 use tokio::sync::watch;
 use tokio::time::Instant;
-use uuid::Uuid;
 
-use crate::Projection;
-use crate::batch::{Decoded, ParkedKeys, halves};
-use crate::supervisor::{Backoff, Observer, State};
+use crate::AnyProjection;
+use crate::applier::{Applier, MOST_FAILED_IN_A_ROW, OnFailure};
+use crate::observer::Observer;
 
 /// The most records in one transaction. Batches grow to it with the backlog: a worker takes whatever has come while
 /// the last transaction was under way.
@@ -18,10 +16,8 @@ const MOST_RECORDS: usize = 10_000;
 /// cost much more than few large ones, and nobody waits long.
 const PACED_FROM: usize = 32;
 const PACE: Duration = Duration::from_millis(5);
-/// How many records in a row may be refused before the fault is taken to be elsewhere than in the records.
-const MOST_REFUSED_IN_A_ROW: u32 = 100;
 
-/// Why a worker stopped.
+/// Why whoever works on a generation stopped.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WorkerError {
     #[error(transparent)]
@@ -29,9 +25,25 @@ pub(crate) enum WorkerError {
     #[error(transparent)]
     Log(#[from] LogError),
     #[error(
-        "{MOST_REFUSED_IN_A_ROW} records in a row were refused and parked, the last because {0}; look at what they have in common"
+        "{MOST_FAILED_IN_A_ROW} records in a row failed and were parked, and so would the next, because {0}; look at \
+         what they have in common (balcony parked list), mend it and start the projector again"
     )]
-    TooManyRefused(StoreError),
+    TooManyInARow(String),
+    #[error(
+        "more than half of the last records failed and were parked, the last because {0}; look at what they have in \
+         common (balcony parked list), mend it and start the projector again"
+    )]
+    TooLargeAShare(String),
+    #[error(
+        "{}/{} offset {offset} cannot be applied and was never parked: {error}; mend the projection and rebuild again, \
+         which goes on from here, or rebuild with --park to park what fails, or with --cancel to give up",
+        .partition.topic, .partition.partition
+    )]
+    Unapplicable { partition: TopicPartition, offset: i64, error: String },
+    #[error("{0}")]
+    Differs(String),
+    #[error("the database refuses to move the checkpoints: {0}")]
+    Stuck(String),
     #[error("it panicked; the message is in the log")]
     Panicked,
 }
@@ -39,48 +51,31 @@ pub(crate) enum WorkerError {
 impl WorkerError {
     /// Whether starting again could help without anybody changing anything.
     pub(crate) fn may_pass(&self) -> bool {
-        !matches!(self, Self::TooManyRefused(_))
+        matches!(self, Self::Store(_) | Self::Log(_) | Self::Panicked)
     }
 }
 
-/// Applies one projection's events, for as long as it is not told to stop.
-pub(crate) struct Worker<P: Projection> {
-    projection: Arc<P>,
-    database: Database,
-    generation: Generation,
-    writer: Writer,
+/// Applies one projection's events to one generation, for as long as it is not told to stop.
+pub(crate) struct Worker {
+    applier: Applier,
     reader: Reader,
-    claim: Claim,
-    parked_keys: ParkedKeys,
-    refused_in_a_row: u32,
     observer: Observer,
 }
 
-impl<P: Projection> Worker<P> {
-    /// Joins the group of workers on the projection's live generation.
-    pub(crate) async fn join(
-        projection: Arc<P>,
+impl Worker {
+    /// Joins the group of workers on `generation`.
+    pub(crate) fn join(
+        projection: &AnyProjection,
         log: &dyn EventLog,
         database: &Database,
+        generation: &Generation,
         group_prefix: &str,
         observer: Observer,
-    ) -> Result<Self, WorkerError> {
-        let generation = database.live_or_new(&projection.read_model()).await?;
-        let writer = database.writer(&generation);
+    ) -> Self {
         let reader = log.join(&format!("{group_prefix}{}", generation.namespace()), projection.topics());
-        let database = database.clone();
-        observer.generation(generation.number);
-        Ok(Self {
-            projection,
-            database,
-            generation,
-            writer,
-            reader,
-            claim: Claim::default(),
-            parked_keys: ParkedKeys::new(),
-            refused_in_a_row: 0,
-            observer,
-        })
+        let generation = generation.clone();
+        let applier = Applier::new(projection.clone(), database, generation, OnFailure::Park, observer.clone());
+        Self { applier, reader, observer }
     }
 
     /// Works until something fails for good or it is told to stop: then it ends after the batch it is at, and leaves
@@ -99,166 +94,26 @@ impl<P: Projection> Worker<P> {
             };
             match delivery {
                 Ok(Delivery::Assigned(partitions)) => {
-                    self.claim(&partitions).await?;
-                    self.reader.start(self.claim.positions());
-                    self.observer.state(State::Running);
+                    self.applier.claim(&partitions).await?;
+                    self.reader.start(self.applier.positions());
+                    self.observer.running();
                 }
-                Ok(Delivery::Revoked(partitions)) => self.claim.release(&partitions),
+                Ok(Delivery::Revoked(partitions)) => self.applier.release(&partitions),
                 Ok(Delivery::Records(mut batch)) => {
                     tokio::time::sleep_until(pause_until).await;
                     self.reader.fill(&mut batch, MOST_RECORDS);
                     let paced = batch.records.len() >= PACED_FROM;
                     pause_until = Instant::now() + if paced { PACE } else { Duration::ZERO };
-                    self.apply(batch).await?;
+                    self.applier.apply(batch).await?;
                 }
                 Err(error @ LogError::Unavailable(_)) => self.observer.waiting(&error),
                 Err(error) => return Err(error.into()),
             }
         }
     }
-
-    /// Takes over what was assigned: all that this worker now holds.
-    async fn claim(&mut self, partitions: &[TopicPartition]) -> Result<(), StoreError> {
-        let mut backoff = Backoff::new();
-        loop {
-            match self.try_claim(partitions).await {
-                Err(error) if error.is_transient() => {
-                    self.observer.waiting(&error);
-                    backoff.pause().await;
-                }
-                done => return done,
-            }
-        }
-    }
-
-    async fn try_claim(&mut self, partitions: &[TopicPartition]) -> Result<(), StoreError> {
-        let mut tx = self.writer.begin().await?;
-        let claim = tx.claim(partitions).await?;
-        let parked = tx.parked_keys().await?;
-        self.observer.parked(tx.parked_count().await?);
-        tx.commit().await?;
-        self.claim = claim;
-        self.parked_keys = parked.into_iter().map(|(topic, key)| (topic.into(), key)).collect();
-        self.database.progress().announce(&self.generation, &self.claim.positions());
-        Ok(())
-    }
-
-    /// Applies a batch, in pieces where a piece is refused: the records that cannot be applied are found by halving
-    /// and parked, everything else is applied.
-    async fn apply(&mut self, batch: Batch) -> Result<(), WorkerError> {
-        let mut pieces = vec![batch];
-        while let Some(piece) = pieces.pop() {
-            match self.apply_piece(&piece, None).await {
-                Ok(()) => self.refused_in_a_row = 0,
-                Err(error @ StoreError::Refused(_)) => {
-                    if piece.records.len() > 1 {
-                        let [first, second] = halves(piece);
-                        pieces.push(second);
-                        pieces.push(first);
-                        continue;
-                    }
-                    self.refused_in_a_row += 1;
-                    if self.refused_in_a_row > MOST_REFUSED_IN_A_ROW {
-                        return Err(WorkerError::TooManyRefused(error));
-                    }
-                    self.apply_piece(&piece, Some(error.to_string())).await?;
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
-    }
-
-    /// Applies a piece, or parks its one record because of `refusal`, and tries again while the database is away.
-    async fn apply_piece(&mut self, piece: &Batch, refusal: Option<String>) -> Result<(), StoreError> {
-        let started = Instant::now();
-        let (held, wants) = (|partition: &_| self.claim.holds(partition), |record: &_| self.projection.wants(record));
-        let mut decoded = Decoded::new(piece, held, wants, &self.parked_keys);
-        if let Some(refusal) = refusal {
-            decoded.events.clear();
-            decoded.parked = piece.records.iter().map(|record| (record.clone(), refusal.clone())).collect();
-        }
-        if decoded.reached.is_empty() {
-            return Ok(());
-        }
-        let mut backoff = Backoff::new();
-        loop {
-            match self.write(&decoded).await {
-                Ok(()) => break,
-                Err(error) if error.is_transient() => {
-                    self.observer.waiting(&error);
-                    backoff.pause().await;
-                    // The commit may have gone through although its answer was lost.
-                    if self.stands_at(&decoded.reached).await {
-                        break;
-                    }
-                }
-                Err(error) => return Err(error),
-            }
-        }
-
-        self.claim.advanced(&decoded.reached);
-        self.database.progress().announce(&self.generation, &decoded.reached);
-        for (record, error) in &decoded.parked {
-            tracing::warn!(
-                projection = self.generation.projection, topic = %record.partition.topic,
-                partition = record.partition.partition, offset = record.offset, error, "parked a record"
-            );
-            if !record.key.is_empty() {
-                self.parked_keys.insert((record.partition.topic.clone(), record.key.clone()));
-            }
-        }
-        self.observer.applied(decoded.events.len(), decoded.unknown, decoded.parked.len(), started.elapsed());
-        Ok(())
-    }
-
-    async fn write(&self, decoded: &Decoded<P::Event>) -> Result<(), StoreError> {
-        let mut tx = self.writer.begin().await?;
-        tx.advance(&self.claim, &decoded.reached).await?;
-        if !decoded.events.is_empty() {
-            self.projection.apply(&decoded.events, &mut tx).await?;
-        }
-        if !decoded.parked.is_empty() {
-            let parked_at = milliseconds_now();
-            let records: Vec<_> =
-                decoded.parked.iter().map(|(record, error)| parked_record(record, error, parked_at)).collect();
-            tx.park(&records).await?;
-        }
-        tx.commit().await
-    }
-
-    async fn stands_at(&self, reached: &Positions) -> bool {
-        let Ok(mut tx) = self.writer.begin().await else { return false };
-        tx.stands_at(&self.claim, reached).await.unwrap_or(false)
-    }
 }
 
-async fn told_to(stop: &mut watch::Receiver<bool>) {
+pub(crate) async fn told_to(stop: &mut watch::Receiver<bool>) {
     // Whoever could tell is gone: that is as good as told.
     let _ = stop.wait_for(|stop| *stop).await;
-}
-
-fn milliseconds_now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
-
-fn parked_record<'a>(record: &'a Record, error: &str, parked_at: i64) -> ParkedRecord<'a> {
-    let headers: serde_json::Map<String, serde_json::Value> = record
-        .headers
-        .iter()
-        .map(|(name, value)| {
-            (name.replace('\0', "\u{FFFD}"), String::from_utf8_lossy(value).replace('\0', "\u{FFFD}").into())
-        })
-        .collect();
-    ParkedRecord {
-        id: Uuid::now_v7(),
-        partition: &record.partition,
-        offset: record.offset,
-        key: &record.key,
-        headers: serde_json::Value::Object(headers).to_string(),
-        payload: &record.payload,
-        error: error.to_owned(),
-        parked_at,
-    }
 }

@@ -101,6 +101,28 @@ impl Tx {
         Err(fenced(first))
     }
 
+    /// How far the generation has read each partition.
+    ///
+    /// # Errors
+    /// [`StoreError`] as the database answers.
+    pub async fn checkpoints(&mut self) -> Result<Positions, StoreError> {
+        let rows = self.fetch("SELECT topic, partition, next_offset FROM checkpoints", &[]).await?;
+        positions(rows)
+    }
+
+    /// The same, and nobody moves them before the transaction ends.
+    ///
+    /// # Errors
+    /// [`StoreError`] as the database answers.
+    pub async fn hold_checkpoints(&mut self) -> Result<Positions, StoreError> {
+        // A transaction that writes on SQLite is alone with its file.
+        let sql = match self {
+            Self::Postgres(_) => "SELECT topic, partition, next_offset FROM checkpoints FOR UPDATE",
+            Self::Sqlite(_) => "SELECT topic, partition, next_offset FROM checkpoints",
+        };
+        positions(self.fetch(sql, &[]).await?)
+    }
+
     /// Whether the checkpoints of a claim stand at `reached` under the claim's epoch: whether [`Tx::advance`] to
     /// there was committed.
     ///
@@ -121,6 +143,20 @@ impl Tx {
         }
         Ok(true)
     }
+}
+
+/// The positions that rows of topic, partition and next offset name.
+pub(crate) fn positions(rows: Vec<(String, i64, i64)>) -> Result<Positions, StoreError> {
+    rows.into_iter()
+        .map(|(topic, partition, next_offset)| Ok((topic_partition(topic, partition)?, next_offset)))
+        .collect()
+}
+
+/// The partition that two columns name.
+pub(crate) fn topic_partition(topic: String, partition: i64) -> Result<TopicPartition, StoreError> {
+    let number = i32::try_from(partition)
+        .map_err(|_| StoreError::Misconfigured(format!("{topic} has no partition {partition}")))?;
+    Ok(TopicPartition::new(topic, number))
 }
 
 fn fenced(partition: &TopicPartition) -> StoreError {

@@ -81,7 +81,9 @@ impl Database {
             }
         };
         let progress = Progress::start(&backend);
-        Ok(Self { backend, progress })
+        let database = Self { backend, progress };
+        database.sweep().await?;
+        Ok(database)
     }
 
     /// How far the generations have come, as far as this process knows, and who waits for it.
@@ -100,11 +102,19 @@ impl Database {
         Writer { pool }
     }
 
-    /// A transaction on the store's own tables.
+    /// A transaction on the store's own tables that changes them.
     pub(crate) async fn begin(&self) -> Result<Tx, StoreError> {
         match &self.backend {
             Backend::Postgres { store, .. } => Ok(Tx::Postgres(store.begin().await?)),
             Backend::Sqlite { store, .. } => Ok(Tx::Sqlite(store.begin_with("BEGIN IMMEDIATE").await?)),
+        }
+    }
+
+    /// A transaction on the store's own tables that only looks.
+    pub(crate) async fn look(&self) -> Result<Tx, StoreError> {
+        match &self.backend {
+            Backend::Postgres { store, .. } => Ok(Tx::Postgres(store.begin().await?)),
+            Backend::Sqlite { store, .. } => Ok(Tx::Sqlite(store.begin().await?)),
         }
     }
 
@@ -130,6 +140,20 @@ impl Writer {
         match &self.pool {
             WriterPool::Postgres(pool) => Ok(Tx::Postgres(pool.begin().await?)),
             WriterPool::Sqlite(pool) => Ok(Tx::Sqlite(pool.begin_with("BEGIN IMMEDIATE").await?)),
+        }
+    }
+
+    /// Begins a transaction that reads the generation as it stands at its first statement, whatever is written
+    /// meanwhile.
+    ///
+    /// # Errors
+    /// As [`Writer::begin`].
+    pub async fn snapshot(&self) -> Result<Tx, StoreError> {
+        match &self.pool {
+            WriterPool::Postgres(pool) => {
+                Ok(Tx::Postgres(pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?))
+            }
+            WriterPool::Sqlite(pool) => Ok(Tx::Sqlite(pool.begin().await?)),
         }
     }
 }

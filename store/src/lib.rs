@@ -10,22 +10,26 @@
 
 mod checkpoints;
 mod database;
+mod digest;
 mod error;
 mod generation;
 mod parked;
 mod postgres;
 mod progress;
 mod reader;
+mod rebuild;
 mod sqlite;
 mod tx;
 mod value;
 
 pub use checkpoints::Claim;
 pub use database::{Database, Settings, Writer};
+pub use digest::TableDigest;
 pub use error::StoreError;
-pub use generation::{Generation, ReadModel};
+pub use generation::{BuildOptions, Generation, GenerationState, ListedGeneration, ReadModel};
 pub use parked::ParkedRecord;
 pub use progress::Progress;
 pub use reader::Reader;
+pub use rebuild::Lease;
 pub use tx::{Row, Tx};
 pub use value::Value;

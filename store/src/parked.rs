@@ -1,36 +1,44 @@
 use balcony_event_log::TopicPartition;
 use uuid::Uuid;
 
-use crate::{StoreError, Tx, Value};
+use crate::checkpoints::topic_partition;
+use crate::{Row, StoreError, Tx, Value};
 
 /// A record that a projection set aside.
-#[derive(Debug, Clone)]
-pub struct ParkedRecord<'a> {
-    /// A new id for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParkedRecord {
+    /// Its id, the same in every generation.
     pub id: Uuid,
     /// The partition it stands in.
-    pub partition: &'a TopicPartition,
+    pub partition: TopicPartition,
     /// Its offset there.
     pub offset: i64,
     /// Its key, empty when it has none.
-    pub key: &'a [u8],
+    pub key: Vec<u8>,
     /// Its headers as a JSON object.
     pub headers: String,
     /// Its payload.
-    pub payload: &'a [u8],
+    pub payload: Vec<u8>,
     /// Why it was set aside.
     pub error: String,
     /// When, in milliseconds since 1970.
     pub parked_at: i64,
+    /// When an operator said that it is not to be applied, in milliseconds since 1970.
+    pub discarded_at: Option<i64>,
 }
+
+const COLUMNS: &str =
+    "id, topic, partition, record_offset, record_key, headers, payload, error, parked_at, discarded_at";
+
+type ParkedRow = (Uuid, String, i64, i64, Vec<u8>, String, Vec<u8>, String, i64, Option<i64>);
 
 impl Tx {
     /// Sets `records` aside, each once.
     ///
     /// # Errors
     /// [`StoreError`] as the database answers.
-    pub async fn park(&mut self, records: &[ParkedRecord<'_>]) -> Result<(), StoreError> {
-        let rows: Vec<[Value<'_>; 9]> = records
+    pub async fn park(&mut self, records: &[ParkedRecord]) -> Result<(), StoreError> {
+        let rows: Vec<[Value<'_>; 10]> = records
             .iter()
             .map(|record| {
                 [
@@ -38,31 +46,40 @@ impl Tx {
                     record.partition.topic.as_ref().into(),
                     record.partition.partition.into(),
                     record.offset.into(),
-                    record.key.into(),
-                    record.headers.clone().into(),
-                    record.payload.into(),
+                    record.key.as_slice().into(),
+                    record.headers.as_str().into(),
+                    record.payload.as_slice().into(),
                     // Errors may quote what they met; PostgreSQL takes every character in a text but this one.
                     record.error.replace('\0', "\u{FFFD}").into(),
                     record.parked_at.into(),
+                    record.discarded_at.into(),
                 ]
             })
             .collect();
-        self.execute_rows(
-            "INSERT INTO parked
-                 (id, topic, partition, record_offset, record_key, headers, payload, error, parked_at)
-             VALUES $rows ON CONFLICT (topic, partition, record_offset) DO NOTHING",
-            &rows,
-        )
-        .await?;
+        let sql = format!(
+            "INSERT INTO parked ({COLUMNS}) VALUES $rows ON CONFLICT (topic, partition, record_offset) DO NOTHING"
+        );
+        self.execute_rows(&sql, &rows).await?;
         Ok(())
     }
 
-    /// The keys, by topic, that have a parked record: what comes later of them waits behind it.
+    /// The keys that have a parked record, each with the offset of its first: what comes later of them in the same
+    /// partition waits behind it.
     ///
     /// # Errors
     /// [`StoreError`] as the database answers.
-    pub async fn parked_keys(&mut self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        self.fetch("SELECT DISTINCT topic, record_key FROM parked WHERE LENGTH(record_key) > 0", &[]).await
+    pub async fn parked_keys(&mut self) -> Result<Vec<(TopicPartition, Vec<u8>, i64)>, StoreError> {
+        let rows: Vec<(String, i64, Vec<u8>, i64)> = self
+            .fetch(
+                "SELECT topic, partition, record_key, MIN(record_offset) FROM parked
+                 WHERE discarded_at IS NULL AND LENGTH(record_key) > 0
+                 GROUP BY topic, partition, record_key",
+                &[],
+            )
+            .await?;
+        rows.into_iter()
+            .map(|(topic, partition, key, first)| Ok((topic_partition(topic, partition)?, key, first)))
+            .collect()
     }
 
     /// How many records are parked.
@@ -70,7 +87,83 @@ impl Tx {
     /// # Errors
     /// [`StoreError`] as the database answers.
     pub async fn parked_count(&mut self) -> Result<i64, StoreError> {
-        let rows: Vec<(i64,)> = self.fetch("SELECT COUNT(*) FROM parked", &[]).await?;
-        Ok(rows.first().map_or(0, |&(count,)| count))
+        self.fetch_one("SELECT COUNT(*) FROM parked WHERE discarded_at IS NULL", &[]).await
     }
+
+    /// Every record that is parked or was discarded, in the order of the log.
+    ///
+    /// # Errors
+    /// [`StoreError`] as the database answers.
+    pub async fn parked(&mut self) -> Result<Vec<ParkedRecord>, StoreError> {
+        let sql = format!("SELECT {COLUMNS} FROM parked ORDER BY topic, partition, record_offset");
+        parked_records(self.fetch(sql, &[]).await?)
+    }
+
+    /// The record called `id`, parked or discarded.
+    ///
+    /// # Errors
+    /// [`StoreError`] as the database answers.
+    pub async fn parked_record(&mut self, id: Uuid) -> Result<Option<ParkedRecord>, StoreError> {
+        let sql = format!("SELECT {COLUMNS} FROM parked WHERE id = $1");
+        Ok(parked_records(self.fetch(sql, &[id.into()]).await?)?.pop())
+    }
+
+    /// The parked records of one key, in the order of the log.
+    ///
+    /// # Errors
+    /// [`StoreError`] as the database answers.
+    pub async fn parked_of_key(&mut self, topic: &str, key: &[u8]) -> Result<Vec<ParkedRecord>, StoreError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM parked WHERE topic = $1 AND record_key = $2 AND discarded_at IS NULL
+             ORDER BY partition, record_offset"
+        );
+        parked_records(self.fetch(sql, &[topic.into(), key.into()]).await?)
+    }
+
+    /// Takes a record from the parked ones, because it was applied.
+    ///
+    /// # Errors
+    /// [`StoreError`] as the database answers.
+    pub async fn unpark(&mut self, id: Uuid) -> Result<(), StoreError> {
+        self.execute("DELETE FROM parked WHERE id = $1", &[id.into()]).await?;
+        Ok(())
+    }
+
+    /// Notes why a parked record was refused again.
+    ///
+    /// # Errors
+    /// [`StoreError`] as the database answers.
+    pub async fn park_error(&mut self, id: Uuid, error: &str) -> Result<(), StoreError> {
+        let error = error.replace('\0', "\u{FFFD}");
+        self.execute("UPDATE parked SET error = $2 WHERE id = $1", &[id.into(), error.into()]).await?;
+        Ok(())
+    }
+
+    /// Notes that a parked record is never to be applied.
+    ///
+    /// # Errors
+    /// [`StoreError`] as the database answers.
+    pub async fn discard(&mut self, id: Uuid, discarded_at: i64) -> Result<(), StoreError> {
+        self.execute("UPDATE parked SET discarded_at = $2 WHERE id = $1", &[id.into(), discarded_at.into()]).await?;
+        Ok(())
+    }
+
+    /// The one row of one column that a statement gives.
+    async fn fetch_one<T>(&mut self, sql: &'static str, params: &[Value<'_>]) -> Result<T, StoreError>
+    where
+        (T,): Row,
+    {
+        let rows: Vec<(T,)> = self.fetch(sql, params).await?;
+        let row = rows.into_iter().next().ok_or(StoreError::Refused(sqlx::Error::RowNotFound))?;
+        Ok(row.0)
+    }
+}
+
+fn parked_records(rows: Vec<ParkedRow>) -> Result<Vec<ParkedRecord>, StoreError> {
+    rows.into_iter()
+        .map(|(id, topic, partition, offset, key, headers, payload, error, parked_at, discarded_at)| {
+            let partition = topic_partition(topic, partition)?;
+            Ok(ParkedRecord { id, partition, offset, key, headers, payload, error, parked_at, discarded_at })
+        })
+        .collect()
 }

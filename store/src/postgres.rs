@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{PgConnection, PgPool, Postgres};
+use sqlx::{Connection as _, PgConnection, PgPool, Postgres};
 
 use crate::value::Value;
 use crate::{Generation, StoreError};
@@ -50,7 +50,72 @@ fn pool(options: &PgConnectOptions, search_path: &str, connections: u32) -> PgPo
 /// Makes the namespace of `generation` and looks for plain names in it, until the transaction ends.
 pub(crate) async fn create_schema(connection: &mut PgConnection, generation: &Generation) -> Result<(), StoreError> {
     let namespace = generation.namespace();
-    let sql = format!("CREATE SCHEMA {namespace}; SET LOCAL search_path = {namespace}");
+    let sql = format!(
+        "SET LOCAL client_min_messages = warning; DROP SCHEMA IF EXISTS {namespace} CASCADE; CREATE SCHEMA {namespace}; SET LOCAL search_path = {namespace}"
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(connection).await?;
+    Ok(())
+}
+
+/// Drops the namespace of `generation` with everything in it.
+pub(crate) async fn drop_schema(connection: &mut PgConnection, generation: &Generation) -> Result<(), StoreError> {
+    let sql = format!("DROP SCHEMA IF EXISTS {} CASCADE", generation.namespace());
+    sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(connection).await?;
+    Ok(())
+}
+
+/// A connection that holds the right to build `projection`, which ends with it; `None` while another one has it.
+pub(crate) async fn try_lease(
+    options: &PgConnectOptions,
+    projection: &str,
+) -> Result<Option<PgConnection>, StoreError> {
+    let mut connection = PgConnection::connect_with(options).await?;
+    let taken: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtext('balcony.build'), hashtext($1))")
+        .bind(projection)
+        .fetch_one(&mut connection)
+        .await?;
+    Ok(taken.then_some(connection))
+}
+
+/// The tables of the current namespace with the columns of their keys.
+pub(crate) const KEY_COLUMNS: &str = "
+    SELECT pg_class.relname::text, pg_attribute.attname::text
+    FROM pg_class
+    JOIN pg_index ON pg_index.indrelid = pg_class.oid AND pg_index.indisprimary
+    JOIN pg_attribute ON pg_attribute.attrelid = pg_class.oid AND pg_attribute.attnum = ANY (pg_index.indkey)
+    WHERE pg_class.relnamespace = current_schema()::regnamespace AND pg_class.relkind = 'r'
+      AND pg_class.relname NOT IN ('checkpoints', 'parked')
+    ORDER BY pg_class.relname, pg_attribute.attnum";
+
+/// The number of rows of `table` and the sum of the hashes of their keys.
+pub(crate) async fn digest(
+    connection: &mut PgConnection,
+    table: &str,
+    key: &[String],
+) -> Result<(i64, String), StoreError> {
+    let sql = format!(
+        "SELECT COUNT(*), COALESCE(SUM(hashtextextended(ROW({})::text, 0)), 0)::text FROM {table}",
+        key.join(", ")
+    );
+    Ok(sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_one(connection).await?)
+}
+
+/// Makes an index that may be there already.
+pub(crate) async fn make_index(connection: &mut PgConnection, sql: String) -> Result<(), StoreError> {
+    let sql = format!("SET LOCAL maintenance_work_mem = '256MB'; {sql}");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(connection).await?;
+    Ok(())
+}
+
+/// Lets the planner know what the tables of the current namespace hold, which it would otherwise learn a while after
+/// they were filled.
+pub(crate) async fn analyze(connection: &mut PgConnection) -> Result<(), StoreError> {
+    let tables: Vec<String> = sqlx::query_scalar(
+        "SELECT oid::regclass::text FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r'",
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let sql = format!("ANALYZE {}", tables.join(", "));
     sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(connection).await?;
     Ok(())
 }

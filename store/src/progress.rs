@@ -73,7 +73,7 @@ impl Progress {
     }
 
     /// Whether `generation` is known to have committed everything below `wanted`.
-    pub(crate) fn covers(&self, generation: &Generation, wanted: &Positions) -> bool {
+    pub fn covers(&self, generation: &Generation, wanted: &Positions) -> bool {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.get(&generation.namespace()).is_some_and(|positions| positions.covers(wanted))
     }
@@ -85,11 +85,13 @@ impl Progress {
         self.ticks.send_modify(|tick| *tick += 1);
     }
 
-    pub(crate) fn ticks(&self) -> watch::Receiver<u64> {
+    /// Changes with every piece of progress that becomes known.
+    pub fn ticks(&self) -> watch::Receiver<u64> {
         self.ticks.subscribe()
     }
 
-    pub(crate) fn generation_ticks(&self) -> watch::Receiver<u64> {
+    /// Changes when a generation came, went or changed its state.
+    pub fn generation_ticks(&self) -> watch::Receiver<u64> {
         self.generations.subscribe()
     }
 

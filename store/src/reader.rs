@@ -2,12 +2,13 @@ use std::borrow::Cow;
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
-use balcony_event_log::{Positions, TopicPartition};
+use balcony_event_log::Positions;
 use sqlx::postgres::PgArguments;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{AssertSqlSafe, PgPool, SqlitePool};
 use tokio::time::Instant;
 
+use crate::checkpoints::positions;
 use crate::database::Backend;
 use crate::value::{Value, arguments};
 use crate::{Database, Generation, Row, StoreError, postgres, sqlite};
@@ -121,14 +122,7 @@ impl Reader {
     async fn checkpoints_of(&self, generation: &Generation) -> Result<Positions, StoreError> {
         let sql = format!("SELECT topic, partition, next_offset FROM {}.checkpoints", generation.namespace());
         let rows: Vec<(String, i64, i64)> = self.fetch(sql, &[]).await?;
-        rows.into_iter()
-            .map(|(topic, partition, next_offset)| {
-                let partition = i32::try_from(partition).map_err(|error| {
-                    StoreError::Misconfigured(format!("a checkpoint of {topic} is broken: {error}"))
-                })?;
-                Ok((TopicPartition::new(topic, partition), next_offset))
-            })
-            .collect()
+        positions(rows)
     }
 
     async fn generation(&self, projection: &str) -> Result<Generation, StoreError> {

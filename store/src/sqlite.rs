@@ -2,12 +2,14 @@
 
 use std::borrow::Cow;
 use std::fs::{File, OpenOptions, TryLockError};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use futures_util::TryStreamExt as _;
 use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, Sqlite, SqlitePool};
+use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection, SqlitePool};
 use tokio::time::Instant;
 
 use crate::value::{Value, arguments};
@@ -97,6 +99,58 @@ pub(crate) async fn hold(path: &Path) -> std::io::Result<File> {
             Err(TryLockError::WouldBlock) => tokio::time::sleep(LOOK_EVERY).await,
         }
     }
+}
+
+/// The tables of the file with the columns of their keys.
+pub(crate) const KEY_COLUMNS: &str = "
+    SELECT sqlite_schema.name, columns.name
+    FROM sqlite_schema JOIN pragma_table_info(sqlite_schema.name) AS columns
+    WHERE sqlite_schema.type = 'table' AND columns.pk > 0 AND sqlite_schema.name NOT IN ('checkpoints', 'parked')
+    ORDER BY sqlite_schema.name, columns.pk";
+
+/// The number of rows of `table` and the sum of the hashes of their keys; SQLite has no hash of its own.
+pub(crate) async fn digest(
+    connection: &mut SqliteConnection,
+    table: &str,
+    key: &[String],
+) -> Result<(i64, String), StoreError> {
+    let quoted: Vec<String> = key.iter().map(|column| format!("quote({column})")).collect();
+    let sql = format!("SELECT {} FROM {table}", quoted.join(" || ',' || "));
+    let mut keys = sqlx::query_scalar::<_, String>(AssertSqlSafe(sql)).fetch(connection);
+    let (mut rows, mut sum) = (0, 0_u64);
+    while let Some(key) = keys.try_next().await? {
+        let mut hasher = DefaultHasher::new();
+        key.hash(&mut hasher);
+        rows += 1;
+        sum = sum.wrapping_add(hasher.finish());
+    }
+    Ok((rows, sum.to_string()))
+}
+
+/// The file that whoever builds `projection` holds; `None` while another process holds it.
+pub(crate) fn try_lease(directory: &Path, projection: &str) -> std::io::Result<Option<File>> {
+    let path = directory.join(format!("{projection}.lease"));
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// Removes the files of generations that are not among the namespaces `known`.
+pub(crate) fn sweep(directory: &Path, known: &[String]) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some((namespace, suffix)) = name.to_str().and_then(|name| name.split_once('.')) else { continue };
+        let is_generation = suffix.starts_with("db")
+            && namespace.rsplit_once('_').is_some_and(|(_, number)| number.parse::<i64>().is_ok());
+        if is_generation && !known.iter().any(|known| known == namespace) {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Removes the file of a generation and what SQLite keeps beside it.

@@ -199,6 +199,33 @@ impl Tx {
     }
 }
 
+/// What a rebuild does to a generation's tables.
+impl Tx {
+    /// Makes a secondary index that may be there already.
+    pub(crate) async fn make_index(&mut self, statement: &str) -> Result<(), StoreError> {
+        let lines = statement.lines().filter(|line| !line.trim_start().starts_with("--"));
+        let statement = lines.collect::<Vec<_>>().join("\n");
+        let position = statement.to_ascii_uppercase().find("INDEX").map_or(0, |found| found + "INDEX".len());
+        let (create, rest) = statement.split_at(position);
+        let statement = format!("{create} IF NOT EXISTS{rest}");
+        match self {
+            Self::Postgres(tx) => postgres::make_index(tx, statement).await,
+            Self::Sqlite(tx) => {
+                sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut **tx).await?;
+                Ok(())
+            }
+        }
+    }
+
+    /// Tells the query planner what was written, where it does not look by itself in time.
+    pub(crate) async fn gather_statistics(&mut self) -> Result<(), StoreError> {
+        match self {
+            Self::Postgres(tx) => postgres::analyze(tx).await,
+            Self::Sqlite(_) => Ok(()),
+        }
+    }
+}
+
 /// Cuts `rows` into runs whose lengths are powers of two up to [`ROWS_PER_STATEMENT`], longest first.
 fn chunks<T>(rows: &[T]) -> impl Iterator<Item = &[T]> {
     let mut rest = rows;

@@ -5,7 +5,10 @@
 use std::time::Duration;
 
 use balcony_event_log::{Positions, TopicPartition};
-use balcony_store::{Database, ParkedRecord, ReadModel, Reader, Settings, StoreError, Value, Writer};
+use balcony_store::{
+    BuildOptions, Database, Generation, GenerationState, ParkedRecord, ReadModel, Reader, Settings, StoreError, Value,
+    Writer,
+};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -46,6 +49,13 @@ on_both! {
     many_rows_go_through_few_statements
     every_value_comes_back
     parked_records_are_kept_once
+    a_build_is_asked_for_once_and_goes_on
+    one_builds_at_a_time
+    readers_change_over_at_the_switch
+    a_switch_waits_for_the_new_generation_and_holds_the_old_one
+    going_back_is_one_step
+    what_was_given_up_leaves_nothing
+    generations_are_compared_by_the_keys_of_their_rows
     a_reader_waits_for_progress
     a_reader_sees_no_read_model_before_it_is_there
     refusals_are_told_from_faults
@@ -228,25 +238,38 @@ async fn every_value_comes_back(settings: Settings) {
 
 async fn parked_records_are_kept_once(settings: Settings) {
     let (_database, writer) = open(&settings).await;
-    let partition = partition(3);
-    let record = |key| ParkedRecord {
-        id: Uuid::now_v7(),
-        partition: &partition,
-        offset: 7,
-        key,
+    let record = |offset, key: &[u8]| ParkedRecord {
+        id: Uuid::from_u128(offset as u128),
+        partition: partition(3),
+        offset,
+        key: key.to_vec(),
         headers: "{}".into(),
-        payload: b"\0\xff",
-        error: "it has a \0 in it".into(),
+        payload: b"\0\xff".to_vec(),
+        error: "it has a \u{FFFD} in it".into(),
         parked_at: 1,
+        discarded_at: None,
     };
+    let records = [record(7, b"key"), record(8, b""), record(9, b"key")];
+    let with_nul = records.clone().map(|record| ParkedRecord { error: "it has a \0 in it".into(), ..record });
     for _ in 0..2 {
         let mut tx = writer.begin().await.unwrap();
-        tx.park(&[record(b"key"), ParkedRecord { offset: 8, ..record(b"") }]).await.unwrap();
+        tx.park(&with_nul).await.unwrap();
         tx.commit().await.unwrap();
     }
     let mut tx = writer.begin().await.unwrap();
-    assert_eq!(tx.parked_count().await.unwrap(), 2);
-    assert_eq!(tx.parked_keys().await.unwrap(), [("events".to_owned(), b"key".to_vec())]);
+    assert_eq!(tx.parked_count().await.unwrap(), 3);
+    assert_eq!(tx.parked().await.unwrap(), records);
+    assert_eq!(tx.parked_keys().await.unwrap(), [(partition(3), b"key".to_vec(), 7)]);
+    assert_eq!(tx.parked_of_key("events", b"key").await.unwrap(), [records[0].clone(), records[2].clone()]);
+
+    tx.discard(records[0].id, 5).await.unwrap();
+    tx.park_error(records[2].id, "again").await.unwrap();
+    tx.unpark(records[1].id).await.unwrap();
+    assert_eq!(tx.parked_count().await.unwrap(), 1);
+    assert_eq!(tx.parked_keys().await.unwrap(), [(partition(3), b"key".to_vec(), 9)]);
+    let left: Vec<_> = tx.parked().await.unwrap().into_iter().map(|left| (left.offset, left.discarded_at)).collect();
+    assert_eq!(left, [(7, Some(5)), (9, None)], "what was discarded stays known");
+    assert_eq!(tx.parked_record(records[2].id).await.unwrap().unwrap().error, "again");
 }
 
 async fn a_reader_waits_for_progress(settings: Settings) {
@@ -325,4 +348,194 @@ async fn a_database_that_is_away_is_a_fault_that_passes_and_no_secret_shows() {
     let error = Database::open(&Settings::Postgres { url }).await.unwrap_err();
     assert!(matches!(error, StoreError::Misconfigured(_)));
     assert!(!error.to_string().contains("hush"));
+}
+
+/// A generation that follows, with its writer.
+async fn following(database: &Database, options: BuildOptions) -> (Generation, Writer) {
+    let generation = database.begin_build(&MODEL, options).await.unwrap();
+    database.make_indexes(&generation, &MODEL).await.unwrap();
+    database.make_indexes(&generation, &MODEL).await.unwrap();
+    database.build_stands_at(&generation, GenerationState::Following).await.unwrap();
+    let writer = database.writer(&generation);
+    (generation, writer)
+}
+
+async fn switch(database: &Database, generation: &Generation) {
+    assert!(database.switch(generation, async |_| true).await.unwrap());
+}
+
+async fn states(database: &Database) -> Vec<(i64, GenerationState)> {
+    let listed = database.generations(Some("things")).await.unwrap();
+    listed.into_iter().map(|listed| (listed.generation.number, listed.state)).collect()
+}
+
+async fn a_build_is_asked_for_once_and_goes_on(settings: Settings) {
+    let (database, _) = open(&settings).await;
+    let build = |version, options| {
+        let database = &database;
+        async move { database.begin_build(&ReadModel { version, ..MODEL }, options).await }
+    };
+    let (first, second) = tokio::join!(build(1, BuildOptions::default()), build(1, BuildOptions::default()));
+    let generation = first.unwrap();
+    assert_eq!(generation, second.unwrap());
+    database.build_failed(&generation, "no room").await.unwrap();
+    let listed = database.generations(Some("things")).await.unwrap().remove(1);
+    assert_eq!((listed.state, listed.error.as_deref()), (GenerationState::Failed, Some("no room")));
+
+    let park = BuildOptions { park_failures: true, ..BuildOptions::default() };
+    assert_eq!(build(1, park).await.unwrap(), generation);
+    let listed = database.generations(Some("things")).await.unwrap().remove(1);
+    assert_eq!((listed.state, listed.error, listed.options), (GenerationState::Copying, None, park));
+
+    // A newer version takes its place, and the older one cannot take it back.
+    let newer = build(2, BuildOptions::default()).await.unwrap();
+    assert_eq!((newer.number, newer.version), (3, 2));
+    assert_eq!(states(&database).await, [(1, GenerationState::Live), (3, GenerationState::Copying)]);
+    assert!(matches!(build(1, park).await, Err(StoreError::Misconfigured(_))));
+    assert!(matches!(
+        database.build_stands_at(&generation, GenerationState::Indexing).await,
+        Err(StoreError::Fenced(_))
+    ));
+}
+
+async fn one_builds_at_a_time(settings: Settings) {
+    let (first, _) = open(&settings).await;
+    let second = Database::open(&settings).await.unwrap();
+    let lease = first.lease("things").await.unwrap();
+    assert!(lease.is_some());
+    assert!(second.lease("things").await.unwrap().is_none());
+    assert!(second.lease("others").await.unwrap().is_some());
+    drop(lease);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while second.lease("things").await.unwrap().is_none() {
+        assert!(Instant::now() < deadline, "the lease does not end with its holder");
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn readers_change_over_at_the_switch(settings: Settings) {
+    let (database, writer) = open(&settings).await;
+    let reader = Reader::open(&database, &["things"]).await;
+    insert(&writer, &[(1, "old", 1)]).await;
+    let (generation, writer) = following(&database, BuildOptions::default()).await;
+    insert(&writer, &[(1, "new", 1), (2, "new", 2)]).await;
+    let read = async || -> Vec<(String,)> { reader.fetch("SELECT name FROM things ORDER BY id", &[]).await.unwrap() };
+    assert_eq!(read().await, [("old".to_owned(),)]);
+    switch(&database, &generation).await;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while read().await.len() < 2 {
+        assert!(Instant::now() < deadline, "the reader does not change over");
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(states(&database).await, [(1, GenerationState::Retired), (2, GenerationState::Live)]);
+
+    // The next switch drops what was retired before, unless it is to be kept.
+    let (generation, _) = following(&database, BuildOptions { keep_old: true, ..BuildOptions::default() }).await;
+    switch(&database, &generation).await;
+    assert_eq!(states(&database).await.len(), 3);
+    let (generation, _) = following(&database, BuildOptions::default()).await;
+    switch(&database, &generation).await;
+    assert_eq!(states(&database).await, [(3, GenerationState::Retired), (4, GenerationState::Live)]);
+    assert_eq!(namespaces(&settings).await, ["things_3", "things_4"]);
+    assert_eq!(database.live_or_new(&MODEL).await.unwrap(), generation);
+}
+
+async fn a_switch_waits_for_the_new_generation_and_holds_the_old_one(settings: Settings) {
+    let (database, writer) = open(&settings).await;
+    let mut tx = writer.begin().await.unwrap();
+    let claim = tx.claim(&[partition(0)]).await.unwrap();
+    tx.advance(&claim, &at(0, 7)).await.unwrap();
+    tx.commit().await.unwrap();
+    let (generation, _) = following(&database, BuildOptions::default()).await;
+
+    let switched = database.switch(&generation, async |live| {
+        assert_eq!(*live, at(0, 7));
+        false
+    });
+    assert!(!switched.await.unwrap());
+    assert_eq!(states(&database).await, [(1, GenerationState::Live), (2, GenerationState::Following)]);
+
+    // Whoever writes the old one waits until the new one is live.
+    let moved = tokio::sync::OnceCell::new();
+    let switched = database.switch(&generation, async |_| {
+        let moving = async {
+            let mut tx = writer.begin().await.unwrap();
+            tx.hold_checkpoints().await.unwrap();
+            moved.set(()).unwrap();
+        };
+        tokio::time::timeout(Duration::from_millis(50), moving).await.is_err()
+    });
+    assert!(switched.await.unwrap());
+    assert!(!moved.initialized());
+    assert!(matches!(database.switch(&generation, async |_| true).await, Err(StoreError::Fenced(_))));
+}
+
+async fn going_back_is_one_step(settings: Settings) {
+    let (database, _) = open(&settings).await;
+    let error = database.roll_back("things").await.unwrap_err();
+    assert!(error.to_string().contains("no generation before"), "{error}");
+    let (generation, _) = following(&database, BuildOptions::default()).await;
+    switch(&database, &generation).await;
+    for (live, retired) in [(1, 2), (2, 1)] {
+        let (to, from) = database.roll_back("things").await.unwrap();
+        assert_eq!((to.number, from.number), (live, retired));
+        let state = |number| if number == live { GenerationState::Live } else { GenerationState::Retired };
+        assert_eq!(states(&database).await, [(1, state(1)), (2, state(2))]);
+    }
+}
+
+async fn what_was_given_up_leaves_nothing(settings: Settings) {
+    let (database, _) = open(&settings).await;
+    database.begin_build(&MODEL, BuildOptions::default()).await.unwrap();
+    assert_eq!(namespaces(&settings).await, ["things_1", "things_2"]);
+    assert_eq!(database.cancel_build("things").await.unwrap().unwrap().number, 2);
+    assert_eq!(database.cancel_build("things").await.unwrap(), None);
+    assert_eq!(namespaces(&settings).await, ["things_1"]);
+    if let Settings::Sqlite { directory } = &settings {
+        // As a crash between the row and the file leaves it.
+        std::fs::write(directory.join("things_9.db"), "left over").unwrap();
+        drop(Database::open(&settings).await.unwrap());
+        assert_eq!(namespaces(&settings).await, ["things_1"]);
+    }
+}
+
+async fn generations_are_compared_by_the_keys_of_their_rows(settings: Settings) {
+    let (database, writer) = open(&settings).await;
+    let (_, other) = following(&database, BuildOptions::default()).await;
+    let digests = async |writer: &Writer| writer.snapshot().await.unwrap().digests().await.unwrap();
+    insert(&writer, &[(1, "a", 1), (2, "b", 2)]).await;
+    assert_ne!(digests(&writer).await, digests(&other).await);
+    insert(&other, &[(2, "x", 7)]).await;
+    insert(&other, &[(1, "y", 8)]).await;
+    assert_eq!(digests(&writer).await, digests(&other).await);
+    let [things] = &digests(&writer).await[..] else { panic!("there is one table") };
+    assert_eq!((things.table.as_str(), things.rows), ("things", 2));
+
+    // A snapshot stays as it is.
+    let mut snapshot = writer.snapshot().await.unwrap();
+    let before = snapshot.digests().await.unwrap();
+    let separate = database.writer(&database.live_or_new(&MODEL).await.unwrap());
+    insert(&separate, &[(3, "c", 3)]).await;
+    assert_eq!(snapshot.digests().await.unwrap(), before);
+    drop(snapshot);
+    assert_ne!(digests(&writer).await, before);
+}
+
+/// The schemas or files of generations that are there.
+async fn namespaces(settings: &Settings) -> Vec<String> {
+    let mut found = match settings {
+        Settings::Postgres { url } => {
+            let mut connection = PgConnection::connect(url).await.unwrap();
+            let sql = "SELECT schema_name::text FROM information_schema.schemata WHERE schema_name LIKE 'things%'";
+            sqlx::query_scalar(sql).fetch_all(&mut connection).await.unwrap()
+        }
+        Settings::Sqlite { directory } => {
+            let names = std::fs::read_dir(directory).unwrap();
+            let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            let files = names.filter_map(|name| Some(name.strip_suffix(".db")?.to_owned()));
+            files.filter(|name| name.starts_with("things")).collect::<Vec<_>>()
+        }
+    };
+    found.sort();
+    found
 }

@@ -115,7 +115,6 @@ async fn delete(deletions: &[Found<'_, CommentDeleted>], counts: &mut Counts, tx
 async fn count(counts: Counts, tx: &mut Tx) -> Result<(), StoreError> {
     let rows: Vec<[Value<'_>; 3]> = counts
         .into_iter()
-        .filter(|&(_, change)| change != 0)
         .map(|((movie, partition), change)| [movie.into(), partition.into(), change.into()])
         .collect();
     tx.execute_rows(

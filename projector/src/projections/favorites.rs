@@ -21,6 +21,13 @@ impl Favorites {
     }
 }
 
+/// What a batch does to one pair.
+#[derive(Default)]
+struct Pair {
+    taken_back: bool,
+    stands_since: Option<i64>,
+}
+
 #[async_trait::async_trait]
 impl Projection for Favorites {
     type Event = Recorded;
@@ -38,35 +45,40 @@ impl Projection for Favorites {
         record.headers.get("ce_type").is_some_and(|name| name.starts_with(b"balcony.user."))
     }
 
-    /// What one follower did comes in order, so the last word on each pair in a batch is the one that counts.
+    /// What one follower did comes in order. Of each pair in a batch it matters whether the favourite was taken back
+    /// in it, and since when it stands at its end.
     async fn apply(&self, events: &[Received<Recorded>], tx: &mut Tx) -> Result<(), StoreError> {
-        let mut last_words: BTreeMap<(Uuid, Uuid), Option<i64>> = BTreeMap::new();
+        let mut pairs: BTreeMap<(Uuid, Uuid), Pair> = BTreeMap::new();
         for Received { event, .. } in events {
             match &event.event {
                 Event::UserFavorited(pair) if may_favorite(pair.follower_id, pair.followee_id) => {
-                    last_words.insert((pair.follower_id.0, pair.followee_id.0), Some(event.time.milliseconds()));
+                    let pair = pairs.entry((pair.follower_id.0, pair.followee_id.0)).or_default();
+                    pair.stands_since.get_or_insert(event.time.milliseconds());
                 }
                 Event::UserUnfavorited(pair) => {
-                    last_words.insert((pair.follower_id.0, pair.followee_id.0), None);
+                    let pair = pairs.entry((pair.follower_id.0, pair.followee_id.0)).or_default();
+                    *pair = Pair { taken_back: true, stands_since: None };
                 }
                 _ => {}
             }
         }
 
-        let mut added: Vec<[Value<'_>; 3]> = Vec::new();
         let mut removed: Vec<[Value<'_>; 2]> = Vec::new();
-        for ((follower, followee), favorited_at) in last_words {
-            match favorited_at {
-                Some(favorited_at) => added.push([follower.into(), followee.into(), favorited_at.into()]),
-                None => removed.push([follower.into(), followee.into()]),
+        let mut added: Vec<[Value<'_>; 3]> = Vec::new();
+        for ((follower, followee), pair) in pairs {
+            if pair.taken_back {
+                removed.push([follower.into(), followee.into()]);
+            }
+            if let Some(since) = pair.stands_since {
+                added.push([follower.into(), followee.into(), since.into()]);
             }
         }
+        tx.execute_rows("DELETE FROM favorites WHERE (follower_id, followee_id) IN (VALUES $rows)", &removed).await?;
         tx.execute_rows(
             "INSERT INTO favorites (follower_id, followee_id, favorited_at) VALUES $rows ON CONFLICT DO NOTHING",
             &added,
         )
         .await?;
-        tx.execute_rows("DELETE FROM favorites WHERE (follower_id, followee_id) IN (VALUES $rows)", &removed).await?;
         Ok(())
     }
 }

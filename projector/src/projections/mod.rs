@@ -15,33 +15,16 @@ pub use journeys::Journeys;
 pub use registry::Registry;
 pub use statistics::Statistics;
 
-use crate::{Projection as _, Projector};
+use crate::AnyProjection;
 
-/// The names of all projections.
-pub const NAMES: &[&str] = &["registry", "comments", "favorites", "journeys", "statistics"];
-
-/// Starts the projections called `names` on `projector`. Here a new projection is registered.
-pub fn start(projector: &mut Projector, topics: &Topics, names: &[&str]) {
-    for &name in names {
-        match name {
-            "registry" => projector.start(Registry::new(topics)),
-            "comments" => projector.start(Comments::new(topics)),
-            "favorites" => projector.start(Favorites::new(topics)),
-            "journeys" => projector.start(Journeys::new(topics)),
-            "statistics" => projector.start(Statistics::new(topics)),
-            _ => unreachable!("the names were checked against NAMES"),
-        }
-    }
-}
-
-/// The read models of all projections.
-pub fn read_models(topics: &Topics) -> Vec<ReadModel> {
+/// All projections. Here a new one is registered.
+pub fn all(topics: &Topics) -> Vec<AnyProjection> {
     vec![
-        Registry::new(topics).read_model(),
-        Comments::new(topics).read_model(),
-        Favorites::new(topics).read_model(),
-        Journeys::new(topics).read_model(),
-        Statistics::new(topics).read_model(),
+        Registry::new(topics).into(),
+        Comments::new(topics).into(),
+        Favorites::new(topics).into(),
+        Journeys::new(topics).into(),
+        Statistics::new(topics).into(),
     ]
 }
 
