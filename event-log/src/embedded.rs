@@ -2,9 +2,11 @@
 //!
 //! One thread writes and groups everything that waits into one commit (`synchronous=FULL`, so an answered append
 //! survives power loss). Every reader has a read-only connection and a thread of its own, and sleeps until a
-//! commit has something for it. Topics share the table and so the offsets: each topic has one partition, 0, with
-//! holes where the other topics' records stand, and a reader of several topics gets them in one total order.
+//! commit has something for it; in a process beside the one that writes, a thread looks at the file and wakes them.
+//! Topics share the table and so the offsets: each topic has one partition, 0, with holes where the other topics'
+//! records stand, and a reader of several topics gets them in one total order.
 
+mod beside;
 mod extent;
 mod reader;
 mod schema;
@@ -38,11 +40,19 @@ const RECORD_BYTES: usize = 1 << 20;
 pub struct EmbeddedLog {
     file: Arc<LogFile>,
     extent: watch::Receiver<Extent>,
-    /// `None` only while dropping.
-    appends: Option<mpsc::Sender<Append>>,
-    writer: Option<JoinHandle<()>>,
+    /// `None` only while dropping, which ends the thread.
+    side: Option<Side>,
+    thread: Option<JoinHandle<()>>,
     /// The member of each group that reads holds its lock.
     groups: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+/// How the log's thread is spoken to.
+enum Side {
+    /// It writes.
+    Writer(mpsc::Sender<Append>),
+    /// It follows another process that writes.
+    Beside(mpsc::Sender<beside::Look>),
 }
 
 /// What never changes while the log is open.
@@ -50,6 +60,8 @@ struct LogFile {
     path: PathBuf,
     identity: String,
     topics: Vec<StoredTopic>,
+    /// Whether another process writes.
+    beside: bool,
 }
 
 impl EmbeddedLog {
@@ -60,15 +72,27 @@ impl EmbeddedLog {
     /// no log or a newer version's.
     pub fn open(path: &Path, topics: &[Topic]) -> Result<Self, LogError> {
         let opened = schema::open(path, topics)?;
-        let file = Arc::new(LogFile { path: path.to_owned(), identity: opened.identity, topics: opened.topics });
+        let (identity, topics) = (opened.identity, opened.topics);
+        let file = Arc::new(LogFile { path: path.to_owned(), identity, topics, beside: false });
         let (extent_sender, extent) = watch::channel(opened.extent);
         let (append_sender, appends) = mpsc::channel(APPENDS_WAITING);
         let writer = Writer::new(Arc::clone(&file), opened.connection, extent_sender);
-        let thread = thread::Builder::new()
-            .name("log-writer".to_owned())
-            .spawn(move || writer.run(appends))
-            .map_err(|error| LogError::Unavailable(format!("no thread for the log's writer: {error}")))?;
-        Ok(Self { file, extent, appends: Some(append_sender), writer: Some(thread), groups: Mutex::default() })
+        let thread = spawn("log-writer", move || writer.run(appends))?;
+        let side = Some(Side::Writer(append_sender));
+        Ok(Self { file, extent, side, thread: Some(thread), groups: Mutex::default() })
+    }
+
+    fn side(&self) -> &Side {
+        self.side.as_ref().expect("it is there until the log is dropped")
+    }
+
+    /// How far the log reaches. Beside another process the file is asked, so that what was acknowledged before counts.
+    async fn extent(&self) -> Result<Extent, LogError> {
+        let Side::Beside(looks) = self.side() else { return Ok(self.extent.borrow().clone()) };
+        let ended = || LogError::Unavailable("the log's follower has ended".to_owned());
+        let (look, looked) = oneshot::channel();
+        looks.send(look).await.map_err(|_| ended())?;
+        looked.await.unwrap_or_else(|_| Err(ended()))
     }
 
     /// Runs `feed_reader` on a thread of its own.
@@ -88,10 +112,10 @@ impl EmbeddedLog {
 
 impl Drop for EmbeddedLog {
     fn drop(&mut self) {
-        self.appends = None;
-        if let Some(writer) = self.writer.take() {
-            // The writer has no panics to pass on.
-            let _ = writer.join();
+        self.side = None;
+        if let Some(thread) = self.thread.take() {
+            // It has no panics to pass on.
+            let _ = thread.join();
         }
     }
 }
@@ -99,6 +123,10 @@ impl Drop for EmbeddedLog {
 #[async_trait::async_trait]
 impl EventLog for EmbeddedLog {
     async fn append(&self, topic: &str, message: Message) -> Result<Position, AppendError> {
+        let Side::Writer(appends) = self.side() else {
+            let reason = "it was opened for reading, beside the process that writes it";
+            return Err(AppendError::Unavailable(reason.to_owned()));
+        };
         let slot = self
             .file
             .slot(topic)
@@ -109,7 +137,6 @@ impl EventLog for EmbeddedLog {
         }
         let (answer, answered) = oneshot::channel();
         let append = Append { slot, key: message.key, headers, payload: message.payload, answer };
-        let appends = self.appends.as_ref().expect("the sender is there until the log is dropped");
         appends
             .send_timeout(append, APPEND_PATIENCE)
             .await
@@ -120,7 +147,7 @@ impl EventLog for EmbeddedLog {
     }
 
     async fn ends(&self, topics: &[Arc<str>]) -> Result<Positions, LogError> {
-        let extent = self.extent.borrow();
+        let extent = self.extent().await?;
         topics
             .iter()
             .map(|topic| {
@@ -159,6 +186,11 @@ impl LogFile {
     fn partition(&self, slot: usize) -> TopicPartition {
         TopicPartition::new(Arc::clone(&self.topics[slot].name), 0)
     }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, LogError> {
+    let spawned = thread::Builder::new().name(name.to_owned()).spawn(run);
+    spawned.map_err(|error| LogError::Unavailable(format!("no thread for the log: {error}")))
 }
 
 fn unknown_topic(topic: &str) -> LogError {

@@ -115,6 +115,9 @@ pub struct Record {
     pub partition: TopicPartition,
     /// Its offset there.
     pub offset: i64,
+    /// When it was appended, in milliseconds since 1970: by the clock of whoever appended it, or the broker's where a
+    /// topic says so. 0 when the log does not know.
+    pub timestamp: i64,
     /// Its key, empty when it has none.
     pub key: Vec<u8>,
     /// What stands beside the payload.

@@ -6,7 +6,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{Mutex, watch};
 use tokio::time::sleep;
 
-use super::extent::{Extent, TopicExtent};
+use super::extent::Extent;
 use super::schema;
 use super::{LogFile, unavailable, unknown_topic};
 use crate::reader::{BATCH_BYTES, BATCH_RECORDS, Feed};
@@ -157,11 +157,9 @@ impl Scan {
                 return Err(error);
             }
         };
-        let extent = self.source.extent.borrow();
         for wanted in &self.wanted {
-            wanted.check_nothing_was_removed(extent.topics[wanted.slot])?;
+            wanted.check_nothing_was_removed(self.first(wanted)?)?;
         }
-        drop(extent);
         self.next = next;
         let mut reached = Positions::new();
         for wanted in &mut self.wanted {
@@ -174,6 +172,17 @@ impl Scan {
         Ok(Batch { records, reached })
     }
 
+    /// Where a topic begins, at least as new as the rows that were read.
+    fn first(&self, wanted: &Wanted) -> Result<i64, LogError> {
+        match &self.connection {
+            // Whoever else writes does not tell before it removes rows.
+            Some(connection) if self.source.file.beside => {
+                schema::first_offset(connection, wanted.id).map_err(|error| unavailable(&error))
+            }
+            _ => Ok(self.source.extent.borrow().topics[wanted.slot].first),
+        }
+    }
+
     /// Reads wanted records below `end` until a batch is full; returns them and the row to go on with.
     fn scan_to(&mut self, end: i64) -> Result<(Vec<Record>, i64), LogError> {
         let connection = match &self.connection {
@@ -182,7 +191,7 @@ impl Scan {
         };
         let mut statement = connection
             .prepare_cached(
-                "SELECT offset, topic, key, headers, payload FROM records
+                "SELECT offset, topic, appended_at, key, headers, payload FROM records
                  WHERE offset >= ?1 AND offset < ?2 ORDER BY offset",
             )
             .map_err(|error| unavailable(&error))?;
@@ -212,13 +221,13 @@ impl Wanted {
         if self.reached > extent.next_offset {
             return Err(self.out_of_range(format!("the log ends at {}", extent.next_offset)));
         }
-        self.check_nothing_was_removed(extent.topics[self.slot])
+        self.check_nothing_was_removed(extent.topics[self.slot].first)
     }
 
     /// Refuses to read on past records that were removed unread; 0 asks for whatever is left.
-    fn check_nothing_was_removed(&self, topic: TopicExtent) -> Result<(), LogError> {
-        if 0 < self.reached && self.reached < topic.first {
-            let reason = format!("records below {} were removed when their time was over", topic.first);
+    fn check_nothing_was_removed(&self, first: i64) -> Result<(), LogError> {
+        if 0 < self.reached && self.reached < first {
+            let reason = format!("records below {first} were removed when their time was over");
             return Err(self.out_of_range(reason));
         }
         Ok(())
@@ -234,13 +243,14 @@ fn record(row: &rusqlite::Row<'_>, partition: TopicPartition, offset: i64) -> Re
         let value = row.get_ref(column).map_err(|error| unavailable(&error))?;
         value.as_blob().map_err(|error| LogError::Unavailable(format!("record {offset} is damaged: {error}")))
     };
-    let headers = Headers::decode(bytes(3)?)
+    let timestamp = row.get(2).map_err(|error| unavailable(&error))?;
+    let headers = Headers::decode(bytes(4)?)
         .ok_or_else(|| LogError::Unavailable(format!("record {offset} is damaged: its headers are not")))?;
-    Ok(Record { partition, offset, key: bytes(2)?.to_vec(), headers, payload: bytes(4)?.to_vec() })
+    Ok(Record { partition, offset, timestamp, key: bytes(3)?.to_vec(), headers, payload: bytes(5)?.to_vec() })
 }
 
 /// What a reader's thread waits with.
-fn waiting_runtime() -> Runtime {
+pub(super) fn waiting_runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()

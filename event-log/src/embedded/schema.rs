@@ -50,22 +50,33 @@ pub(super) struct Opened {
 
 /// Opens or creates the log at `path` and adds missing topics.
 pub(super) fn open(path: &Path, topics: &[Topic]) -> Result<Opened, LogError> {
-    let at_path = |error: &rusqlite::Error| match error.sqlite_error_code() {
+    let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)
+        .map_err(|error| at_path(path, &error))?;
+    prepare_tables(&mut connection).map_err(|error| at_path(path, &error))?;
+    check_version(&connection, path)?;
+    load(connection, topics).map_err(|error| at_path(path, &error))
+}
+
+/// Refuses a file that is no log, or of another format than this program's.
+pub(super) fn check_version(connection: &Connection, path: &Path) -> Result<(), LogError> {
+    let version: i64 =
+        connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(|error| at_path(path, &error))?;
+    if version == VERSION {
+        return Ok(());
+    }
+    Err(LogError::Misconfigured(format!(
+        "{} has format {version}, this program writes format {VERSION}",
+        path.display()
+    )))
+}
+
+fn at_path(path: &Path, error: &rusqlite::Error) -> LogError {
+    match error.sqlite_error_code() {
         Some(rusqlite::ErrorCode::NotADatabase) => {
             LogError::Misconfigured(format!("{} is not a log of Balcony's", path.display()))
         }
         _ => LogError::Unavailable(format!("{}: {error}", path.display())),
-    };
-    let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)
-        .map_err(|error| at_path(&error))?;
-    let version = prepare_tables(&mut connection).map_err(|error| at_path(&error))?;
-    if version != VERSION {
-        return Err(LogError::Misconfigured(format!(
-            "{} has format {version}, this program writes format {VERSION}",
-            path.display()
-        )));
     }
-    load(connection, topics).map_err(|error| at_path(&error))
 }
 
 /// Opens the log at `path` again for writing, without creating anything.
@@ -86,6 +97,11 @@ pub(super) fn next_offset(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("SELECT coalesce(max(offset) + 1, 0) FROM records", [], |row| row.get(0))
 }
 
+/// Every record of the topic `id` below was removed when its time was over.
+pub(super) fn first_offset(connection: &Connection, id: i64) -> rusqlite::Result<i64> {
+    connection.prepare_cached("SELECT first_offset FROM topics WHERE id = ?1")?.query_row([id], |row| row.get(0))
+}
+
 fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(LOCK_PATIENCE)?;
@@ -98,8 +114,8 @@ fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Creates the tables in an empty file; returns the version of the file's format.
-fn prepare_tables(connection: &mut Connection) -> rusqlite::Result<i64> {
+/// Creates the tables in an empty file.
+fn prepare_tables(connection: &mut Connection) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let tables: i64 = transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
@@ -107,9 +123,8 @@ fn prepare_tables(connection: &mut Connection) -> rusqlite::Result<i64> {
         transaction.execute_batch(TABLES)?;
         transaction.pragma_update(None, "user_version", VERSION)?;
         transaction.commit()?;
-        return Ok(VERSION);
     }
-    Ok(version)
+    Ok(())
 }
 
 fn load(mut connection: Connection, wanted: &[Topic]) -> rusqlite::Result<Opened> {

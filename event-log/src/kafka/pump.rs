@@ -344,6 +344,7 @@ fn to_record(message: &BorrowedMessage<'_>, partition: TopicPartition) -> Record
     Record {
         partition,
         offset: message.offset(),
+        timestamp: message.timestamp().to_millis().unwrap_or_default(),
         key: message.key().unwrap_or_default().to_vec(),
         headers: to_headers(message),
         payload: message.payload().unwrap_or_default().to_vec(),

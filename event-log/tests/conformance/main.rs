@@ -1,6 +1,7 @@
 //! What every adapter of the log has to do. Each test of [`suite`] runs once on the embedded log and once on
 //! Kafka, each time with topics of its own.
 
+mod embedded_beside;
 mod embedded_only;
 mod kafka_only;
 mod log_under_test;
@@ -31,6 +32,7 @@ macro_rules! on_both_adapters {
 
 on_both_adapters! {
     a_record_is_read_as_it_was_appended,
+    a_record_says_when_it_was_appended,
     append_keeps_the_order_of_each_key,
     appended_positions_are_the_positions_read,
     reading_starts_at_any_position,

@@ -1,5 +1,6 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use balcony_event_log::{AppendError, Delivery, Headers, LogError, Message, Positions, TopicPartition};
 
@@ -29,6 +30,17 @@ pub(crate) async fn a_record_is_read_as_it_was_appended(log: LogUnderTest) {
         .map(|record| Message { key: record.key, headers: record.headers, payload: record.payload })
         .collect();
     assert_eq!(read, messages);
+}
+
+pub(crate) async fn a_record_says_when_it_was_appended(log: LogUnderTest) {
+    let milliseconds = || SystemTime::now().duration_since(UNIX_EPOCH).expect("now is after 1970").as_millis();
+    let opened = log.open().await;
+    let before = milliseconds();
+    append(&*opened, &log.events, "key", "payload").await;
+    let after = milliseconds();
+    let read = read_all(&*opened, &log.events).await;
+    let timestamp = u128::try_from(read[0].timestamp).expect("it is after 1970");
+    assert!((before..=after).contains(&timestamp), "{timestamp} is from {before} to {after}");
 }
 
 pub(crate) async fn append_keeps_the_order_of_each_key(log: LogUnderTest) {
