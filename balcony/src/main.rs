@@ -2,9 +2,11 @@
 //!
 //! Without an argument everything runs in this process; the subcommands run one service of it, or serve operators.
 
+mod beside;
 mod demo;
 mod healthcheck;
 mod installation;
+mod rebuild;
 mod serve;
 mod settings;
 
@@ -46,6 +48,13 @@ enum Action {
     Token(serve::TokenOptions),
     /// Fills a running instance with movies, people, comments, favourites and views.
     Demo(demo::Options),
+    /// Builds a read model anew from the log, beside the live one, and switches to it. Works while everything runs.
+    Rebuild(rebuild::Options),
+    /// Makes the generation before live again; it catches up by itself.
+    Rollback {
+        /// The projection, such as comments.
+        name: String,
+    },
     /// Brings the database's tables up to this version; every service does so at its start, too.
     Migrate,
     /// Asks a service whether it is well: exit status 0 when the URL answers with success.
@@ -77,6 +86,8 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Some(Action::Projector { only }) => serve::projector(&settings, &only).await,
         Some(Action::Token(options)) => serve::token(&settings, &options),
         Some(Action::Demo(options)) => demo::run(&settings, &options).await,
+        Some(Action::Rebuild(options)) => rebuild::rebuild(&settings, &options).await,
+        Some(Action::Rollback { name }) => rebuild::roll_back(&settings, &name).await,
         Some(Action::Migrate) => serve::migrate(&settings).await,
         Some(Action::Healthcheck { url }) => healthcheck::ask(&url).await,
     }

@@ -198,6 +198,7 @@ mod tests {
         Record {
             partition: TopicPartition::new("t", partition),
             offset,
+            timestamp: 0,
             key: key.to_vec(),
             headers: Headers::new(),
             payload: vec![byte],
