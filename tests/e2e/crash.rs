@@ -14,8 +14,8 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::client::{Client, eventually};
-use crate::deployment::{Deployment, Kind};
-use crate::fold::{Fold, caught_up};
+use crate::deployment::Deployment;
+use crate::fold::{Fold, equals_a_fold};
 use crate::services::Services;
 
 /// Writers that go on until they are stopped, and what they were told was done.
@@ -121,11 +121,9 @@ async fn embedded_keeps_every_acknowledged_command_through_kill_9() {
     let shown = reader.get(&format!("/v1/movies/{movie}?wait=10s")).await.expect(StatusCode::OK).json();
     assert!(deployment.process_mut("balcony").terminate().await.success());
 
-    let Kind::Embedded { data_dir } = &deployment.kind else { unreachable!() };
-    let (fold, _) = Fold::of(deployment.log().await.as_ref(), &deployment.topics().facts).await;
+    let fold = equals_a_fold(&deployment).await;
     assert_all_there(&fold, &all);
     assert_eq!(shown["comment_count"], fold.counts[&movie.parse::<Uuid>().unwrap()]);
-    fold.assert_is(&Fold::in_sqlite(data_dir).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -153,14 +151,12 @@ async fn a_projector_killed_in_the_middle_of_50_000_events_loses_and_repeats_not
     }
     appending.await.unwrap();
 
-    let (fold, ends) = Fold::of(log.as_ref(), &deployment.topics().facts).await;
+    let fold = equals_a_fold(&deployment).await;
     assert!(fold.comments.len() > EVENTS / 2, "{}", fold.comments.len());
-    caught_up(&deployment, &ends).await;
-    fold.assert_is(&Fold::in_postgres(&deployment).await);
 }
 
 /// Appends `count` events of every kind: some repeated, some deletions by who may not.
-async fn append(log: Arc<dyn EventLog>, topic: Arc<str>, count: usize) {
+pub async fn append(log: Arc<dyn EventLog>, topic: Arc<str>, count: usize) {
     const WRITERS: usize = 64;
     let mut writers = JoinSet::new();
     for writer in 0..WRITERS {

@@ -175,6 +175,21 @@ impl Deployment {
         }
     }
 
+    /// The installation's log, opened beside the processes that run.
+    pub async fn log_beside(&self) -> Arc<dyn EventLog> {
+        let topics = self.topics();
+        let topic = |name: &Arc<str>| Topic { name: name.clone(), partitions: 6, replication: 1, retention: None };
+        match &self.kind {
+            Kind::Embedded { data_dir } => Arc::new(
+                EmbeddedLog::open_beside(&data_dir.join("log.db"), &[topic(&topics.facts), topic(&topics.views)])
+                    .unwrap(),
+            ),
+            Kind::Distributed { brokers, .. } => {
+                Arc::new(KafkaLog::open_beside(brokers, &[topic(&topics.facts)]).await.unwrap())
+            }
+        }
+    }
+
     pub async fn database(&self) -> sqlx::PgConnection {
         let Kind::Distributed { database_url, .. } = &self.kind else { panic!("an embedded one has no PostgreSQL") };
         sqlx::PgConnection::connect(database_url).await.unwrap()

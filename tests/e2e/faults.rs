@@ -5,7 +5,7 @@ use reqwest::StatusCode;
 use crate::client::Client;
 use crate::crash::{Load, assert_all_there};
 use crate::deployment::Deployment;
-use crate::fold::{Fold, caught_up};
+use crate::fold::equals_a_fold;
 use crate::services::Services;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -24,11 +24,7 @@ async fn a_broker_and_a_database_killed_under_load_lose_and_repeat_nothing() {
     load.acknowledged(300).await;
     let all = load.stop().await;
 
-    let log = deployment.log().await;
-    let (fold, ends) = Fold::of(log.as_ref(), &deployment.topics().facts).await;
-    assert_all_there(&fold, &all);
-    caught_up(&deployment, &ends).await;
-    fold.assert_is(&Fold::in_postgres(&deployment).await);
+    assert_all_there(&equals_a_fold(&deployment).await, &all);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,18 +1,13 @@
 //! What the read models must hold: a plain fold of the log, written without looking at the projections.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use balcony_domain::{Event, Recorded, Role};
-use balcony_event_log::{Delivery, EventLog, Positions, TopicPartition};
-use sqlx::{Executor, FromRow};
+use balcony_event_log::{Delivery, EventLog, Positions};
 use uuid::Uuid;
 
-use crate::client::eventually;
 use crate::deployment::Deployment;
-
-/// How long everything in these tests may take to be caught up with.
-const CATCH_UP: Duration = Duration::from_secs(120);
+use crate::read_models::ReadModels;
 
 /// The state that the events of a log lead to.
 #[derive(Debug, Default)]
@@ -98,75 +93,46 @@ impl Fold {
         }
     }
 
-    /// What the read models in PostgreSQL hold.
-    pub async fn in_postgres(deployment: &Deployment) -> Self {
-        let mut database = deployment.database().await;
-        Self::read(&mut database, ["comments_1.", "registry_1.", "favorites_1."]).await
-    }
-
-    async fn read<'c, E, D>(database: &'c mut E, [comments, registry, favorites]: [&str; 3]) -> Self
-    where
-        D: sqlx::Database,
-        for<'a> &'a mut E: Executor<'a, Database = D>,
-        (Uuid, Uuid, Uuid, i64): for<'r> FromRow<'r, D::Row>,
-        (Uuid, i64): for<'r> FromRow<'r, D::Row>,
-        (Uuid, String): for<'r> FromRow<'r, D::Row>,
-        (Uuid, Uuid): for<'r> FromRow<'r, D::Row>,
-        <D as sqlx::Database>::Arguments: sqlx::IntoArguments<D>,
-    {
-        let sql = |text: String| sqlx::AssertSqlSafe(text);
-        let deleted = "CAST(CASE WHEN deleted_at IS NULL THEN 0 ELSE 1 END AS BIGINT)";
-        let rows: Vec<(Uuid, Uuid, Uuid, i64)> =
-            sqlx::query_as(sql(format!("SELECT id, movie_id, author_id, {deleted} FROM {comments}comments")))
-                .fetch_all(&mut *database)
-                .await
-                .unwrap();
-        let comments_by_id: BTreeMap<_, _> =
+    /// What the live generations hold.
+    pub async fn read(read_models: &ReadModels) -> Self {
+        let rows: Vec<(Uuid, Uuid, Uuid, i64)> = read_models
+            .fetch(
+                "comments",
+                "SELECT id, movie_id, author_id, CAST(CASE WHEN deleted_at IS NULL THEN 0 ELSE 1 END AS BIGINT)
+                 FROM comments",
+            )
+            .await;
+        let comments: BTreeMap<_, _> =
             rows.iter().map(|&(id, movie, author, deleted)| (id, (movie, author, deleted == 1))).collect();
-        assert_eq!(rows.len(), comments_by_id.len(), "no comment is there twice");
+        assert_eq!(rows.len(), comments.len(), "no comment is there twice");
         let authors: Vec<(Uuid, Uuid)> =
-            sqlx::query_as(sql(format!("SELECT comment_id, author_id FROM {registry}comment_authors")))
-                .fetch_all(&mut *database)
-                .await
-                .unwrap();
+            read_models.fetch("registry", "SELECT comment_id, author_id FROM comment_authors").await;
         let authors: BTreeMap<_, _> = authors.into_iter().collect();
         assert_eq!(authors, rows.iter().map(|&(id, _, author, _)| (id, author)).collect(), "the registry agrees");
-        let counts: Vec<(Uuid, i64)> = sqlx::query_as(sql(format!(
-            "SELECT movie_id, CAST(SUM(comments) AS BIGINT) FROM {comments}comment_counts GROUP BY movie_id"
-        )))
-        .fetch_all(&mut *database)
-        .await
-        .unwrap();
-        let users: Vec<(Uuid, String)> = sqlx::query_as(sql(format!("SELECT id, display_name FROM {registry}users")))
-            .fetch_all(&mut *database)
-            .await
-            .unwrap();
+        let counts: Vec<(Uuid, i64)> = read_models
+            .fetch("comments", "SELECT movie_id, CAST(SUM(comments) AS BIGINT) FROM comment_counts GROUP BY movie_id")
+            .await;
+        let users: Vec<(Uuid, String)> = read_models.fetch("registry", "SELECT id, display_name FROM users").await;
         let pairs: Vec<(Uuid, Uuid)> =
-            sqlx::query_as(sql(format!("SELECT follower_id, followee_id FROM {favorites}favorites")))
-                .fetch_all(&mut *database)
-                .await
-                .unwrap();
+            read_models.fetch("favorites", "SELECT follower_id, followee_id FROM favorites").await;
         Self {
-            comments: comments_by_id,
+            comments,
             counts: counts.into_iter().collect(),
             users: users.into_iter().collect(),
             favorites: pairs.into_iter().collect(),
         }
     }
+}
 
-    /// What the read models in the data folder hold, while nobody writes them.
-    pub async fn in_sqlite(data_dir: &std::path::Path) -> Self {
-        use sqlx::Connection as _;
-
-        let file = |name: &str| format!("sqlite:{}", data_dir.join("read-models").join(name).display());
-        let mut database = sqlx::SqliteConnection::connect(&file("comments_1.db")).await.unwrap();
-        for name in ["registry_1", "favorites_1"] {
-            let path = data_dir.join("read-models").join(format!("{name}.db"));
-            let attach = format!("ATTACH '{}' AS {name}", path.display());
-            sqlx::raw_sql(sqlx::AssertSqlSafe(attach)).execute(&mut database).await.unwrap();
-        }
-        Self::read(&mut database, ["", "registry_1.", "favorites_1."]).await
-    }
+/// Waits until the read models have come to the log's end, and checks that they hold what a plain fold of it does,
+/// which it gives.
+pub async fn equals_a_fold(deployment: &Deployment) -> Fold {
+    let log = deployment.log_beside().await;
+    let (fold, ends) = Fold::of(log.as_ref(), &deployment.topics().facts).await;
+    let read_models = ReadModels::of(deployment).await;
+    read_models.caught_up(&["comments", "registry", "favorites"], &ends).await;
+    fold.assert_is(&Fold::read(&read_models).await);
+    fold
 }
 
 fn first_difference<T: PartialEq + std::fmt::Debug>(
@@ -178,24 +144,6 @@ fn first_difference<T: PartialEq + std::fmt::Debug>(
     let id = ids.into_iter().find(|id| expected.get(id) != found.get(id))?;
     let numbers = (expected.len(), found.len());
     Some(format!("{what} {id}: expected {:?}, found {:?}, of {numbers:?}", expected.get(id), found.get(id)))
-}
-
-/// Waits until every read model in PostgreSQL has come to `ends`.
-pub async fn caught_up(deployment: &Deployment, ends: &Positions) {
-    let mut database = deployment.database().await;
-    for namespace in ["comments_1", "registry_1", "favorites_1"] {
-        eventually(&format!("{namespace} catches up"), CATCH_UP, async || {
-            let sql = format!("SELECT topic, partition, next_offset FROM {namespace}.checkpoints");
-            let rows: Vec<(String, i64, i64)> =
-                sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_all(&mut database).await.ok()?;
-            let reached: Positions = rows
-                .into_iter()
-                .map(|(topic, partition, next)| (TopicPartition::new(topic, i32::try_from(partition).unwrap()), next))
-                .collect();
-            reached.covers(ends).then_some(())
-        })
-        .await;
-    }
 }
 
 #[test]

@@ -16,6 +16,8 @@ mod fold;
 mod idempotency;
 mod operators;
 mod own_writes;
+mod read_models;
+mod rebuild;
 mod services;
 mod session;
 mod settings;
@@ -58,5 +60,9 @@ on_both! {
         tokens_that_are_not_ours_are_refused
         a_first_command_registers_its_user;
     favourites: favourites_and_their_timeline views_are_counted a_journey_is_what_one_did;
+    rebuild:
+        everything_is_rebuilt_while_people_post_and_read
+        going_back_serves_what_was_before_and_catches_up
+        a_record_that_was_never_parked_stops_a_rebuild;
     operators: what_is_no_event_is_parked_and_the_rest_goes_on the_demo_fills_an_instance;
 }
