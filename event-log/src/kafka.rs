@@ -34,6 +34,21 @@ impl KafkaLog {
     pub async fn open(bootstrap_servers: &str, topics: &[Topic]) -> Result<Self, LogError> {
         let cluster = Arc::new(Cluster::new(bootstrap_servers)?);
         topics::ensure(&cluster, bootstrap_servers, topics).await?;
+        Self::on(cluster, bootstrap_servers, topics).await
+    }
+
+    /// Connects to the cluster beside the processes that run on it: creates nothing.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`] when no broker answers within some ten seconds, [`LogError::Misconfigured`] when
+    /// a topic is missing.
+    pub async fn open_beside(bootstrap_servers: &str, topics: &[Topic]) -> Result<Self, LogError> {
+        let cluster = Arc::new(Cluster::new(bootstrap_servers)?);
+        topics::expect(&cluster, bootstrap_servers, topics).await?;
+        Self::on(cluster, bootstrap_servers, topics).await
+    }
+
+    async fn on(cluster: Arc<Cluster>, bootstrap_servers: &str, topics: &[Topic]) -> Result<Self, LogError> {
         let cluster_id = cluster.id().await?;
         let names: Vec<&str> = topics.iter().map(|topic| &*topic.name).collect();
         Ok(Self {

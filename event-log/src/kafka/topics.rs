@@ -20,9 +20,7 @@ pub(super) async fn ensure(cluster: &Arc<Cluster>, bootstrap_servers: &str, topi
     let admin: AdminClient<LogLines> =
         client::config(bootstrap_servers).create_with_context(LogLines).map_err(|error| client::not_created(&error))?;
     for topic in topics {
-        let metadata = cluster.metadata(Arc::clone(&topic.name), PATIENCE).await.map_err(|error| {
-            LogError::Unavailable(format!("no Kafka broker answers at {bootstrap_servers}: {error}"))
-        })?;
+        let metadata = first_metadata(cluster, bootstrap_servers, topic).await?;
         if !exists(&metadata) {
             create(&admin, topic, metadata.brokers().len()).await?;
             wait_for_leaders(cluster, topic).await?;
@@ -32,6 +30,21 @@ pub(super) async fn ensure(cluster: &Arc<Cluster>, bootstrap_servers: &str, topi
         }
     }
     Ok(())
+}
+
+/// Refuses a cluster that has not all of the topics.
+pub(super) async fn expect(cluster: &Arc<Cluster>, bootstrap_servers: &str, topics: &[Topic]) -> Result<(), LogError> {
+    for topic in topics {
+        if !exists(&first_metadata(cluster, bootstrap_servers, topic).await?) {
+            return Err(LogError::Misconfigured(format!("there is no topic {} at {bootstrap_servers}", topic.name)));
+        }
+    }
+    Ok(())
+}
+
+async fn first_metadata(cluster: &Arc<Cluster>, bootstrap_servers: &str, topic: &Topic) -> Result<Metadata, LogError> {
+    let metadata = cluster.metadata(Arc::clone(&topic.name), PATIENCE).await;
+    metadata.map_err(|error| LogError::Unavailable(format!("no Kafka broker answers at {bootstrap_servers}: {error}")))
 }
 
 fn exists(metadata: &Metadata) -> bool {

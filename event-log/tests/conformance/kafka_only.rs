@@ -61,6 +61,20 @@ async fn new_topics_keep_what_they_should() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_opens_a_log_beside_others_makes_no_topics() {
+    let Some(log) = LogUnderTest::kafka() else { return };
+    let topics = [log.events.clone(), log.others.clone()];
+    for _ in 0..2 {
+        let refused = within_patience(KafkaLog::open_beside(servers(&log), &topics)).await.err();
+        let Some(LogError::Misconfigured(reason)) = refused else { panic!("{refused:?}") };
+        assert!(reason.contains(&*log.events.name), "{reason}");
+    }
+    append(&*log.open().await, &log.events, "key", "payload").await;
+    let beside = KafkaLog::open_beside(servers(&log), &topics).await.expect("the log opens beside");
+    assert_eq!(read_all(&beside, &log.events).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn topics_that_would_lose_facts_are_refused() {
     let Some(log) = LogUnderTest::kafka() else { return };
     for (name, value) in [("cleanup.policy", "compact,delete"), ("retention.ms", "1000"), ("retention.bytes", "1000")] {
