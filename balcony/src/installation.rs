@@ -33,6 +33,10 @@ pub(crate) struct Installation {
     _lock: Option<File>,
 }
 
+/// The embedded log's file in the data folder.
+pub(crate) const LOG_FILE: &str = "log.db";
+/// The folder of the embedded read models in the data folder.
+pub(crate) const READ_MODELS: &str = "read-models";
 /// How long page views are kept in the log.
 const VIEWS_KEPT: Duration = Duration::from_secs(7 * 24 * 3_600);
 /// How long the log and the database are waited for at the start.
@@ -56,9 +60,8 @@ impl Installation {
         let (log, database, lock): (Arc<dyn EventLog>, _, _) = match settings.deployment()? {
             Deployment::Embedded { data_dir } => {
                 let lock = hold(&data_dir)?;
-                let log = EmbeddedLog::open(&data_dir.join("log.db"), &log_topics)
-                    .with_context(|| format!("DATA_DIR: the log in {} cannot be opened", data_dir.display()))?;
-                let settings = balcony_store::Settings::Sqlite { directory: data_dir.join("read-models") };
+                let log = open_embedded_log(&data_dir, &log_topics)?;
+                let settings = balcony_store::Settings::Sqlite { directory: data_dir.join(READ_MODELS) };
                 let database = Database::open(&settings).await.context("DATA_DIR: the read models cannot be opened")?;
                 (Arc::new(log), database, Some(lock))
             }
@@ -93,13 +96,18 @@ pub(crate) fn authority(settings: &Settings) -> anyhow::Result<Authority> {
     }
 }
 
-fn log_topics(settings: &Settings, topics: &Topics) -> anyhow::Result<[Topic; 2]> {
+pub(crate) fn log_topics(settings: &Settings, topics: &Topics) -> anyhow::Result<[Topic; 2]> {
     let (partitions, replication) = (settings.partitions()?, settings.replication()?);
     let topic = |name: &Arc<str>, retention| Topic { name: name.clone(), partitions, replication, retention };
     Ok([topic(&topics.facts, None), topic(&topics.views, Some(VIEWS_KEPT))])
 }
 
-async fn open_log(brokers: &str, topics: &[Topic]) -> anyhow::Result<KafkaLog> {
+pub(crate) fn open_embedded_log(data_dir: &Path, topics: &[Topic]) -> anyhow::Result<EmbeddedLog> {
+    EmbeddedLog::open(&data_dir.join(LOG_FILE), topics)
+        .with_context(|| format!("DATA_DIR: the log in {} cannot be opened", data_dir.display()))
+}
+
+pub(crate) async fn open_log(brokers: &str, topics: &[Topic]) -> anyhow::Result<KafkaLog> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         match KafkaLog::open(brokers, topics).await {
@@ -127,7 +135,7 @@ async fn open_database(url: String) -> anyhow::Result<Database> {
 }
 
 /// Keeps the data folder for this process, until it ends.
-fn hold(data_dir: &Path) -> anyhow::Result<File> {
+pub(crate) fn hold(data_dir: &Path) -> anyhow::Result<File> {
     make_folder(data_dir)?;
     let path = data_dir.join("lock");
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);

@@ -2,11 +2,13 @@
 //!
 //! Without an argument everything runs in this process; the subcommands run one service of it, or serve operators.
 
+mod beside;
 mod demo;
 mod healthcheck;
 mod installation;
 mod serve;
 mod settings;
+mod transfer;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
@@ -46,6 +48,11 @@ enum Action {
     Token(serve::TokenOptions),
     /// Fills a running instance with movies, people, comments, favourites and views.
     Demo(demo::Options),
+    /// Writes the log to standard output, a CloudEvent a line, as it is when this begins. Works beside a running
+    /// installation; what was exported is said on standard error.
+    Export(transfer::ExportOptions),
+    /// Fills the log of a new installation from standard input, with what `balcony export` wrote.
+    Import(transfer::ImportOptions),
     /// Brings the database's tables up to this version; every service does so at its start, too.
     Migrate,
     /// Asks a service whether it is well: exit status 0 when the URL answers with success.
@@ -77,6 +84,8 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Some(Action::Projector { only }) => serve::projector(&settings, &only).await,
         Some(Action::Token(options)) => serve::token(&settings, &options),
         Some(Action::Demo(options)) => demo::run(&settings, &options).await,
+        Some(Action::Export(options)) => transfer::export(&settings, &options).await,
+        Some(Action::Import(options)) => transfer::import(&settings, &options).await,
         Some(Action::Migrate) => serve::migrate(&settings).await,
         Some(Action::Healthcheck { url }) => healthcheck::ask(&url).await,
     }
@@ -93,8 +102,11 @@ fn start_logging() {
     }
 }
 
-/// One line that says what is wrong.
+/// One line that says what is wrong; none when standard output's reader has left, as `head` does.
 fn fail(error: &anyhow::Error) -> ExitCode {
+    if error.downcast_ref().is_some_and(|error: &std::io::Error| error.kind() == std::io::ErrorKind::BrokenPipe) {
+        return ExitCode::FAILURE;
+    }
     let line = format!("{error:#}").replace('\n', " ");
     eprintln!("balcony: {line}");
     ExitCode::FAILURE

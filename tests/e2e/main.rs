@@ -19,6 +19,7 @@ mod own_writes;
 mod services;
 mod session;
 mod settings;
+mod transfer;
 
 /// Runs each test on both deployments.
 macro_rules! on_both {
@@ -59,4 +60,9 @@ on_both! {
         a_first_command_registers_its_user;
     favourites: favourites_and_their_timeline views_are_counted a_journey_is_what_one_did;
     operators: what_is_no_event_is_parked_and_the_rest_goes_on the_demo_fills_an_instance;
+    transfer:
+        a_log_moves_to_installations_of_both_kinds
+        an_import_is_checked_before_anything_is_appended
+        an_export_that_was_cut_short_goes_on
+        an_import_that_was_killed_goes_on;
 }
