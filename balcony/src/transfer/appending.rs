@@ -167,6 +167,7 @@ async fn append_one(log: Arc<dyn EventLog>, topic: Arc<str>, message: Message) -
 mod tests {
     use std::collections::BTreeMap;
     use std::sync::Mutex;
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
     use balcony_domain::Topics;
     use balcony_event_log::embedded::EmbeddedLog;
@@ -183,12 +184,19 @@ mod tests {
         random: Mutex<SmallRng>,
         /// Of so many appends one is not confirmed.
         one_of: u32,
+        /// Whether the payload 100 is neither taken nor answered.
+        stuck: AtomicBool,
+        begun: AtomicU64,
     }
 
     #[async_trait::async_trait]
     impl EventLog for Unreliable {
         async fn append(&self, topic: &str, message: Message) -> Result<Position, AppendError> {
-            let drawn = self.random.lock().unwrap().random_range(0..self.one_of * 2);
+            self.begun.fetch_add(1, Ordering::Relaxed);
+            if self.stuck.load(Ordering::Relaxed) && message.payload == b"100" {
+                return std::future::pending().await;
+            }
+            let drawn = self.random.lock().unwrap().random_range(0..self.one_of.saturating_mul(2));
             match drawn {
                 0 => Err(AppendError::Unknown("it was not taken".into())),
                 1 => {
@@ -217,13 +225,19 @@ mod tests {
         }
     }
 
-    /// A line of an unknown event type with a number, some of which are the same as others.
-    fn line(number: usize) -> String {
-        let (key, number) = (number % 37, if number.is_multiple_of(10) { 0 } else { number });
-        let key = if key == 0 { String::new() } else { format!(r#""partitionkey":"{key}","#) };
+    /// A line of an unknown event type.
+    fn event(key: &str, number: u64) -> String {
+        let key = if key.is_empty() { String::new() } else { format!(r#""partitionkey":"{key}","#) };
+        let id = "00000000-0000-0000-0000-000000000063";
         format!(
-            r#"{{"specversion":"1.0","id":"00000000-0000-0000-0000-000000000063","source":"/x","type":"x",{key}"time":"2026-01-31T18:30:00Z","data":{number}}}"#
+            r#"{{"specversion":"1.0","id":"{id}","source":"/x","type":"x",{key}"time":"2026-01-31T18:30:00Z","data":{number}}}"#
         )
+    }
+
+    /// One of many lines, of which some are the same as others.
+    fn line(number: usize) -> String {
+        let key = if number.is_multiple_of(37) { String::new() } else { (number % 37).to_string() };
+        event(&key, if number.is_multiple_of(10) { 0 } else { number as u64 })
     }
 
     fn spool(lines: usize) -> Spool {
@@ -263,7 +277,8 @@ mod tests {
         for (seed, one_of) in [(1, 50), (2, 200), (3, 400), (4, 1_000)] {
             let folder = tempfile::tempdir().unwrap();
             let random = Mutex::new(SmallRng::seed_from_u64(seed));
-            let log = Arc::new(Unreliable { log: open(folder.path(), &topics), random, one_of });
+            let (log, begun) = (open(folder.path(), &topics), AtomicU64::new(0));
+            let log = Arc::new(Unreliable { log, random, one_of, stuck: AtomicBool::new(false), begun });
             let mut stops = 0;
             loop {
                 let spool = spool(LINES);
@@ -289,6 +304,36 @@ mod tests {
             }
             assert_eq!(found, expected, "seed {seed}");
         }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_import_that_is_killed_leaves_no_line_a_window_behind_a_missing_one() {
+        const LINES: u64 = 2_000;
+        let (folder, topics) = (tempfile::tempdir().unwrap(), Topics::with_prefix("t."));
+        let text: String = (0..LINES).map(|number| event(&number.to_string(), number) + "\n").collect();
+        let spool = || Spool::fill(&mut text.as_bytes(), None, &ProgressBar::hidden()).unwrap();
+        let (log, random) = (open(folder.path(), &topics), Mutex::new(SmallRng::seed_from_u64(0)));
+        let begun = AtomicU64::new(0);
+        let log = Arc::new(Unreliable { log, random, one_of: u32::MAX, stuck: AtomicBool::new(true), begun });
+        let (present, bar) = (Present::default(), ProgressBar::hidden());
+        tokio::select! {
+            ended = append(log.clone(), &topics, spool(), &present, &bar) => panic!("it ends with {ended:?}"),
+            () = async {
+                while log.log.ends(std::slice::from_ref(&topics.facts)).await.unwrap()
+                    .into_iter().any(|(_, end)| end < 100 + WINDOW as i64 - 1)
+                {
+                    tokio::task::yield_now().await;
+                }
+            } => {}
+        }
+        assert_eq!(log.begun.load(Ordering::Relaxed), 100 + WINDOW);
+
+        let present = Present::find(log.as_ref(), &topics, &spool()).await.unwrap();
+        assert!(!present.has(100) && present.count() == 100 + WINDOW - 1);
+        log.stuck.store(false, Ordering::Relaxed);
+        append(log.clone(), &topics, spool(), &present, &bar).await.unwrap();
+        let expected = (0..LINES).map(|number| (number.to_string().into_bytes(), vec![number.to_string()]));
+        assert_eq!(payloads_by_key(log.as_ref(), &topics).await, expected.collect());
     }
 
     #[tokio::test(flavor = "multi_thread")]
