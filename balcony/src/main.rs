@@ -9,6 +9,7 @@ mod installation;
 mod rebuild;
 mod serve;
 mod settings;
+mod transfer;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
@@ -55,6 +56,11 @@ enum Action {
         /// The projection, such as comments.
         name: String,
     },
+    /// Writes the log to standard output, a CloudEvent a line, as it is when this begins. Works beside a running
+    /// installation; what was exported is said on standard error.
+    Export(transfer::ExportOptions),
+    /// Fills the log of a new installation from standard input, with what `balcony export` wrote.
+    Import(transfer::ImportOptions),
     /// Brings the database's tables up to this version; every service does so at its start, too.
     Migrate,
     /// Asks a service whether it is well: exit status 0 when the URL answers with success.
@@ -88,6 +94,8 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Some(Action::Demo(options)) => demo::run(&settings, &options).await,
         Some(Action::Rebuild(options)) => rebuild::rebuild(&settings, &options).await,
         Some(Action::Rollback { name }) => rebuild::roll_back(&settings, &name).await,
+        Some(Action::Export(options)) => transfer::export(&settings, &options).await,
+        Some(Action::Import(options)) => transfer::import(&settings, &options).await,
         Some(Action::Migrate) => serve::migrate(&settings).await,
         Some(Action::Healthcheck { url }) => healthcheck::ask(&url).await,
     }
@@ -104,8 +112,11 @@ fn start_logging() {
     }
 }
 
-/// One line that says what is wrong.
+/// One line that says what is wrong; none when standard output's reader has left, as `head` does.
 fn fail(error: &anyhow::Error) -> ExitCode {
+    if error.downcast_ref().is_some_and(|error: &std::io::Error| error.kind() == std::io::ErrorKind::BrokenPipe) {
+        return ExitCode::FAILURE;
+    }
     let line = format!("{error:#}").replace('\n', " ");
     eprintln!("balcony: {line}");
     ExitCode::FAILURE

@@ -188,6 +188,8 @@ impl Builder {
             set_aside.retain(|record| record.offset < target.next_offset(&record.partition));
             applier.pass_over(&set_aside).await?;
         }
+        // A log that is read beside its process learns only now how far it reaches: at least to the target.
+        self.log.ends(self.projection.topics()).await?;
         let source = Source { reader: self.log.read(from.clone()), reached: from, target };
         let mut coming = tokio::spawn(source.next(applier.decoder()));
         loop {

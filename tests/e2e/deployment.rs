@@ -46,12 +46,17 @@ pub struct Process {
 impl Deployment {
     /// Everything in one process, ready.
     pub async fn embedded() -> Self {
+        let mut deployment = Self::embedded_idle();
+        deployment.start_all().await;
+        deployment
+    }
+
+    /// The same without a process yet.
+    pub fn embedded_idle() -> Self {
         let folder = Arc::new(tempfile::tempdir().unwrap());
         let data_dir = folder.path().join("data");
         let settings = vec![("DATA_DIR", data_dir.display().to_string())];
-        let mut deployment = Self::new(settings, Kind::Embedded { data_dir }, folder);
-        deployment.start("balcony", &[]).await;
-        deployment
+        Self::new(settings, Kind::Embedded { data_dir }, folder)
     }
 
     /// The three services on a database and topics of their own, ready. `None` without Kafka and PostgreSQL.
@@ -62,10 +67,20 @@ impl Deployment {
 
     pub async fn distributed_on(services: &Services) -> Self {
         let mut deployment = Self::distributed_idle(services).await;
-        for service in ["projector", "command-api", "query-api"] {
-            deployment.start(service, &[service]).await;
-        }
+        deployment.start_all().await;
         deployment
+    }
+
+    /// Everything that belongs to its kind.
+    pub async fn start_all(&mut self) {
+        match self.kind {
+            Kind::Embedded { .. } => drop(self.start("balcony", &[]).await),
+            Kind::Distributed { .. } => {
+                for service in ["projector", "command-api", "query-api"] {
+                    self.start(service, &[service]).await;
+                }
+            }
+        }
     }
 
     /// The same without a process yet.
@@ -175,17 +190,17 @@ impl Deployment {
         }
     }
 
-    /// The installation's log, opened beside the processes that run.
-    pub async fn log_beside(&self) -> Arc<dyn EventLog> {
+    /// The installation's log, read beside the processes that run it. `None` while there is none.
+    pub async fn log_beside(&self) -> Option<Arc<dyn EventLog>> {
         let topics = self.topics();
         let topic = |name: &Arc<str>| Topic { name: name.clone(), partitions: 6, replication: 1, retention: None };
+        let log_topics = [topic(&topics.facts), topic(&topics.views)];
         match &self.kind {
-            Kind::Embedded { data_dir } => Arc::new(
-                EmbeddedLog::open_beside(&data_dir.join("log.db"), &[topic(&topics.facts), topic(&topics.views)])
-                    .unwrap(),
-            ),
+            Kind::Embedded { data_dir } => {
+                Some(Arc::new(EmbeddedLog::open_beside(&data_dir.join("log.db"), &log_topics).ok()?))
+            }
             Kind::Distributed { brokers, .. } => {
-                Arc::new(KafkaLog::open_beside(brokers, &[topic(&topics.facts)]).await.unwrap())
+                Some(Arc::new(KafkaLog::open_beside(brokers, &log_topics).await.ok()?))
             }
         }
     }

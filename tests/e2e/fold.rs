@@ -127,7 +127,7 @@ impl Fold {
 /// Waits until the read models have come to the log's end, and checks that they hold what a plain fold of it does,
 /// which it gives.
 pub async fn equals_a_fold(deployment: &Deployment) -> Fold {
-    let log = deployment.log_beside().await;
+    let log = deployment.log_beside().await.expect("a log");
     let (fold, ends) = Fold::of(log.as_ref(), &deployment.topics().facts).await;
     let read_models = ReadModels::of(deployment).await;
     read_models.caught_up(&["comments", "registry", "favorites"], &ends).await;

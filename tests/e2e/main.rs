@@ -21,6 +21,7 @@ mod rebuild;
 mod services;
 mod session;
 mod settings;
+mod transfer;
 
 /// Runs each test on both deployments.
 macro_rules! on_both {
@@ -65,4 +66,9 @@ on_both! {
         going_back_serves_what_was_before_and_catches_up
         a_record_that_was_never_parked_stops_a_rebuild;
     operators: what_is_no_event_is_parked_and_the_rest_goes_on the_demo_fills_an_instance;
+    transfer:
+        a_log_moves_to_installations_of_both_kinds
+        an_import_is_checked_before_anything_is_appended
+        an_export_that_was_cut_short_goes_on
+        an_import_that_was_killed_goes_on;
 }

@@ -14,6 +14,38 @@ use crate::deployment::{Deployment, Kind};
 
 pub async fn what_is_no_event_is_parked_and_the_rest_goes_on(mut deployment: Deployment) {
     let movie = deployment.admin().register_movie("A movie").await.id();
+    append_what_is_no_event(&mut deployment).await;
+
+    let mia = deployment.user("Mia");
+    let posted = mia.comment(&movie, "life goes on").await;
+    let reader = mia.having_seen(&posted);
+    reader.get(&posted.header("location")).await.expect(StatusCode::OK);
+    eventually("the record after the broken ones is applied", Duration::from_secs(20), async || {
+        let titles = reader.get("/v1/movies").await.expect(StatusCode::OK).items("title");
+        titles.contains(&"after".to_owned()).then(|| assert!(!titles.contains(&"behind".to_owned())))
+    })
+    .await;
+
+    let metrics = projection_metrics(&deployment).await;
+    for line in [
+        "balcony_projection_parked{projection=\"registry\"} 3",
+        "balcony_projection_unknown_events_total{projection=\"registry\"} 1",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line} in {metrics}");
+    }
+}
+
+/// The metrics of the process that runs the projections.
+pub async fn projection_metrics(deployment: &Deployment) -> String {
+    let service = match deployment.kind {
+        Kind::Embedded { .. } => "balcony",
+        Kind::Distributed { .. } => "projector",
+    };
+    reqwest::get(format!("{}/metrics", deployment.process(service).url)).await.unwrap().text().await.unwrap()
+}
+
+/// Appends what the projections set aside, three records, and what they pass over, and a movie called "after".
+pub async fn append_what_is_no_event(deployment: &mut Deployment) {
     // An embedded log is its process's own, so that one stops meanwhile.
     if let Kind::Embedded { .. } = deployment.kind {
         assert!(deployment.process_mut("balcony").terminate().await.success());
@@ -48,29 +80,6 @@ pub async fn what_is_no_event_is_parked_and_the_rest_goes_on(mut deployment: Dep
     if let Kind::Embedded { .. } = deployment.kind {
         deployment.processes.clear();
         deployment.start("balcony", &[]).await;
-    }
-
-    let mia = deployment.user("Mia");
-    let posted = mia.comment(&movie, "life goes on").await;
-    let reader = mia.having_seen(&posted);
-    reader.get(&posted.header("location")).await.expect(StatusCode::OK);
-    eventually("the record after the broken ones is applied", Duration::from_secs(20), async || {
-        let titles = reader.get("/v1/movies").await.expect(StatusCode::OK).items("title");
-        titles.contains(&"after".to_owned()).then(|| assert!(!titles.contains(&"behind".to_owned())))
-    })
-    .await;
-
-    let service = match deployment.kind {
-        Kind::Embedded { .. } => "balcony",
-        Kind::Distributed { .. } => "projector",
-    };
-    let metrics =
-        reqwest::get(format!("{}/metrics", deployment.process(service).url)).await.unwrap().text().await.unwrap();
-    for line in [
-        "balcony_projection_parked{projection=\"registry\"} 3",
-        "balcony_projection_unknown_events_total{projection=\"registry\"} 1",
-    ] {
-        assert!(metrics.lines().any(|found| found == line), "{line} in {metrics}");
     }
 }
 

@@ -86,8 +86,12 @@ impl Source {
             Ok(scan) => scan,
             Err(error) => return feed.deliveries.blocking_send(Err(error)).map_err(|_| Dropped),
         };
+        // The first look is for nothing but to say how far the reader has come, over holes at the log's end too.
+        let mut first = true;
         loop {
-            scan.wait_for_news(&feed, runtime)?;
+            if !std::mem::take(&mut first) {
+                scan.wait_for_news(&feed, runtime)?;
+            }
             match scan.next_batch() {
                 Ok(batch) if batch.reached.is_empty() => {}
                 Ok(batch) => {
