@@ -37,7 +37,8 @@ impl Index {
     /// The writer of the index.
     ///
     /// # Errors
-    /// [`Error::Locked`] when there is one already; [`Error::Damaged`], [`Error::Unavailable`].
+    /// [`Error::Locked`] when there is one already, and for a moment after one was dropped while this process starts
+    /// another one, which holds its locks until it runs; [`Error::Damaged`], [`Error::Unavailable`].
     pub fn writer(&self) -> Result<Writer, Error> {
         let options = IndexWriterOptions::builder()
             .memory_budget_per_thread(HEAP)
