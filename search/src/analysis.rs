@@ -1,0 +1,273 @@
+//! How a text is cut into what can be searched. Comments and queries are cut by the same code.
+//!
+//! A **word** is a longest sequence of letters, marks and digits of a script that puts spaces between words, or an
+//! emoji or other symbol. So `foo_bar()` and `www.example.com` are two and three words. A **run** is a longest
+//! sequence of characters of the scripts that do not ([`characters::is_unspaced`]), with the words that ICU4X's
+//! dictionaries find in it. Hangul is cut into runs as well: its spaces stand between phrases (영화를, "the film" as an
+//! object), and the word alone (영화) has to be found.
+//!
+//! Everything is brought to one form: NFKC, which also folds width; then case, accents and some letters
+//! ([`fold`]).
+
+mod characters;
+mod fold;
+mod indexed;
+mod run;
+mod stems;
+
+use std::ops::Range;
+
+use icu_normalizer::{ComposingNormalizer, ComposingNormalizerBorrowed};
+use icu_segmenter::options::WordBreakInvariantOptions;
+use icu_segmenter::{GraphemeClusterSegmenter, GraphemeClusterSegmenterBorrowed, WordSegmenter, WordSegmenterBorrowed};
+
+pub(crate) use characters::stands_alone;
+use characters::{Kind, Symbols};
+use fold::Folder;
+pub(crate) use indexed::{Indexed, SplitTokenizer, gram};
+use run::Building;
+pub(crate) use run::Run;
+pub(crate) use stems::Stems;
+
+/// A word is compared by so many bytes; what is longer is no word anybody types.
+const WORD_BYTES: usize = 128;
+
+/// What takes the parts of a text, in their order.
+pub(crate) trait Parts {
+    /// A word in its one form, and the bytes of the text that it stands for.
+    fn word(&mut self, word: &str, at: Range<usize>);
+
+    /// A run.
+    fn run(&mut self, run: &Run);
+}
+
+/// Cuts texts. It keeps its buffers, so one is used for many texts.
+pub(crate) struct Analyzer {
+    words: WordSegmenterBorrowed<'static>,
+    graphemes: GraphemeClusterSegmenterBorrowed<'static>,
+    nfkc: ComposingNormalizerBorrowed<'static>,
+    folder: Folder,
+    symbols: Symbols,
+    /// A span in NFKC, and where each piece of it comes from: (offset in it, offset in the text).
+    normalized: String,
+    origins: Vec<(usize, usize)>,
+    word: Word,
+    run: Building,
+}
+
+/// A word that is being put together.
+#[derive(Default)]
+struct Word {
+    folded: String,
+    at: Range<usize>,
+}
+
+/// Where the characters of a span in NFKC come from.
+#[derive(Clone, Copy)]
+enum Origins<'a> {
+    /// The span is as it stands in the text, from this offset on.
+    Same(usize),
+    /// See [`Analyzer::origins`].
+    Mapped(&'a [(usize, usize)]),
+}
+
+impl Default for Analyzer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Analyzer {
+    /// With the compiled data of ICU4X. Dictionaries are taken for every script that has one: the models for Thai
+    /// and its neighbours that ICU4X also has are slower by far.
+    pub(crate) fn new() -> Self {
+        Self {
+            words: WordSegmenter::new_dictionary(WordBreakInvariantOptions::default()),
+            graphemes: GraphemeClusterSegmenter::new(),
+            nfkc: ComposingNormalizer::new_nfkc(),
+            folder: Folder::new(),
+            symbols: Symbols::new(),
+            normalized: String::new(),
+            origins: Vec::new(),
+            word: Word::default(),
+            run: Building::default(),
+        }
+    }
+
+    /// Cuts `text` and hands its parts to `parts`.
+    pub(crate) fn cut(&mut self, text: &str, parts: &mut impl Parts) {
+        let bytes = text.as_bytes();
+        let (mut at, mut start, mut ascii) = (0, 0, true);
+        while at < bytes.len() {
+            let (separates, length) = if bytes[at].is_ascii() {
+                (!bytes[at].is_ascii_alphanumeric(), 1)
+            } else {
+                let character = text[at..].chars().next().expect("a character begins here");
+                let separates = characters::separates(character);
+                ascii &= separates;
+                (separates, character.len_utf8())
+            };
+            if separates {
+                self.span(text, start..at, ascii, parts);
+                (start, ascii) = (at + length, true);
+            }
+            at += length;
+        }
+        self.span(text, start..at, ascii, parts);
+    }
+
+    /// Cuts what stands between two separators. ASCII needs no tables: it is one word.
+    fn span(&mut self, text: &str, at: Range<usize>, ascii: bool, parts: &mut impl Parts) {
+        let span = &text[at.clone()];
+        if span.is_empty() {
+            return;
+        }
+        if ascii {
+            self.word.folded.clear();
+            self.word.folded.push_str(span);
+            self.word.folded.make_ascii_lowercase();
+            self.word.at = at;
+            return self.word.finish(parts);
+        }
+        if self.nfkc.is_normalized(span) {
+            return self.segments(span, Origins::Same(at.start), parts);
+        }
+        let (mut normalized, mut origins) = (std::mem::take(&mut self.normalized), std::mem::take(&mut self.origins));
+        self.normalize(span, at.start, &mut normalized, &mut origins);
+        self.segments(&normalized, Origins::Mapped(&origins), parts);
+        (self.normalized, self.origins) = (normalized, origins);
+    }
+
+    /// Normalizes by grapheme clusters, beyond which NFKC does not reach, so that each can be traced back.
+    fn normalize(&self, span: &str, offset: usize, normalized: &mut String, origins: &mut Vec<(usize, usize)>) {
+        normalized.clear();
+        origins.clear();
+        let mut start = 0;
+        for end in self.graphemes.segment_str(span).skip(1) {
+            origins.push((normalized.len(), offset + start));
+            self.normalize_cluster(&span[start..end], normalized);
+            start = end;
+        }
+        origins.push((normalized.len(), offset + span.len()));
+    }
+
+    /// NFKC, except that it takes the Thai and Lao letter am apart, with which the dictionaries have it.
+    fn normalize_cluster(&self, cluster: &str, normalized: &mut String) {
+        let form = self.nfkc.normalize(cluster);
+        if form.contains(['\u{E4D}', '\u{ECD}']) {
+            let form = form.replace("\u{E4D}\u{E32}", "\u{E33}").replace("\u{ECD}\u{EB2}", "\u{EB3}");
+            normalized.push_str(&form);
+        } else {
+            normalized.push_str(&form);
+        }
+    }
+
+    fn segments(&mut self, span: &str, origins: Origins<'_>, parts: &mut impl Parts) {
+        let mut start = 0;
+        for (end, kind) in self.words.segment_str(span).iter_with_word_type() {
+            let segment = start..end;
+            start = end;
+            if segment.is_empty() {
+                continue;
+            }
+            if kind.is_word_like() || span[segment.clone()].chars().any(characters::is_unspaced) {
+                self.segment(span, segment, origins, parts);
+            } else {
+                self.run.finish(&self.symbols, parts);
+                self.symbol(span, segment, origins, parts);
+            }
+        }
+        self.run.finish(&self.symbols, parts);
+    }
+
+    /// Cuts one segment further: where a script that puts spaces meets one that does not, and at the punctuation
+    /// that Unicode lets stand inside words.
+    fn segment(&mut self, span: &str, segment: Range<usize>, origins: Origins<'_>, parts: &mut impl Parts) {
+        for (offset, character) in span[segment.clone()].char_indices() {
+            let offset = segment.start + offset;
+            let at = origins.of(offset..offset + character.len_utf8());
+            match characters::kind(character) {
+                Kind::Unspaced => {
+                    self.word.finish(parts);
+                    self.run.push(character, at);
+                }
+                Kind::Spaced => {
+                    self.run.finish(&self.symbols, parts);
+                    self.word.push(&self.folder, character, at);
+                }
+                Kind::Mark => {
+                    if !self.run.is_open() {
+                        self.word.push(&self.folder, character, at);
+                    }
+                }
+                Kind::Other => {
+                    self.run.finish(&self.symbols, parts);
+                    self.word.finish(parts);
+                }
+            }
+        }
+        self.word.finish(parts);
+        self.run.end_word();
+    }
+
+    /// Emoji and their like. What a zero-width joiner holds together is several words, so that each is found.
+    fn symbol(&mut self, span: &str, segment: Range<usize>, origins: Origins<'_>, parts: &mut impl Parts) {
+        for (offset, character) in span[segment.clone()].char_indices() {
+            let offset = segment.start + offset;
+            let at = origins.of(offset..offset + character.len_utf8());
+            if self.symbols.is_symbol(character) {
+                self.word.push_as_is(character, at);
+            } else if character == characters::JOINER {
+                self.word.finish(parts);
+            } else if !self.word.folded.is_empty() {
+                self.word.at.end = at.end;
+            }
+        }
+        self.word.finish(parts);
+    }
+}
+
+impl Word {
+    fn push(&mut self, folder: &Folder, character: char, at: Range<usize>) {
+        self.reach(at);
+        folder.fold(character, &mut self.folded);
+    }
+
+    fn push_as_is(&mut self, character: char, at: Range<usize>) {
+        self.reach(at);
+        self.folded.push(character);
+    }
+
+    fn reach(&mut self, at: Range<usize>) {
+        if self.folded.is_empty() {
+            self.at.start = at.start;
+        }
+        self.at.end = at.end;
+    }
+
+    fn finish(&mut self, parts: &mut impl Parts) {
+        if self.folded.is_empty() {
+            return;
+        }
+        self.folded.truncate(self.folded.floor_char_boundary(WORD_BYTES));
+        parts.word(&self.folded, self.at.clone());
+        self.folded.clear();
+    }
+}
+
+impl Origins<'_> {
+    /// The bytes of the text that the bytes `at` of the span stand for.
+    fn of(self, at: Range<usize>) -> Range<usize> {
+        match self {
+            Self::Same(offset) => offset + at.start..offset + at.end,
+            Self::Mapped(origins) => {
+                let first = origins.partition_point(|&(normalized, _)| normalized <= at.start) - 1;
+                let last = origins.partition_point(|&(normalized, _)| normalized < at.end);
+                origins[first].1..origins[last].1
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
