@@ -185,7 +185,7 @@ impl Keeper {
         let (projection, log, database) = (self.projection.clone(), self.log.clone(), self.database.clone());
         let (group_prefix, of) = (self.group_prefix.clone(), generation.clone());
         let reports = observer.clone();
-        Task::start(generation, observer.clone(), move |stop| {
+        Task::start(generation, observer, move |stop| {
             let worker = Worker::join(&projection, log.as_ref(), &database, &of, &group_prefix, reports.clone());
             worker.run(stop)
         })

@@ -15,10 +15,12 @@ mod keeper;
 mod observer;
 mod projection;
 pub mod projections;
+mod retry;
 mod supervisor;
 mod worker;
 
 pub use builder::build;
 pub use observer::{ProjectionState, RebuildState, State};
 pub use projection::{AnyProjection, Decode, Projection, Received};
+pub use retry::{Outcome, Refused, RetryError, discard, discard_all, retry};
 pub use supervisor::Projector;
