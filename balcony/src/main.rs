@@ -6,9 +6,11 @@ mod beside;
 mod demo;
 mod healthcheck;
 mod installation;
+mod parked;
 mod rebuild;
 mod serve;
 mod settings;
+mod table;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
@@ -55,6 +57,8 @@ enum Action {
         /// The projection, such as comments.
         name: String,
     },
+    /// What could not be applied and was set aside. Works beside a running installation.
+    Parked(parked::Options),
     /// Brings the database's tables up to this version; every service does so at its start, too.
     Migrate,
     /// Asks a service whether it is well: exit status 0 when the URL answers with success.
@@ -88,6 +92,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Some(Action::Demo(options)) => demo::run(&settings, &options).await,
         Some(Action::Rebuild(options)) => rebuild::rebuild(&settings, &options).await,
         Some(Action::Rollback { name }) => rebuild::roll_back(&settings, &name).await,
+        Some(Action::Parked(options)) => parked::run(&settings, &options).await,
         Some(Action::Migrate) => serve::migrate(&settings).await,
         Some(Action::Healthcheck { url }) => healthcheck::ask(&url).await,
     }

@@ -16,6 +16,7 @@ mod fold;
 mod idempotency;
 mod operators;
 mod own_writes;
+mod parked;
 mod read_models;
 mod rebuild;
 mod services;
@@ -64,5 +65,6 @@ on_both! {
         everything_is_rebuilt_while_people_post_and_read
         going_back_serves_what_was_before_and_catches_up
         a_record_that_was_never_parked_stops_a_rebuild;
+    parked: what_is_parked_is_listed_shown_retried_and_discarded;
     operators: what_is_no_event_is_parked_and_the_rest_goes_on the_demo_fills_an_instance;
 }
