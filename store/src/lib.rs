@@ -22,6 +22,7 @@ mod rebuild;
 mod sqlite;
 mod tx;
 mod value;
+mod workers;
 
 pub use checkpoints::Claim;
 pub use database::{Database, Settings, Writer};
@@ -35,3 +36,4 @@ pub use reader::Reader;
 pub use rebuild::Lease;
 pub use tx::{Row, Tx};
 pub use value::Value;
+pub use workers::Worker;

@@ -84,6 +84,9 @@ pub(crate) async fn try_lease(
     Ok(taken.then_some(connection))
 }
 
+/// The clock, in milliseconds since 1970.
+pub(crate) const NOW: &str = "(EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::bigint";
+
 /// The tables of the current namespace with the columns of their keys.
 pub(crate) const KEY_COLUMNS: &str = "
     SELECT pg_class.relname::text, pg_attribute.attname::text

@@ -9,7 +9,7 @@ use balcony_store::{
     BuildOptions, Database, Generation, GenerationState, ParkedRecord, ReadModel, Reader, Settings, StoreError, Tx,
     Value, Writer,
 };
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -52,6 +52,7 @@ on_both! {
     a_part_of_a_transaction_is_taken_back_by_itself
     a_look_at_a_generation_finds_its_own_tables
     held_generations_stay_as_they_are
+    workers_are_seen_until_they_leave_or_are_long_dead
     a_build_is_asked_for_once_and_goes_on
     one_builds_at_a_time
     readers_change_over_at_the_switch
@@ -330,6 +331,44 @@ async fn held_generations_stay_as_they_are(settings: Settings) {
     let next = building.await.unwrap();
     let held = database.hold_generations(MODEL.name).await.unwrap();
     assert_eq!(held.unfinished().map(|listed| &listed.generation), Some(&next));
+}
+
+async fn workers_are_seen_until_they_leave_or_are_long_dead(settings: Settings) {
+    let database = Database::open(&settings).await.unwrap();
+    let [lives, leaves, dies] = [1, 2, 3].map(Uuid::from_u128);
+    for (worker, report) in [(lives, "first"), (leaves, "{}"), (dies, "{}"), (lives, "second")] {
+        database.beat(worker, "things", report).await.unwrap();
+    }
+    let seen = database.workers().await.unwrap();
+    assert_eq!((seen[0].id, seen[0].name.as_str(), seen[0].report.as_str()), (lives, "things", "second"));
+    assert!(seen.len() == 3 && seen.iter().all(|worker| worker.seen_ago < Duration::from_secs(30)), "{seen:?}");
+    database.leave(leaves).await.unwrap();
+
+    for (minutes, known) in [(59, 2), (2, 1)] {
+        age(&settings, dies, Duration::from_mins(minutes)).await;
+        database.beat(lives, "things", "third").await.unwrap();
+        assert_eq!(database.workers().await.unwrap().len(), known, "after {minutes} minutes more");
+    }
+    assert_eq!(database.workers().await.unwrap()[0].id, lives);
+}
+
+/// Makes a worker seem to have been seen longer ago.
+async fn age(settings: &Settings, worker: Uuid, by: Duration) {
+    let by = i64::try_from(by.as_millis()).unwrap();
+    let changed = match settings {
+        Settings::Postgres { url } => {
+            let mut connection = PgConnection::connect(url).await.unwrap();
+            let aged = sqlx::query("UPDATE balcony.workers SET seen_at = seen_at - $2 WHERE id = $1");
+            aged.bind(worker).bind(by).execute(&mut connection).await.unwrap().rows_affected()
+        }
+        Settings::Sqlite { directory } => {
+            let mut connection =
+                SqliteConnection::connect(&directory.join("store.db").display().to_string()).await.unwrap();
+            let aged = sqlx::query("UPDATE workers SET seen_at = seen_at - $2 WHERE id = $1");
+            aged.bind(worker).bind(by).execute(&mut connection).await.unwrap().rows_affected()
+        }
+    };
+    assert_eq!(changed, 1);
 }
 
 async fn a_reader_waits_for_progress(settings: Settings) {
