@@ -122,7 +122,7 @@ async fn retry_all(beside: &Beside, which: &Which) -> anyhow::Result<()> {
         }
     }
     say(&outcome)?;
-    let still_parked: i64 = outcome.refused.iter().map(|refused| 1 + refused.waiting).sum();
+    let still_parked = still_parked(&outcome);
     ensure!(still_parked == 0, "{still_parked} still parked");
     Ok(())
 }
@@ -133,8 +133,15 @@ async fn discard(beside: &Beside, ids: &[Uuid]) -> anyhow::Result<()> {
     for projection in projections::all(&beside.topics) {
         let of = |(owner, id): &(AnyProjection, Uuid)| (owner.name() == projection.name()).then_some(*id);
         let ids: Vec<Uuid> = asked.iter().filter_map(of).collect();
-        if !ids.is_empty() {
-            add(&mut outcome, balcony_projector::discard(&projection, &beside.database, &ids).await?);
+        if ids.is_empty() {
+            continue;
+        }
+        match balcony_projector::discard(&projection, &beside.database, &ids).await {
+            Ok(more) => add(&mut outcome, more),
+            Err(error) => {
+                say(&outcome)?;
+                return Err(error.into());
+            }
         }
     }
     say(&outcome)
@@ -142,8 +149,17 @@ async fn discard(beside: &Beside, ids: &[Uuid]) -> anyhow::Result<()> {
 
 async fn discard_all(beside: &Beside, which: &Which) -> anyhow::Result<()> {
     let mut outcome = Outcome::default();
-    for (projection, _) in which.projections(beside).await? {
-        outcome.discarded += balcony_projector::discard_all(&projection, &beside.database).await?;
+    for (projection, live) in which.projections(beside).await? {
+        if beside.database.look_at(&live).await?.parked_count().await? == 0 {
+            continue;
+        }
+        match balcony_projector::discard_all(&projection, &beside.database).await {
+            Ok(discarded) => outcome.discarded += discarded,
+            Err(error) => {
+                say(&outcome)?;
+                return Err(error.into());
+            }
+        }
     }
     say(&outcome)
 }
@@ -202,11 +218,17 @@ async fn find(database: &Database, id: Uuid) -> anyhow::Result<Option<ParkedReco
 fn add(outcome: &mut Outcome, more: Outcome) {
     outcome.applied += more.applied;
     outcome.discarded += more.discarded;
+    // Of one key the first may have been tried before.
+    outcome.refused.retain(|before| !more.refused.iter().any(|again| again.id == before.id));
     outcome.refused.extend(more.refused);
 }
 
+fn still_parked(outcome: &Outcome) -> i64 {
+    outcome.refused.iter().map(|refused| 1 + refused.waiting).sum()
+}
+
 fn say(outcome: &Outcome) -> anyhow::Result<()> {
-    let still_parked: i64 = outcome.refused.iter().map(|refused| 1 + refused.waiting).sum();
+    let still_parked = still_parked(outcome);
     let mut parts = Vec::new();
     if outcome.discarded > 0 {
         parts.push(format!("{} discarded", outcome.discarded));

@@ -53,11 +53,13 @@ pub(super) async fn list(beside: &Beside, options: &Options) -> anyhow::Result<(
     }
     let mut lines = Lines::new(options.json);
     for generation in live {
-        let mut tx = beside.database.look_at(&generation).await?;
-        let firsts = Firsts::of(tx.parked_keys().await?);
+        let firsts = Firsts::of(beside.database.look_at(&generation).await?.parked_keys().await?);
         let mut last: Option<ParkedRecord> = None;
         loop {
+            // A look of its own for each page: whoever reads the list may take their time.
+            let mut tx = beside.database.look_at(&generation).await?;
             let page = tx.parked_after(last.as_ref(), options.discarded, PAGE).await?;
+            drop(tx);
             lines.write(page.iter().map(|record| item(&generation.projection, record, firsts.waits(record))))?;
             match page.into_iter().next_back() {
                 Some(record) => last = Some(record),
