@@ -4,6 +4,7 @@
 
 mod beside;
 mod demo;
+mod doctor;
 mod healthcheck;
 mod installation;
 mod parked;
@@ -59,6 +60,9 @@ enum Action {
     },
     /// What could not be applied and was set aside. Works beside a running installation.
     Parked(parked::Options),
+    /// Says how every projection and reactor is doing. Works beside a running installation; exit status 1 when something
+    /// is ill.
+    Doctor(doctor::Options),
     /// Brings the database's tables up to this version; every service does so at its start, too.
     Migrate,
     /// Asks a service whether it is well: exit status 0 when the URL answers with success.
@@ -93,6 +97,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Some(Action::Rebuild(options)) => rebuild::rebuild(&settings, &options).await,
         Some(Action::Rollback { name }) => rebuild::roll_back(&settings, &name).await,
         Some(Action::Parked(options)) => parked::run(&settings, &options).await,
+        Some(Action::Doctor(options)) => doctor::run(&settings, &options).await,
         Some(Action::Migrate) => serve::migrate(&settings).await,
         Some(Action::Healthcheck { url }) => healthcheck::ask(&url).await,
     }

@@ -135,6 +135,17 @@ pub async fn what_is_parked_is_listed_shown_retried_and_discarded(mut deployment
     let discarded = listed(&deployment, &["--discarded"]).await;
     assert!(discarded.iter().any(|record| id(record) == broken && record["discarded_at"].is_string()), "{discarded:?}");
 
+    let service = match deployment.kind {
+        Kind::Embedded { .. } => "balcony",
+        Kind::Distributed { .. } => "projector",
+    };
+    let metrics = format!("{}/metrics", deployment.process(service).url);
+    eventually("the running process counts anew", PATIENCE, async || {
+        let metrics = reqwest::get(&metrics).await.unwrap().text().await.unwrap();
+        metrics.lines().any(|line| line == "balcony_projection_parked{projection=\"registry\"} 1").then_some(())
+    })
+    .await;
+
     let output = run(&deployment, &["parked", "discard", "--all"]).await;
     assert!(output.status.success(), "{output:?}");
     assert_eq!(listed(&deployment, &[]).await, [Value::Null; 0]);
