@@ -4,11 +4,14 @@
 
 mod beside;
 mod demo;
+mod doctor;
 mod healthcheck;
 mod installation;
+mod parked;
 mod rebuild;
 mod serve;
 mod settings;
+mod table;
 mod transfer;
 
 use std::io::IsTerminal as _;
@@ -61,6 +64,11 @@ enum Action {
     Export(transfer::ExportOptions),
     /// Fills the log of a new installation from standard input, with what `balcony export` wrote.
     Import(transfer::ImportOptions),
+    /// What could not be applied and was set aside. Works beside a running installation.
+    Parked(parked::Options),
+    /// Says how every projection and reactor is doing. Works beside a running installation; exit status 1 when something
+    /// is ill.
+    Doctor(doctor::Options),
     /// Brings the database's tables up to this version; every service does so at its start, too.
     Migrate,
     /// Asks a service whether it is well: exit status 0 when the URL answers with success.
@@ -96,6 +104,8 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Some(Action::Rollback { name }) => rebuild::roll_back(&settings, &name).await,
         Some(Action::Export(options)) => transfer::export(&settings, &options).await,
         Some(Action::Import(options)) => transfer::import(&settings, &options).await,
+        Some(Action::Parked(options)) => parked::run(&settings, &options).await,
+        Some(Action::Doctor(options)) => doctor::run(&settings, &options).await,
         Some(Action::Migrate) => serve::migrate(&settings).await,
         Some(Action::Healthcheck { url }) => healthcheck::ask(&url).await,
     }

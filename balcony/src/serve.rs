@@ -54,10 +54,11 @@ pub(crate) async fn all_in_one(settings: &Settings) -> anyhow::Result<()> {
     let (command_routes, mut openapi) = commands.routes();
     let (query_routes, query_openapi) = queries.routes();
     openapi.merge(query_openapi);
+    let routes = command_routes.merge(query_routes).merge(states(&projector));
     let checks = [commands.checks(), queries.checks(), vec![projections_check(&projector)]].concat();
     let greeting = greeting(settings, &installation, listener.local_addr()?)?;
     tokio::spawn(greet(checks.clone(), greeting));
-    run(listener, command_routes.merge(query_routes), openapi, checks, &installation, Some(projector)).await
+    run(listener, routes, openapi, checks, &installation, Some(projector)).await
 }
 
 /// The command API alone.
@@ -91,14 +92,6 @@ pub(crate) async fn projector(settings: &Settings, only: &[String]) -> anyhow::R
         projector.start(projection);
     }
 
-    let observe = Arc::new(projector.observe());
-    let routes = Router::new().route(
-        "/projections",
-        get(move || {
-            let states = observe();
-            async { Json(states) }
-        }),
-    );
     let database = installation.database.clone();
     let (log, facts) = (installation.log.clone(), installation.topics.facts.clone());
     let checks = vec![
@@ -112,7 +105,7 @@ pub(crate) async fn projector(settings: &Settings, only: &[String]) -> anyhow::R
             async move { log.ends(&[facts]).await.map(drop).map_err(|error| error.to_string()) }
         }),
     ];
-    run(listener, routes, OpenApi::default(), checks, &installation, Some(projector)).await
+    run(listener, states(&projector), OpenApi::default(), checks, &installation, Some(projector)).await
 }
 
 /// Prints a token.
@@ -137,6 +130,16 @@ pub(crate) async fn migrate(settings: &Settings) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+/// What each projection of this process is doing.
+fn states(projector: &Projector) -> Router {
+    let observe = Arc::new(projector.observe());
+    let answer = move || {
+        let states = observe();
+        async { Json(states) }
+    };
+    Router::new().route("/projections", get(answer))
 }
 
 /// Every projection has its share of the partitions, which may be none.

@@ -105,6 +105,7 @@ impl Applier {
         self.observer.parked(tx.parked_count().await?);
         tx.commit().await?;
         self.claim = claim;
+        self.observer.stands_at(self.claim.positions());
         self.parked_keys = parked_keys;
         self.database.progress().announce(&self.generation, &self.claim.positions());
         Ok(())
@@ -113,6 +114,7 @@ impl Applier {
     /// Lets go of `partitions`.
     pub(crate) fn release(&mut self, partitions: &[TopicPartition]) {
         self.claim.release(partitions);
+        self.observer.stands_at(self.claim.positions());
         self.parked_keys.retain(|(partition, _), _| !partitions.contains(partition));
     }
 

@@ -11,7 +11,8 @@ use tokio::task::JoinHandle;
 
 use crate::AnyProjection;
 use crate::builder::Builder;
-use crate::observer::{Backoff, Board, Observer, RebuildState};
+use crate::observer::{Backoff, Board, Observer};
+use crate::report::RebuildState;
 use crate::worker::{Worker, WorkerError, told_to};
 
 /// How often the generations are looked at when nobody tells of a change.
@@ -65,7 +66,7 @@ impl Plan {
             plan.rebuild = Some(RebuildState {
                 generation: generation.number,
                 version: generation.version,
-                state: state.as_str(),
+                state: state.to_string(),
                 error: error.clone(),
             });
             if *state == GenerationState::Following {
@@ -185,7 +186,7 @@ impl Keeper {
         let (projection, log, database) = (self.projection.clone(), self.log.clone(), self.database.clone());
         let (group_prefix, of) = (self.group_prefix.clone(), generation.clone());
         let reports = observer.clone();
-        Task::start(generation, observer.clone(), move |stop| {
+        Task::start(generation, observer, move |stop| {
             let worker = Worker::join(&projection, log.as_ref(), &database, &of, &group_prefix, reports.clone());
             worker.run(stop)
         })
@@ -237,14 +238,14 @@ pub(crate) async fn supervise<W>(
 {
     let mut backoff = Backoff::new();
     while !*stop.borrow() {
-        let before = observer.snapshot().events;
+        let before = observer.events();
         let Err(error) = catch_panic(work(stop.clone())).await else { return };
         if !error.may_pass() {
             observer.stopped(&error.to_string());
             return;
         }
         observer.failed(&error.to_string());
-        if observer.snapshot().events > before {
+        if observer.events() > before {
             backoff = Backoff::new();
         }
         tokio::select! {

@@ -11,14 +11,21 @@
 mod applier;
 mod batch;
 mod builder;
+mod heartbeat;
 mod keeper;
+mod lag;
 mod observer;
 mod projection;
 pub mod projections;
+mod recent;
+mod report;
+mod retry;
 mod supervisor;
 mod worker;
 
 pub use builder::build;
-pub use observer::{ProjectionState, RebuildState, State};
+pub use lag::{Lag, LagError};
 pub use projection::{AnyProjection, Decode, Projection, Received};
+pub use report::{BatchMeans, Kind, Process, ProjectionState, RebuildState, State, by_topic};
+pub use retry::{Outcome, Refused, RetryError, discard, discard_all, retry};
 pub use supervisor::Projector;

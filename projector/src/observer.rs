@@ -1,81 +1,52 @@
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde::Serialize;
+use balcony_domain::Timestamp;
+use balcony_event_log::Positions;
+use tokio::time::Instant;
 
+use crate::Lag;
 use crate::applier::milliseconds_now;
 use crate::batch::Decoded;
-
-/// What a projection is doing in this process, as operators see it.
-#[derive(Debug, Clone, Serialize)]
-pub struct ProjectionState {
-    /// Its name.
-    pub name: &'static str,
-    /// What it is doing.
-    pub state: State,
-    /// The generation it writes; 0 before there is one.
-    pub generation: i64,
-    /// Events applied since this process started to write that generation.
-    pub events: u64,
-    /// Records parked in the generation.
-    pub parked: i64,
-    /// What went wrong last.
-    pub last_error: Option<String>,
-    /// When, in milliseconds since 1970.
-    pub last_error_at: Option<i64>,
-    /// The generation that is built beside it.
-    pub rebuild: Option<RebuildState>,
-}
-
-/// How far the build of a generation has come.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct RebuildState {
-    /// Its number.
-    pub generation: i64,
-    /// Its version.
-    pub version: i64,
-    /// Copying, indexing, verifying, following, failed.
-    pub state: &'static str,
-    /// Why it failed.
-    pub error: Option<String>,
-}
-
-/// What a projection is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum State {
-    /// Not yet assigned a partition, or its first generation is being built.
-    Starting,
-    /// Applying events, or waiting for more.
-    Running,
-    /// Waiting for the log or the database to come back.
-    Waiting,
-    /// Failed. It is started again after a while.
-    Failed,
-    /// Stopped, because too many records failed, or because its generation is of another version. Somebody has to
-    /// look.
-    Stopped,
-}
+use crate::recent::Recent;
+use crate::report::{Kind, Process, ProjectionState, RebuildState, State, by_topic};
 
 /// Where whoever works on one generation reports to.
 #[derive(Clone)]
 pub(crate) struct Observer {
     name: &'static str,
-    shared: Arc<Mutex<ProjectionState>>,
+    shared: Arc<Mutex<Work>>,
     /// Whether it reports to the metrics, too.
     measured: Arc<AtomicBool>,
 }
 
-/// What one projection shows: its live generation, and the one that is built.
+/// What was reported of one generation.
+#[derive(Debug)]
+struct Work {
+    state: State,
+    generation: i64,
+    events: u64,
+    positions: Positions,
+    recent: Recent,
+    parked: i64,
+    last_error: Option<String>,
+    last_error_at: Option<i64>,
+}
+
+/// What one projection or reactor shows: its live generation, and the one that is built.
 #[derive(Clone)]
 pub(crate) struct Board {
+    name: &'static str,
+    kind: Kind,
+    version: u32,
     shown: Arc<Mutex<Shown>>,
 }
 
 struct Shown {
     live: Observer,
     rebuild: Option<RebuildState>,
+    lag: Option<Lag>,
 }
 
 /// Pauses between attempts: from 50 ms, doubled each time up to 5 s, each drawn between a half and the whole.
@@ -97,13 +68,22 @@ mod metric {
 }
 
 impl Board {
-    pub(crate) fn new(name: &'static str) -> Self {
-        Self { shown: Arc::new(Mutex::new(Shown { live: Observer::new(name, 0), rebuild: None })) }
+    pub(crate) fn new(name: &'static str, kind: Kind, version: u32) -> Self {
+        let shown = Shown { live: Observer::new(name, 0), rebuild: None, lag: None };
+        Self { name, kind, version, shown: Arc::new(Mutex::new(shown)) }
+    }
+
+    fn shown(&self) -> MutexGuard<'_, Shown> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
     }
 
     /// Shows `live` from now on, or what was shown before.
     pub(crate) fn show(&self, live: Option<&Observer>, rebuild: Option<RebuildState>) {
-        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shown = self.shown();
         if let Some(live) = live {
             live.measured.store(true, Ordering::Relaxed);
             shown.live = live.clone();
@@ -111,38 +91,67 @@ impl Board {
         shown.rebuild = rebuild;
     }
 
+    /// Shows how far the live generation is behind, if that is known.
+    pub(crate) fn lags(&self, lag: Option<Lag>) {
+        self.shown().lag = lag;
+    }
+
     /// What reports come from outside any generation go to.
     pub(crate) fn live(&self) -> Observer {
-        self.shown.lock().unwrap_or_else(PoisonError::into_inner).live.clone()
+        self.shown().live.clone()
     }
 
     pub(crate) fn snapshot(&self) -> ProjectionState {
-        let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
-        ProjectionState { rebuild: shown.rebuild.clone(), ..shown.live.snapshot() }
+        let shown = self.shown();
+        let work = shown.live.work();
+        let now = Instant::now();
+        ProjectionState {
+            name: self.name.to_owned(),
+            kind: self.kind,
+            state: work.state,
+            generation: work.generation,
+            version: self.version,
+            events: work.events,
+            events_per_second: work.recent.events_per_second(now),
+            batch: work.recent.batch(now),
+            busy: work.recent.busy(now),
+            positions: by_topic(&work.positions),
+            lag: shown.lag,
+            parked: work.parked,
+            last_error: work.last_error.clone(),
+            last_error_at: work.last_error_at.and_then(|at| Timestamp::from_milliseconds(at).ok()),
+            rebuild: shown.rebuild.clone(),
+            process: Process::this(),
+        }
     }
 }
 
 impl Observer {
     pub(crate) fn new(name: &'static str, generation: i64) -> Self {
-        let state = ProjectionState {
-            name,
+        let work = Work {
             state: State::Starting,
             generation,
             events: 0,
+            positions: Positions::new(),
+            recent: Recent::new(Instant::now()),
             parked: 0,
             last_error: None,
             last_error_at: None,
-            rebuild: None,
         };
-        Self { name, shared: Arc::new(Mutex::new(state)), measured: Arc::default() }
+        Self { name, shared: Arc::new(Mutex::new(work)), measured: Arc::default() }
     }
 
-    pub(crate) fn snapshot(&self) -> ProjectionState {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn work(&self) -> MutexGuard<'_, Work> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn change(&self, change: impl FnOnce(&mut ProjectionState)) {
-        change(&mut self.shared.lock().unwrap_or_else(PoisonError::into_inner));
+    pub(crate) fn generation(&self) -> i64 {
+        self.work().generation
+    }
+
+    /// Events applied so far.
+    pub(crate) fn events(&self) -> u64 {
+        self.work().events
     }
 
     fn is_measured(&self) -> bool {
@@ -150,11 +159,17 @@ impl Observer {
     }
 
     pub(crate) fn running(&self) {
-        self.change(|state| state.state = State::Running);
+        self.work().state = State::Running;
     }
 
+    /// Where it stands in the partitions that it holds.
+    pub(crate) fn stands_at(&self, positions: Positions) {
+        self.work().positions = positions;
+    }
+
+    /// How many records are parked, counted just now.
     pub(crate) fn parked(&self, parked: i64) {
-        self.change(|state| state.parked = parked);
+        self.work().parked = parked;
         if self.is_measured() {
             metrics::gauge!(metric::PARKED, "projection" => self.name).set(parked as f64);
         }
@@ -172,18 +187,18 @@ impl Observer {
     }
 
     pub(crate) fn stopped(&self, reason: &str) {
-        if self.snapshot().last_error.as_deref() != Some(reason) {
+        let is_news = self.work().last_error.as_deref() != Some(reason);
+        if is_news {
             tracing::error!(projection = self.name, reason, "stopped");
         }
         self.went_wrong(State::Stopped, reason.to_owned());
     }
 
     fn went_wrong(&self, now: State, error: String) {
-        self.change(|state| {
-            state.state = now;
-            state.last_error = Some(error);
-            state.last_error_at = Some(milliseconds_now());
-        });
+        let mut work = self.work();
+        work.state = now;
+        work.last_error = Some(error);
+        work.last_error_at = Some(milliseconds_now());
     }
 
     pub(crate) fn applied(&self, decoded: &Decoded, took: Duration) {
@@ -194,12 +209,15 @@ impl Observer {
             metrics::histogram!(metric::BATCH_SIZE, "projection" => self.name).record(events as f64);
             metrics::histogram!(metric::BATCH_SECONDS, "projection" => self.name).record(took.as_secs_f64());
         }
-        self.change(|state| {
-            state.state = State::Running;
-            state.events += events as u64;
-        });
+        let before = {
+            let mut work = self.work();
+            work.state = State::Running;
+            work.events += events as u64;
+            work.positions.merge(&decoded.reached);
+            work.recent.add(Instant::now(), events as u64, took);
+            work.parked
+        };
         if !decoded.set_aside.is_empty() {
-            let before = self.snapshot().parked;
             self.parked(before + i64::try_from(decoded.set_aside.len()).unwrap_or(i64::MAX));
         }
     }

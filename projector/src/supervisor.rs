@@ -6,14 +6,17 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::AnyProjection;
+use crate::heartbeat::Heartbeat;
 use crate::keeper::Keeper;
-use crate::observer::{Board, ProjectionState};
+use crate::observer::Board;
+use crate::report::{Kind, ProjectionState};
 
 /// Runs projections, each by itself: one that fails is restarted after a while and takes no other down.
 pub struct Projector {
     log: Arc<dyn EventLog>,
     database: Database,
     group_prefix: String,
+    /// A keeper and a heartbeat for each projection.
     keepers: JoinSet<()>,
     boards: Vec<Board>,
     stop: watch::Sender<bool>,
@@ -37,8 +40,15 @@ impl Projector {
     /// of its version yet, it is asked for.
     pub fn start(&mut self, projection: impl Into<AnyProjection>) {
         let projection = projection.into();
-        let board = Board::new(projection.name());
+        let board = Board::new(projection.name(), Kind::Projector, projection.read_model().version);
         self.boards.push(board.clone());
+        let heartbeat = Heartbeat {
+            log: self.log.clone(),
+            database: self.database.clone(),
+            topics: projection.topics().to_vec(),
+            board: board.clone(),
+        };
+        self.keepers.spawn(heartbeat.run(self.stop.subscribe()));
         let keeper = Keeper {
             projection,
             log: self.log.clone(),

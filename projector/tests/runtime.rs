@@ -134,8 +134,12 @@ async fn what_is_refused_is_parked_with_what_follows_of_its_key_and_the_rest_is_
     assert_eq!(payloads, ["13", "113", "213", "313", "413", "no number"]);
     assert!(parked[0].1.contains("CHECK"), "{parked:?}");
     assert!(parked[1].1.contains("waits behind"), "{parked:?}");
-    let state = &projector.states()[0];
-    assert_eq!((state.state, state.parked), (State::Running, 6));
+    // The rows are there before their worker says that it has taken them over.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !matches!(&projector.states()[..], [state] if (state.state, state.parked) == (State::Running, 6)) {
+        assert!(Instant::now() < deadline, "{:?}", projector.states());
+        tokio::task::yield_now().await;
+    }
 
     // After a restart later records of that key wait, too.
     projector.stop().await;

@@ -118,6 +118,24 @@ impl Database {
         }
     }
 
+    /// A transaction that only reads `generation`, as it stands at its first statement.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when no connection is to be had within some seconds.
+    pub async fn look_at(&self, generation: &Generation) -> Result<Tx, StoreError> {
+        match &self.backend {
+            Backend::Postgres { store, .. } => {
+                let mut tx = store.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+                postgres::look_in(&mut tx, generation).await?;
+                Ok(Tx::Postgres(tx))
+            }
+            Backend::Sqlite { directory, .. } => {
+                let pool = sqlite::readers(directory, std::slice::from_ref(generation));
+                Ok(Tx::Sqlite(pool.begin().await?))
+            }
+        }
+    }
+
     /// Asks the database whether it is there.
     ///
     /// # Errors

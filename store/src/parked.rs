@@ -108,16 +108,68 @@ impl Tx {
         Ok(parked_records(self.fetch(sql, &[id.into()]).await?)?.pop())
     }
 
-    /// The parked records of one key, in the order of the log.
+    /// The next parked records in the order of the log, after one of them or from the first, `most` at the most;
+    /// discarded ones only when they are asked for.
     ///
     /// # Errors
     /// [`StoreError`] as the database answers.
-    pub async fn parked_of_key(&mut self, topic: &str, key: &[u8]) -> Result<Vec<ParkedRecord>, StoreError> {
+    pub async fn parked_after(
+        &mut self,
+        after: Option<&ParkedRecord>,
+        discarded: bool,
+        most: u32,
+    ) -> Result<Vec<ParkedRecord>, StoreError> {
         let sql = format!(
-            "SELECT {COLUMNS} FROM parked WHERE topic = $1 AND record_key = $2 AND discarded_at IS NULL
-             ORDER BY partition, record_offset"
+            "SELECT {COLUMNS} FROM parked
+             WHERE (discarded_at IS NULL OR $1 = 1) AND (topic, partition, record_offset) > ($2, $3, $4)
+             ORDER BY topic, partition, record_offset LIMIT $5"
         );
-        parked_records(self.fetch(sql, &[topic.into(), key.into()]).await?)
+        let (topic, partition, offset) = match after {
+            Some(ParkedRecord { partition, offset, .. }) => (&*partition.topic, partition.partition, *offset),
+            None => ("", -1, -1),
+        };
+        let params =
+            [i64::from(discarded).into(), topic.into(), partition.into(), offset.into(), i64::from(most).into()];
+        parked_records(self.fetch(sql, &params).await?)
+    }
+
+    /// The parked records of one key in one partition from an offset on, in the order of the log, `most` at the most.
+    ///
+    /// # Errors
+    /// [`StoreError`] as the database answers.
+    pub async fn parked_of_key(
+        &mut self,
+        partition: &TopicPartition,
+        key: &[u8],
+        from: i64,
+        most: u32,
+    ) -> Result<Vec<ParkedRecord>, StoreError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM parked
+             WHERE topic = $1 AND partition = $2 AND record_key = $3 AND record_offset >= $4 AND discarded_at IS NULL
+             ORDER BY record_offset LIMIT $5"
+        );
+        let topic = partition.topic.as_ref().into();
+        let params = [topic, partition.partition.into(), key.into(), from.into(), i64::from(most).into()];
+        parked_records(self.fetch(sql, &params).await?)
+    }
+
+    /// How many records of one key are parked in one partition from an offset on.
+    ///
+    /// # Errors
+    /// [`StoreError`] as the database answers.
+    pub async fn parked_count_of_key(
+        &mut self,
+        partition: &TopicPartition,
+        key: &[u8],
+        from: i64,
+    ) -> Result<i64, StoreError> {
+        self.fetch_one(
+            "SELECT COUNT(*) FROM parked
+             WHERE topic = $1 AND partition = $2 AND record_key = $3 AND record_offset >= $4 AND discarded_at IS NULL",
+            &[partition.topic.as_ref().into(), partition.partition.into(), key.into(), from.into()],
+        )
+        .await
     }
 
     /// Takes a record from the parked ones, because it was applied.
@@ -146,6 +198,14 @@ impl Tx {
     pub async fn discard(&mut self, id: Uuid, discarded_at: i64) -> Result<(), StoreError> {
         self.execute("UPDATE parked SET discarded_at = $2 WHERE id = $1", &[id.into(), discarded_at.into()]).await?;
         Ok(())
+    }
+
+    /// The same for every record that is parked. Says how many there were.
+    ///
+    /// # Errors
+    /// [`StoreError`] as the database answers.
+    pub async fn discard_all(&mut self, discarded_at: i64) -> Result<u64, StoreError> {
+        self.execute("UPDATE parked SET discarded_at = $1 WHERE discarded_at IS NULL", &[discarded_at.into()]).await
     }
 
     /// The one row of one column that a statement gives.

@@ -57,6 +57,13 @@ pub(crate) async fn create_schema(connection: &mut PgConnection, generation: &Ge
     Ok(())
 }
 
+/// Looks for plain names in the namespace of `generation`, until the transaction ends.
+pub(crate) async fn look_in(connection: &mut PgConnection, generation: &Generation) -> Result<(), StoreError> {
+    let sql = format!("SET LOCAL search_path = {}", generation.namespace());
+    sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(connection).await?;
+    Ok(())
+}
+
 /// Drops the namespace of `generation` with everything in it.
 pub(crate) async fn drop_schema(connection: &mut PgConnection, generation: &Generation) -> Result<(), StoreError> {
     let sql = format!("DROP SCHEMA IF EXISTS {} CASCADE", generation.namespace());
@@ -76,6 +83,9 @@ pub(crate) async fn try_lease(
         .await?;
     Ok(taken.then_some(connection))
 }
+
+/// The clock, in milliseconds since 1970.
+pub(crate) const NOW: &str = "(EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::bigint";
 
 /// The tables of the current namespace with the columns of their keys.
 pub(crate) const KEY_COLUMNS: &str = "

@@ -101,6 +101,9 @@ pub(crate) async fn hold(path: &Path) -> std::io::Result<File> {
     }
 }
 
+/// The clock, in milliseconds since 1970.
+pub(crate) const NOW: &str = "CAST(unixepoch('subsec') * 1000 AS INTEGER)";
+
 /// The tables of the file with the columns of their keys.
 pub(crate) const KEY_COLUMNS: &str = "
     SELECT sqlite_schema.name, columns.name

@@ -152,6 +152,25 @@ impl Tx {
         expand(sql, columns, rows, matches!(self, Self::Postgres(_)))
     }
 
+    /// Begins a part of the transaction that may be taken back by itself. Parts do not contain each other.
+    ///
+    /// # Errors
+    /// [`StoreError`] as the database answers.
+    pub async fn begin_part(&mut self) -> Result<(), StoreError> {
+        self.run("SAVEPOINT part".into(), &[]).await.map(drop)
+    }
+
+    /// Ends the part that was begun, and takes back what was done in it unless it is `kept`.
+    ///
+    /// # Errors
+    /// [`StoreError`] as the database answers.
+    pub async fn end_part(&mut self, kept: bool) -> Result<(), StoreError> {
+        if !kept {
+            self.run("ROLLBACK TO SAVEPOINT part".into(), &[]).await?;
+        }
+        self.run("RELEASE SAVEPOINT part".into(), &[]).await.map(drop)
+    }
+
     /// Keeps everything the transaction did.
     ///
     /// # Errors

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use balcony_event_log::{Positions, TopicPartition};
 use balcony_store::{
-    BuildOptions, Database, Generation, GenerationState, ParkedRecord, ReadModel, Reader, Settings, StoreError, Value,
-    Writer,
+    BuildOptions, Database, Generation, GenerationState, ParkedRecord, ReadModel, Reader, Settings, StoreError, Tx,
+    Value, Writer,
 };
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -49,6 +49,10 @@ on_both! {
     many_rows_go_through_few_statements
     every_value_comes_back
     parked_records_are_kept_once
+    a_part_of_a_transaction_is_taken_back_by_itself
+    a_look_at_a_generation_finds_its_own_tables
+    held_generations_stay_as_they_are
+    workers_are_seen_until_they_leave_or_are_long_dead
     a_build_is_asked_for_once_and_goes_on
     one_builds_at_a_time
     readers_change_over_at_the_switch
@@ -260,7 +264,14 @@ async fn parked_records_are_kept_once(settings: Settings) {
     assert_eq!(tx.parked_count().await.unwrap(), 3);
     assert_eq!(tx.parked().await.unwrap(), records);
     assert_eq!(tx.parked_keys().await.unwrap(), [(partition(3), b"key".to_vec(), 7)]);
-    assert_eq!(tx.parked_of_key("events", b"key").await.unwrap(), [records[0].clone(), records[2].clone()]);
+    let of_key = [records[0].clone(), records[2].clone()];
+    assert_eq!(tx.parked_of_key(&partition(3), b"key", 0, 9).await.unwrap(), of_key);
+    assert_eq!(tx.parked_of_key(&partition(3), b"key", 0, 1).await.unwrap(), of_key[..1]);
+    assert_eq!(tx.parked_of_key(&partition(3), b"key", 8, 9).await.unwrap(), of_key[1..]);
+    assert_eq!(tx.parked_of_key(&partition(2), b"key", 0, 9).await.unwrap(), []);
+    assert_eq!(tx.parked_count_of_key(&partition(3), b"key", 8).await.unwrap(), 1);
+    assert_eq!(tx.parked_after(None, false, 2).await.unwrap(), records[..2]);
+    assert_eq!(tx.parked_after(Some(&records[1]), false, 2).await.unwrap(), records[2..]);
 
     tx.discard(records[0].id, 5).await.unwrap();
     tx.park_error(records[2].id, "again").await.unwrap();
@@ -270,6 +281,94 @@ async fn parked_records_are_kept_once(settings: Settings) {
     let left: Vec<_> = tx.parked().await.unwrap().into_iter().map(|left| (left.offset, left.discarded_at)).collect();
     assert_eq!(left, [(7, Some(5)), (9, None)], "what was discarded stays known");
     assert_eq!(tx.parked_record(records[2].id).await.unwrap().unwrap().error, "again");
+    let listed = async |tx: &mut Tx, discarded| tx.parked_after(None, discarded, 9).await.unwrap().len();
+    assert_eq!((listed(&mut tx, false).await, listed(&mut tx, true).await), (1, 2));
+    assert_eq!(tx.discard_all(6).await.unwrap(), 1);
+    assert_eq!((tx.parked_count().await.unwrap(), listed(&mut tx, true).await), (0, 2));
+}
+
+async fn a_part_of_a_transaction_is_taken_back_by_itself(settings: Settings) {
+    let (_database, writer) = open(&settings).await;
+    let insert = "INSERT INTO things (id, name, number) VALUES ($1, $2, $3)";
+    let mut tx = writer.begin().await.unwrap();
+    for (number, name, kept) in [(1, "kept", true), (2, "taken back", false), (3, "kept, too", true)] {
+        tx.begin_part().await.unwrap();
+        let id = Uuid::from_u128(number as u128);
+        tx.execute(insert, &[id.into(), name.into(), i64::from(number).into()]).await.unwrap();
+        if !kept {
+            tx.execute(insert, &[id.into(), name.into(), 0.into()]).await.unwrap_err();
+        }
+        tx.end_part(kept).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    assert_eq!(names(&writer).await, ["kept", "kept, too"]);
+}
+
+async fn a_look_at_a_generation_finds_its_own_tables(settings: Settings) {
+    let (database, writer) = open(&settings).await;
+    let live = database.live_or_new(&MODEL).await.unwrap();
+    let next = database.begin_build(&MODEL, BuildOptions::default()).await.unwrap();
+    insert(&writer, &[(1, "a", 1)]).await;
+    for (generation, rows) in [(&live, 1), (&next, 0), (&live, 1)] {
+        let mut tx = database.look_at(generation).await.unwrap();
+        assert_eq!(tx.fetch::<(i64,)>("SELECT COUNT(*) FROM things", &[]).await.unwrap(), [(rows,)]);
+        assert!(tx.execute("DELETE FROM things", &[]).await.is_err(), "it only reads");
+    }
+}
+
+async fn held_generations_stay_as_they_are(settings: Settings) {
+    let (database, _) = open(&settings).await;
+    let live = database.live_or_new(&MODEL).await.unwrap();
+    let held = database.hold_generations(MODEL.name).await.unwrap();
+    assert_eq!((held.live(), held.unfinished()), (Some(&live), None));
+    let building = tokio::spawn({
+        let database = database.clone();
+        async move { database.begin_build(&MODEL, BuildOptions::default()).await.unwrap() }
+    });
+    let early = tokio::time::timeout(Duration::from_millis(200), database.hold_generations(MODEL.name)).await;
+    assert!(early.is_err() && !building.is_finished(), "somebody else holds them");
+    drop(held);
+    let next = building.await.unwrap();
+    let held = database.hold_generations(MODEL.name).await.unwrap();
+    assert_eq!(held.unfinished().map(|listed| &listed.generation), Some(&next));
+}
+
+async fn workers_are_seen_until_they_leave_or_are_long_dead(settings: Settings) {
+    let database = Database::open(&settings).await.unwrap();
+    let [lives, leaves, dies] = [1, 2, 3].map(Uuid::from_u128);
+    for (worker, report) in [(lives, "first"), (leaves, "{}"), (dies, "{}"), (lives, "second")] {
+        database.beat(worker, "things", report).await.unwrap();
+    }
+    let seen = database.workers().await.unwrap();
+    assert_eq!((seen[0].id, seen[0].name.as_str(), seen[0].report.as_str()), (lives, "things", "second"));
+    assert!(seen.len() == 3 && seen.iter().all(|worker| worker.seen_ago < Duration::from_secs(30)), "{seen:?}");
+    database.leave(leaves).await.unwrap();
+
+    for (minutes, known) in [(59, 2), (2, 1)] {
+        age(&settings, dies, Duration::from_mins(minutes)).await;
+        database.beat(lives, "things", "third").await.unwrap();
+        assert_eq!(database.workers().await.unwrap().len(), known, "after {minutes} minutes more");
+    }
+    assert_eq!(database.workers().await.unwrap()[0].id, lives);
+}
+
+/// Makes a worker seem to have been seen longer ago.
+async fn age(settings: &Settings, worker: Uuid, by: Duration) {
+    let by = i64::try_from(by.as_millis()).unwrap();
+    let changed = match settings {
+        Settings::Postgres { url } => {
+            let mut connection = PgConnection::connect(url).await.unwrap();
+            let aged = sqlx::query("UPDATE balcony.workers SET seen_at = seen_at - $2 WHERE id = $1");
+            aged.bind(worker).bind(by).execute(&mut connection).await.unwrap().rows_affected()
+        }
+        Settings::Sqlite { directory } => {
+            let mut connection =
+                SqliteConnection::connect(&directory.join("store.db").display().to_string()).await.unwrap();
+            let aged = sqlx::query("UPDATE workers SET seen_at = seen_at - $2 WHERE id = $1");
+            aged.bind(worker).bind(by).execute(&mut connection).await.unwrap().rows_affected()
+        }
+    };
+    assert_eq!(changed, 1);
 }
 
 async fn a_reader_waits_for_progress(settings: Settings) {

@@ -10,12 +10,14 @@ mod client;
 mod commands;
 mod crash;
 mod deployment;
+mod doctor;
 mod faults;
 mod favourites;
 mod fold;
 mod idempotency;
 mod operators;
 mod own_writes;
+mod parked;
 mod read_models;
 mod rebuild;
 mod services;
@@ -65,6 +67,8 @@ on_both! {
         everything_is_rebuilt_while_people_post_and_read
         going_back_serves_what_was_before_and_catches_up
         a_record_that_was_never_parked_stops_a_rebuild;
+    doctor: the_doctor_says_who_is_well_and_who_is_not;
+    parked: what_is_parked_is_listed_shown_retried_and_discarded;
     operators: what_is_no_event_is_parked_and_the_rest_goes_on the_demo_fills_an_instance;
     transfer:
         a_log_moves_to_installations_of_both_kinds

@@ -1,0 +1,120 @@
+//! Says how every projection and reactor of an installation is doing, and what is to be done about those that are ill.
+
+mod diagnosis;
+mod examination;
+
+use std::io::{IsTerminal as _, Write as _};
+use std::time::Duration;
+
+use anyhow::{bail, ensure};
+
+use crate::beside::Beside;
+use crate::doctor::diagnosis::{Diagnosed, Diagnosis};
+use crate::settings::Settings;
+use crate::table::{Table, cut};
+
+/// How it is said.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+    /// Again every second, until interrupted; with --json a document a line.
+    #[arg(long)]
+    watch: bool,
+}
+
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+/// Characters of an error in the table.
+const ERROR: usize = 60;
+/// Moves a terminal's cursor to its beginning, and removes what stood there.
+const REDRAW: &str = "\x1b[H\x1b[2J\x1b[3J";
+
+/// Examines once, or again and again. An error says what is ill.
+pub(crate) async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
+    let beside = Beside::open(settings).await?;
+    if options.watch {
+        return watch(&beside, options).await;
+    }
+    let diagnosis = examination::examine(&beside).await?;
+    if options.json {
+        writeln!(std::io::stdout().lock(), "{}", serde_json::to_string_pretty(&diagnosis)?)?;
+    }
+    if let Some(nothing) = diagnosis.nothing_runs() {
+        bail!("{nothing}");
+    }
+    if !options.json {
+        write!(std::io::stdout().lock(), "{}", text(&diagnosis))?;
+    }
+    let ill: Vec<&str> = diagnosis.ill().map(|ill| ill.name.as_str()).collect();
+    ensure!(ill.is_empty(), "ill: {}", ill.join(", "));
+    Ok(())
+}
+
+async fn watch(beside: &Beside, options: &Options) -> anyhow::Result<()> {
+    let mut ticks = tokio::time::interval(WATCH_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let examined = examination::examine(beside).await;
+        let mut stdout = std::io::stdout().lock();
+        if stdout.is_terminal() && !options.json {
+            write!(stdout, "{REDRAW}")?;
+        }
+        match examined {
+            Ok(diagnosis) if options.json => writeln!(stdout, "{}", serde_json::to_string(&diagnosis)?)?,
+            Ok(diagnosis) => match diagnosis.nothing_runs() {
+                Some(nothing) => writeln!(stdout, "{nothing}")?,
+                None => write!(stdout, "{}", text(&diagnosis))?,
+            },
+            // What is away may come back.
+            Err(error) => eprintln!("balcony: {error:#}"),
+        }
+        stdout.flush()?;
+    }
+}
+
+/// The table, and below it what there is to say.
+fn text(diagnosis: &Diagnosis) -> String {
+    let mut table = Table::new(&[
+        "NAME",
+        "KIND",
+        "STATE",
+        "GENERATION",
+        "LAG",
+        "SECONDS",
+        "EVENTS/S",
+        "BUSY",
+        "PARKED",
+        "LAST ERROR",
+    ]);
+    let mut text = table.lines(diagnosis.projections.iter().map(row));
+    for one in &diagnosis.projections {
+        for complaint in &one.complaints {
+            text.push_str(&format!("\n{}: {complaint}", one.name));
+        }
+        for note in &one.notes {
+            text.push_str(&format!("\n{} ({note})", one.name));
+        }
+    }
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    text
+}
+
+fn row(one: &Diagnosed) -> Vec<String> {
+    let unknown = || "?".to_owned();
+    vec![
+        one.name.clone(),
+        one.kind.as_str().to_owned(),
+        one.state.clone(),
+        one.generation.map_or_else(|| "-".to_owned(), |generation| generation.to_string()),
+        one.lag.events.map_or_else(unknown, |events| events.to_string()),
+        one.lag.seconds.map_or_else(unknown, |seconds| format!("{seconds:.1}")),
+        format!("{:.1}", one.events_per_second),
+        format!("{:.0}%", one.busy * 100.0),
+        one.parked.to_string(),
+        cut(one.last_error.as_deref().unwrap_or_default(), ERROR),
+    ]
+}

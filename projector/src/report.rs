@@ -1,0 +1,169 @@
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+use balcony_domain::Timestamp;
+use balcony_event_log::Positions;
+use serde::{Deserialize, Serialize};
+
+use crate::Lag;
+
+/// What a projection or a reactor is doing in one process, as operators see it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ProjectionState {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub kind: Kind,
+    /// What it is doing.
+    pub state: State,
+    /// The generation it writes; 0 before there is one.
+    pub generation: i64,
+    /// The version of its read model.
+    pub version: u32,
+    /// Events applied since this process started to write that generation.
+    pub events: u64,
+    /// Events applied a second, over the last ten seconds.
+    pub events_per_second: f64,
+    /// Batches of the last ten seconds; none when there were none.
+    pub batch: Option<BatchMeans>,
+    /// The share of the last ten seconds that was spent on applying events, from 0 to 1.
+    pub busy: f64,
+    /// How far it has come in the partitions that this process holds, by topic.
+    pub positions: BTreeMap<String, BTreeMap<i32, i64>>,
+    /// How far the live generation is behind the log, in all partitions; none while that is not known.
+    pub lag: Option<Lag>,
+    /// Records parked in the generation.
+    pub parked: i64,
+    /// What went wrong last.
+    pub last_error: Option<String>,
+    /// When.
+    pub last_error_at: Option<Timestamp>,
+    /// The generation that is built beside it.
+    pub rebuild: Option<RebuildState>,
+    /// Where it runs.
+    #[serde(flatten)]
+    pub process: Process,
+}
+
+/// What is told from what else runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Writes a read model.
+    Projector,
+    /// Acts on the world outside.
+    Reactor,
+}
+
+/// What a projection is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Not yet assigned a partition, or its first generation is being built.
+    Starting,
+    /// Applying events, or waiting for more.
+    Running,
+    /// Waiting for the log or the database to come back.
+    Waiting,
+    /// Failed. It is started again after a while.
+    Failed,
+    /// Stopped, because too many records failed, or because its generation is of another version. Somebody has to
+    /// look.
+    Stopped,
+}
+
+/// The mean batch of a while.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct BatchMeans {
+    /// Events in a batch.
+    pub events: f64,
+    /// Milliseconds it took to apply.
+    pub milliseconds: f64,
+}
+
+/// How far the build of a generation has come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RebuildState {
+    /// Its number.
+    pub generation: i64,
+    /// Its version.
+    pub version: i64,
+    /// Copying, indexing, verifying, following, failed.
+    pub state: String,
+    /// Why it failed.
+    pub error: Option<String>,
+}
+
+/// One process among all that may run on an installation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// The name of its machine.
+    pub host: String,
+    /// Its id there.
+    pub pid: u32,
+}
+
+impl Kind {
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Projector => "projector",
+            Self::Reactor => "reactor",
+        }
+    }
+}
+
+impl State {
+    /// Every state, the best first.
+    pub const ALL: [Self; 5] = [Self::Running, Self::Starting, Self::Waiting, Self::Failed, Self::Stopped];
+
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Waiting => "waiting",
+            Self::Failed => "failed",
+            Self::Stopped => "stopped",
+        }
+    }
+
+    /// How bad it is: 0 is well, and the worse the more.
+    pub fn severity(self) -> usize {
+        Self::ALL.iter().position(|state| *state == self).expect("every state is among all")
+    }
+}
+
+impl Process {
+    /// This one.
+    pub fn this() -> Self {
+        static HOST: OnceLock<String> = OnceLock::new();
+        let host = HOST.get_or_init(|| {
+            let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+            if name.trim().is_empty() { "unknown".to_owned() } else { name.trim().to_owned() }
+        });
+        Self { host: host.clone(), pid: std::process::id() }
+    }
+}
+
+/// Positions as JSON shows them: by topic and partition.
+pub fn by_topic(positions: &Positions) -> BTreeMap<String, BTreeMap<i32, i64>> {
+    let mut topics: BTreeMap<String, BTreeMap<i32, i64>> = BTreeMap::new();
+    for (partition, next_offset) in positions {
+        topics.entry(partition.topic.to_string()).or_default().insert(partition.partition, next_offset);
+    }
+    topics
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_state_goes_by_the_name_that_json_has() {
+        for state in State::ALL {
+            assert_eq!(serde_json::to_value(state).expect("a name"), state.as_str());
+        }
+        assert_eq!((State::Running.severity(), State::Stopped.severity()), (0, 4));
+    }
+}
