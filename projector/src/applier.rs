@@ -79,6 +79,12 @@ impl Applier {
         }
     }
 
+    /// The same over connections that are there already.
+    #[cfg(feature = "testkit")]
+    pub(crate) fn over(self, writer: Writer) -> Self {
+        Self { writer, ..self }
+    }
+
     /// How far the generation has come, in the partitions that are held.
     pub(crate) fn positions(&self) -> Positions {
         self.claim.positions()

@@ -8,6 +8,9 @@
 //! **Nobody but the checkpoint says how far a read model has come**; what the log knows of its consumers is used to
 //! share out partitions and for nothing else.
 
+// A projection then reads the same in this crate and in another.
+extern crate self as balcony_projector;
+
 mod applier;
 mod batch;
 mod builder;
@@ -21,6 +24,8 @@ mod recent;
 mod report;
 mod retry;
 mod supervisor;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 mod worker;
 
 pub use builder::build;
@@ -29,3 +34,8 @@ pub use projection::{AnyProjection, Decode, Projection, Received};
 pub use report::{BatchMeans, Kind, Process, ProjectionState, RebuildState, State, by_topic};
 pub use retry::{Outcome, Refused, RetryError, discard, discard_all, retry};
 pub use supervisor::Projector;
+
+/// The page's code is compiled and its test is run.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/writing-a-projection.md")]
+struct WritingAProjection;

@@ -5,6 +5,7 @@
 
 mod comments;
 mod consistency;
+mod favorites_model;
 mod movies_and_people;
 mod timeline;
 mod world;
@@ -47,6 +48,7 @@ on_both! {
     timeline::it_holds_the_comments_of_favorites_as_a_plain_sort_gives_them
     timeline::it_is_empty_for_whoever_has_no_favorites
     timeline::a_company_has_the_comments_on_its_movies
+    favorites_model::the_timeline_is_what_a_plain_join_and_a_fold_of_what_was_read_give
     movies_and_people::movies_have_counts_and_come_newest_first
     movies_and_people::the_contact_address_is_not_public
     movies_and_people::what_is_unknown_is_not_found

@@ -18,7 +18,7 @@ use balcony_http::{Consistency, ConsistencyToken};
 use balcony_projector::projections::{Comments, Favorites, Journeys, Registry, Statistics};
 use balcony_projector::{Projection, Received};
 use balcony_query_api::QueryApi;
-use balcony_store::{Database, Generation, Settings, Writer};
+use balcony_store::{Database, Generation, Reader, Settings, Writer};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::Value;
 use tower::ServiceExt as _;
@@ -39,7 +39,7 @@ struct Running {
     generation: Generation,
     writer: Writer,
     /// How much of the log it has applied.
-    applied: usize,
+    applied: Positions,
 }
 
 pub(crate) struct Answer {
@@ -49,7 +49,7 @@ pub(crate) struct Answer {
 }
 
 pub(crate) const EVERYTHING: &[&str] = balcony_query_api::PROJECTIONS;
-const PARTITIONS: u128 = 3;
+pub(crate) const PARTITIONS: u128 = 3;
 
 impl World {
     pub(crate) async fn open(settings: &Settings) -> Self {
@@ -67,7 +67,7 @@ impl World {
             let model = projection.read_model();
             let generation = database.live_or_new(&model).await.unwrap();
             let writer = database.writer(&generation);
-            projections.push(Running { name: model.name, projection, generation, writer, applied: 0 });
+            projections.push(Running { name: model.name, projection, generation, writer, applied: Positions::new() });
         }
         let router = router(&query_api(&database).await);
         Self { router, database, projections, log: Vec::new(), ends: Positions::new(), ids: 0 }
@@ -89,29 +89,55 @@ impl World {
 
     /// Lets the projections called `names` read to the end of the log.
     pub(crate) async fn catch_up(&mut self, names: &[&str]) {
-        for running in self.projections.iter_mut().filter(|running| names.contains(&running.name)) {
-            let topics = running.projection.topics();
-            let unread = self.log[running.applied..].iter();
-            let events: Vec<_> = unread.filter(|event| topics.contains(&event.partition.topic)).cloned().collect();
-            let mut tx = running.writer.begin().await.unwrap();
-            running.projection.apply(&events, &mut tx).await.unwrap();
-            let mut reached = Positions::new();
-            for event in &events {
-                reached.advance(&event.partition, event.offset + 1);
-            }
-            for (partition, next_offset) in &reached {
-                tx.execute(
-                    "INSERT INTO checkpoints (topic, partition, next_offset, epoch) VALUES ($1, $2, $3, 1)
-                     ON CONFLICT (topic, partition) DO UPDATE SET next_offset = excluded.next_offset",
-                    &[partition.topic.as_ref().into(), partition.partition.into(), next_offset.into()],
-                )
-                .await
-                .unwrap();
-            }
-            tx.commit().await.unwrap();
-            self.database.progress().announce(&running.generation, &reached);
-            running.applied = self.log.len();
+        for name in names {
+            self.read(name, usize::MAX, |_| true).await;
         }
+    }
+
+    /// Lets the projection `name` read up to `most` events further, in one batch, in the partitions that `of` names.
+    pub(crate) async fn read(&mut self, name: &str, most: usize, of: impl Fn(i32) -> bool) {
+        let running = self.projections.iter_mut().find(|running| running.name == name).unwrap();
+        let topics = running.projection.topics();
+        let is_next = |event: &&Received<Recorded>| {
+            topics.contains(&event.partition.topic)
+                && of(event.partition.partition)
+                && event.offset >= running.applied.next_offset(&event.partition)
+        };
+        let events: Vec<_> = self.log.iter().filter(is_next).take(most).cloned().collect();
+        let mut tx = running.writer.begin().await.unwrap();
+        running.projection.apply(&events, &mut tx).await.unwrap();
+        let mut reached = Positions::new();
+        for event in &events {
+            reached.advance(&event.partition, event.offset + 1);
+        }
+        for (partition, next_offset) in &reached {
+            tx.execute(
+                "INSERT INTO checkpoints (topic, partition, next_offset, epoch) VALUES ($1, $2, $3, 1)
+                 ON CONFLICT (topic, partition) DO UPDATE SET next_offset = excluded.next_offset",
+                &[partition.topic.as_ref().into(), partition.partition.into(), next_offset.into()],
+            )
+            .await
+            .unwrap();
+        }
+        tx.commit().await.unwrap();
+        self.database.progress().announce(&running.generation, &reached);
+        running.applied.merge(&reached);
+    }
+
+    /// What the projection `name` has applied, in the order of the log.
+    pub(crate) fn applied(&self, name: &str) -> impl Iterator<Item = &Recorded> {
+        let running = self.projections.iter().find(|running| running.name == name).unwrap();
+        let topics = running.projection.topics();
+        self.log
+            .iter()
+            .filter(|event| topics.contains(&event.partition.topic))
+            .filter(|event| event.offset < running.applied.next_offset(&event.partition))
+            .map(|received| &received.event)
+    }
+
+    /// A reader of the read models beside the query API.
+    pub(crate) async fn reader(&self) -> Reader {
+        Reader::open(&self.database, EVERYTHING).await
     }
 
     /// Appends what happened, and lets all projections read it.
