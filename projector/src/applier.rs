@@ -1,21 +1,14 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use balcony_event_log::{Batch, Positions, Record, TopicPartition};
-use balcony_store::{Claim, Database, Generation, ParkedRecord, StoreError, Tx, Writer};
+use balcony_event_log::{Batch, Positions, TopicPartition};
+use balcony_store::{Claim, Database, Generation, ParkedRecord, StoreError, Writer};
 use tokio::time::Instant;
-use uuid::Uuid;
 
 use crate::AnyProjection;
-use crate::batch::{Decoded, ParkedKeys, PassedOver, Reason, SetAside, halves, key};
+use crate::batch::{Decoded, SetAside, halves};
 use crate::observer::{Backoff, Observer};
+use crate::parking::{Failures, MOST_FAILED_IN_A_ROW, ParkedKeys, PassedOver, Reason, key, parked_keys, parked_record};
 use crate::worker::WorkerError;
-
-/// How many records in a row may fail before the fault is taken to be elsewhere than in the records.
-pub(crate) const MOST_FAILED_IN_A_ROW: usize = 100;
-/// Over how many records the share of those that failed is looked at.
-const SHARE_OF: usize = 1_000;
-/// One in so many of them may fail.
-const ONE_IN: usize = 2;
 
 /// Applies batches to one generation: rows, checkpoint and what is set aside in one transaction, under a claim.
 pub(crate) struct Applier {
@@ -27,7 +20,7 @@ pub(crate) struct Applier {
     parked_keys: ParkedKeys,
     passed_over: PassedOver,
     on_failure: OnFailure,
-    failed: Failed,
+    failures: Failures,
     observer: Observer,
 }
 
@@ -38,15 +31,6 @@ pub(crate) enum OnFailure {
     Park,
     /// It stops the work, and nothing of it is written.
     Stop,
-}
-
-/// Records that failed lately.
-#[derive(Default)]
-struct Failed {
-    in_a_row: usize,
-    /// Of the last records looked at, at most [`SHARE_OF`] of them.
-    lately: usize,
-    looked_at: usize,
 }
 
 /// Why a transaction was not written.
@@ -74,7 +58,7 @@ impl Applier {
             parked_keys: ParkedKeys::new(),
             passed_over: PassedOver::new(),
             on_failure,
-            failed: Failed::default(),
+            failures: Failures::default(),
             observer,
         }
     }
@@ -199,16 +183,13 @@ impl Applier {
                 error: error.to_owned(),
             });
         }
-        Ok(self.failed.in_a_row + decoded.failures() <= MOST_FAILED_IN_A_ROW)
+        Ok(self.failures.in_a_row() + decoded.failures() <= MOST_FAILED_IN_A_ROW)
     }
 
     fn stop_at_too_many(&self, decoded: &Decoded) -> Result<(), WorkerError> {
         match decoded.first_failure() {
-            Some((_, error)) if self.failed.in_a_row >= MOST_FAILED_IN_A_ROW => {
-                Err(WorkerError::TooManyInARow(error.to_owned()))
-            }
-            Some((_, error)) if self.failed.share_is_too_large() => Err(WorkerError::TooLargeAShare(error.to_owned())),
-            _ => Ok(()),
+            Some((_, error)) => self.failures.stop_at_too_many(error),
+            None => Ok(()),
         }
     }
 
@@ -245,7 +226,8 @@ impl Applier {
 
         self.claim.advanced(&decoded.reached);
         self.database.progress().announce(&self.generation, &decoded.reached);
-        self.failed.note(&decoded);
+        let passed = decoded.events.len() + decoded.unknown;
+        self.failures.note(decoded.failures(), passed, decoded.failed_at_the_end);
         for set_aside in &decoded.set_aside {
             self.note_parked(set_aside);
         }
@@ -266,7 +248,9 @@ impl Applier {
         self.projection.apply(&decoded.events, &mut tx).await?;
         if !decoded.set_aside.is_empty() {
             let parked_at = milliseconds_now();
-            let of = |set_aside: &SetAside| parked_record(&self.generation, set_aside, parked_at);
+            let of = |SetAside { record, reason }: &SetAside| {
+                parked_record(&self.generation.projection, record, reason, parked_at)
+            };
             let records: Vec<_> = decoded.set_aside.iter().map(of).collect();
             tx.park(&records).await?;
         }
@@ -310,70 +294,13 @@ impl Decoder {
     }
 }
 
-impl Failed {
-    fn note(&mut self, decoded: &Decoded) {
-        let failures = decoded.failures();
-        let applied = decoded.events.len() + decoded.unknown;
-        self.in_a_row = if applied == 0 { self.in_a_row + failures } else { decoded.failed_at_the_end };
-        if self.looked_at >= SHARE_OF {
-            (self.lately, self.looked_at) = (0, 0);
-        }
-        self.lately += failures;
-        self.looked_at += failures + applied;
-    }
-
-    fn share_is_too_large(&self) -> bool {
-        self.looked_at >= SHARE_OF && self.lately * ONE_IN > self.looked_at
-    }
-}
-
-impl std::fmt::Display for Reason {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Failed(error) => f.write_str(error),
-            Self::Waits => f.write_str("waits behind an earlier record of its key that is parked"),
-        }
-    }
-}
-
 impl From<StoreError> for NotWritten {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
     }
 }
 
-/// The parked keys of the partitions that are held; those of others change at any time.
-async fn parked_keys(tx: &mut Tx, claim: &Claim) -> Result<ParkedKeys, StoreError> {
-    let keys = tx.parked_keys().await?.into_iter().filter(|(partition, ..)| claim.holds(partition));
-    Ok(keys.map(|(partition, key, first)| ((partition, key), first)).collect())
-}
-
 pub(crate) fn milliseconds_now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
-
-fn parked_record(generation: &Generation, SetAside { record, reason }: &SetAside, parked_at: i64) -> ParkedRecord {
-    let mut headers = serde_json::Map::new();
-    for (name, value) in record.headers.iter() {
-        let value = String::from_utf8_lossy(value).replace('\0', "\u{FFFD}");
-        headers.entry(name.replace('\0', "\u{FFFD}")).or_insert_with(|| value.into());
-    }
-    ParkedRecord {
-        id: id(&generation.projection, record),
-        partition: record.partition.clone(),
-        offset: record.offset,
-        key: record.key.clone(),
-        headers: serde_json::Value::Object(headers).to_string(),
-        payload: record.payload.clone(),
-        error: reason.to_string(),
-        parked_at,
-        discarded_at: None,
-    }
-}
-
-/// The id of a parked record: made of where it stands, so that it is the same in the next generation.
-fn id(projection: &str, record: &Record) -> Uuid {
-    let TopicPartition { topic, partition } = &record.partition;
-    Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{projection}/{topic}/{partition}/{}", record.offset).as_bytes())
 }

@@ -1,8 +1,9 @@
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use balcony_event_log::{Batch, Positions, Record, TopicPartition};
 
 use crate::AnyProjection;
+use crate::parking::{ParkedKeys, PassedOver, Reason, is_behind, key};
 use crate::projection::{Events, Verdict};
 
 /// A batch that was decoded: what is applied, what is set aside, and how far it brings each partition.
@@ -22,21 +23,6 @@ pub(crate) struct SetAside {
     pub(crate) record: Record,
     pub(crate) reason: Reason,
 }
-
-/// Why a record is not applied.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Reason {
-    /// It could not be decoded or applied.
-    Failed(String),
-    /// An earlier record of its key is parked.
-    Waits,
-}
-
-/// The keys of which a record is parked, and the offset of the first.
-pub(crate) type ParkedKeys = HashMap<(TopicPartition, Vec<u8>), i64>;
-
-/// Records that were set aside in the generation before, and stay so in this one.
-pub(crate) type PassedOver = HashSet<(TopicPartition, i64)>;
 
 impl Decoded {
     /// Decodes the records of `batch` that are held and wanted, and sets aside what cannot be decoded with all that
@@ -113,15 +99,6 @@ impl Decoded {
             Reason::Waits => None,
         })
     }
-}
-
-/// What a record's successors of the same key are known by.
-pub(crate) fn key(record: &Record) -> (TopicPartition, Vec<u8>) {
-    (record.partition.clone(), record.key.clone())
-}
-
-fn is_behind(parked_keys: &ParkedKeys, record: &Record) -> bool {
-    parked_keys.get(&key(record)).is_some_and(|first| *first < record.offset)
 }
 
 /// Cuts a batch in two. The first half reaches as far as its own records; the second as far as the batch.

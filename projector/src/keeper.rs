@@ -239,7 +239,8 @@ pub(crate) async fn supervise<W>(
     let mut backoff = Backoff::new();
     while !*stop.borrow() {
         let before = observer.events();
-        let Err(error) = catch_panic(work(stop.clone())).await else { return };
+        let ended = catch_panic(work(stop.clone())).await;
+        let Err(error) = ended.unwrap_or(Err(WorkerError::Panicked)) else { return };
         if !error.may_pass() {
             observer.stopped(&error.to_string());
             return;
@@ -255,12 +256,12 @@ pub(crate) async fn supervise<W>(
     }
 }
 
-/// Runs `work` and gives its failure, or its panic.
-async fn catch_panic(work: impl Future<Output = Result<(), WorkerError>>) -> Result<(), WorkerError> {
+/// Runs `work`; `None` when it panics.
+pub(crate) async fn catch_panic<T>(work: impl Future<Output = T>) -> Option<T> {
     let mut work = std::pin::pin!(work);
     std::future::poll_fn(|context| {
         let polled = std::panic::catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context)));
-        polled.unwrap_or(Poll::Ready(Err(WorkerError::Panicked)))
+        polled.map_or(Poll::Ready(None), |polled| polled.map(Some))
     })
     .await
 }

@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use balcony_domain::Timestamp;
-use balcony_event_log::Positions;
+use balcony_event_log::{Positions, Record};
 use tokio::time::Instant;
 
 use crate::Lag;
@@ -52,6 +52,7 @@ struct Shown {
 /// Pauses between attempts: from 50 ms, doubled each time up to 5 s, each drawn between a half and the whole.
 pub(crate) struct Backoff {
     next: Duration,
+    longest: Duration,
 }
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -65,6 +66,8 @@ mod metric {
     pub(super) const BATCH_SIZE: &str = "balcony_projection_batch_events";
     pub(super) const BATCH_SECONDS: &str = "balcony_projection_batch_seconds";
     pub(super) const RESTARTS: &str = "balcony_projection_restarts_total";
+    pub(super) const DELIVERIES: &str = "balcony_reactor_deliveries_total";
+    pub(super) const RETRIES: &str = "balcony_reactor_retries_total";
 }
 
 impl Board {
@@ -79,6 +82,14 @@ impl Board {
 
     pub(crate) fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// For a reactor, which has nothing but what is live.
+    pub(crate) fn of_reactor(name: &'static str) -> Self {
+        let board = Self::new(name, Kind::Reactor, 1);
+        let live = board.live();
+        board.show(Some(&live), None);
+        board
     }
 
     /// Shows `live` from now on, or what was shown before.
@@ -201,6 +212,28 @@ impl Observer {
         work.last_error_at = Some(milliseconds_now());
     }
 
+    /// Reports an attempt after which there will be another.
+    pub(crate) fn retrying(&self, record: &Record, attempt: u32, reason: &str) {
+        tracing::warn!(
+            reactor = self.name, topic = %record.partition.topic, partition = record.partition.partition,
+            offset = record.offset, attempt, reason, "tries again"
+        );
+        metrics::counter!(metric::RETRIES, "reactor" => self.name).increment(1);
+        let mut work = self.work();
+        work.last_error = Some(reason.to_owned());
+        work.last_error_at = Some(milliseconds_now());
+    }
+
+    /// Reports that an event was delivered, or was of a type that is not known here.
+    pub(crate) fn delivered(&self, is_known: bool) {
+        if is_known {
+            metrics::counter!(metric::DELIVERIES, "reactor" => self.name).increment(1);
+            self.work().events += 1;
+        } else {
+            metrics::counter!(metric::UNKNOWN, "projection" => self.name).increment(1);
+        }
+    }
+
     pub(crate) fn applied(&self, decoded: &Decoded, took: Duration) {
         let events = decoded.events.len();
         if self.is_measured() {
@@ -225,12 +258,16 @@ impl Observer {
 
 impl Backoff {
     pub(crate) fn new() -> Self {
-        Self { next: FIRST_PAUSE }
+        Self::between(FIRST_PAUSE, LONGEST_PAUSE)
+    }
+
+    pub(crate) fn between(first: Duration, longest: Duration) -> Self {
+        Self { next: first.min(longest), longest }
     }
 
     pub(crate) async fn pause(&mut self) {
         let whole = self.next;
-        self.next = (whole * 2).min(LONGEST_PAUSE);
+        self.next = (whole * 2).min(self.longest);
         tokio::time::sleep(whole.mul_f64(rand::random_range(0.5..=1.0))).await;
     }
 }

@@ -5,13 +5,14 @@ use balcony_store::Database;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::AnyProjection;
 use crate::heartbeat::Heartbeat;
 use crate::keeper::Keeper;
 use crate::observer::Board;
+use crate::reactor::worker::Runtime;
 use crate::report::{Kind, ProjectionState};
+use crate::{AnyProjection, AnyReactor};
 
-/// Runs projections, each by itself: one that fails is restarted after a while and takes no other down.
+/// Runs projections and reactors, each by itself: one that fails is restarted after a while and takes no other down.
 pub struct Projector {
     log: Arc<dyn EventLog>,
     database: Database,
@@ -23,7 +24,7 @@ pub struct Projector {
 }
 
 impl Projector {
-    /// A projector without projections yet. Workers of one projection find each other in the log by the group
+    /// A projector without projections or reactors yet. Workers of one of them find each other in the log by the group
     /// `group_prefix` + namespace of the generation.
     pub fn new(log: Arc<dyn EventLog>, database: Database, group_prefix: impl Into<String>) -> Self {
         Self {
@@ -59,18 +60,41 @@ impl Projector {
         self.keepers.spawn(keeper.run(self.stop.subscribe()));
     }
 
-    /// What each projection is doing.
+    /// Starts a reactor: writes down where it starts when that was never done, and goes on from where it is.
+    pub fn start_reactor(&mut self, reactor: impl Into<AnyReactor>) {
+        let reactor = reactor.into();
+        let board = Board::of_reactor(reactor.name());
+        self.boards.push(board.clone());
+        let heartbeat = Heartbeat {
+            log: self.log.clone(),
+            database: self.database.clone(),
+            topics: reactor.topics().to_vec(),
+            board: board.clone(),
+        };
+        self.keepers.spawn(heartbeat.run(self.stop.subscribe()));
+        let runtime = Runtime {
+            reactor,
+            log: self.log.clone(),
+            database: self.database.clone(),
+            group_prefix: self.group_prefix.clone(),
+            observer: board.live(),
+        };
+        self.keepers.spawn(runtime.run(self.stop.subscribe()));
+    }
+
+    /// What each projection and reactor is doing.
     pub fn states(&self) -> Vec<ProjectionState> {
         self.boards.iter().map(Board::snapshot).collect()
     }
 
-    /// A handle that shows what each projection is doing, for as long as anybody asks.
+    /// A handle that shows what each projection and reactor is doing, for as long as anybody asks.
     pub fn observe(&self) -> impl Fn() -> Vec<ProjectionState> + Send + Sync + 'static {
         let boards = self.boards.clone();
         move || boards.iter().map(Board::snapshot).collect()
     }
 
-    /// Ends every projection after the batch it is at, and leaves the groups, so that others take over at once.
+    /// Ends every projection after the batch it is at and every reactor after the deliveries that are under way, and
+    /// leaves the groups, so that others take over at once.
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
         while self.keepers.join_next().await.is_some() {}

@@ -6,8 +6,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::AnyProjection;
-use crate::applier::{Applier, MOST_FAILED_IN_A_ROW, OnFailure};
+use crate::applier::{Applier, OnFailure};
 use crate::observer::Observer;
+use crate::parking::MOST_FAILED_IN_A_ROW;
 
 /// The most records in one transaction. Batches grow to it with the backlog: a worker takes whatever has come while
 /// the last transaction was under way.

@@ -44,6 +44,35 @@ impl Claim {
 }
 
 impl Tx {
+    /// Writes where reading begins in the topics of `start` that have no checkpoint yet. A topic that has one was begun
+    /// before: a partition of it that has none is newer, and begins at its own beginning.
+    ///
+    /// # Errors
+    /// [`StoreError`] as the database answers.
+    pub async fn begin_at(&mut self, start: &Positions) -> Result<(), StoreError> {
+        let mut topic = None;
+        let mut begins = false;
+        for (partition, next_offset) in start {
+            // Whoever writes a topic's first partition writes all of them; others wait for it here, and write none.
+            let first = topic != Some(&partition.topic);
+            topic = Some(&partition.topic);
+            if !first && !begins {
+                continue;
+            }
+            let written = self
+                .execute(
+                    "INSERT INTO checkpoints (topic, partition, next_offset, epoch) VALUES ($1, $2, $3, 0)
+                     ON CONFLICT (topic, partition) DO NOTHING",
+                    &[partition.topic.as_ref().into(), partition.partition.into(), next_offset.into()],
+                )
+                .await?;
+            if first {
+                begins = written > 0;
+            }
+        }
+        Ok(())
+    }
+
     /// Takes `partitions` over: from now on nobody who held them before moves their checkpoints.
     ///
     /// # Errors

@@ -46,6 +46,15 @@ enum WriterPool {
     Sqlite(SqlitePool),
 }
 
+/// What a crash of the database or of the machine may take back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Durability {
+    /// Nothing that was committed.
+    Full,
+    /// The last transactions, each whole.
+    Relaxed,
+}
+
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations/store");
 
 impl Database {
@@ -75,7 +84,7 @@ impl Database {
                 std::fs::create_dir_all(directory).map_err(sqlx::Error::Io)?;
                 // For SQLite sqlx takes no lock of its own around migrations.
                 let _alone = sqlite::hold(&directory.join("migrations.lock")).await.map_err(sqlx::Error::Io)?;
-                let store = sqlite::writer(&sqlite::store_file(directory));
+                let store = sqlite::writer(&sqlite::store_file(directory), Durability::Full);
                 MIGRATIONS.run(&store).await?;
                 Backend::Sqlite { directory: directory.clone(), store }
             }
@@ -91,12 +100,25 @@ impl Database {
         &self.progress
     }
 
-    /// Connections that write `generation`.
+    /// Connections that write `generation`. A crash of the database may take the last transactions back, but rows and
+    /// checkpoint together, and the log is read again from there.
     pub fn writer(&self, generation: &Generation) -> Writer {
+        self.writer_of(generation, Durability::Relaxed)
+    }
+
+    /// Connections that write `generation` and keep what was committed in any crash: for checkpoints of what cannot be
+    /// done again.
+    pub fn durable_writer(&self, generation: &Generation) -> Writer {
+        self.writer_of(generation, Durability::Full)
+    }
+
+    fn writer_of(&self, generation: &Generation, durability: Durability) -> Writer {
         let pool = match &self.backend {
-            Backend::Postgres { options, .. } => WriterPool::Postgres(postgres::writers(options, generation)),
+            Backend::Postgres { options, .. } => {
+                WriterPool::Postgres(postgres::writers(options, generation, durability))
+            }
             Backend::Sqlite { directory, .. } => {
-                WriterPool::Sqlite(sqlite::writer(&sqlite::generation_file(directory, generation)))
+                WriterPool::Sqlite(sqlite::writer(&sqlite::generation_file(directory, generation), durability))
             }
         };
         Writer { pool }

@@ -201,7 +201,7 @@ impl Database {
         match (&self.backend, &mut *tx) {
             (Backend::Sqlite { directory, .. }, _) => {
                 sqlite::remove(directory, &generation).map_err(sqlx::Error::Io)?;
-                let mut tx = self.writer(&generation).begin().await?;
+                let mut tx = self.durable_writer(&generation).begin().await?;
                 tx.script(GENERATION_SCHEMA).await?;
                 for statement in statements {
                     tx.script(statement).await?;

@@ -82,6 +82,22 @@ impl Tx {
             .collect()
     }
 
+    /// The positions that are parked or discarded although the checkpoint has not passed them.
+    ///
+    /// # Errors
+    /// [`StoreError`] as the database answers.
+    pub async fn parked_ahead(&mut self) -> Result<Vec<(TopicPartition, i64)>, StoreError> {
+        let rows: Vec<(String, i64, i64)> = self
+            .fetch(
+                "SELECT parked.topic, parked.partition, parked.record_offset FROM parked
+                 JOIN checkpoints ON checkpoints.topic = parked.topic AND checkpoints.partition = parked.partition
+                 WHERE parked.record_offset >= checkpoints.next_offset",
+                &[],
+            )
+            .await?;
+        rows.into_iter().map(|(topic, partition, offset)| Ok((topic_partition(topic, partition)?, offset))).collect()
+    }
+
     /// How many records are parked.
     ///
     /// # Errors

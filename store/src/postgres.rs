@@ -5,6 +5,7 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection as _, PgConnection, PgPool, Postgres};
 
+use crate::database::Durability;
 use crate::value::Value;
 use crate::{Generation, StoreError};
 
@@ -25,11 +26,12 @@ pub(crate) fn store(options: &PgConnectOptions) -> PgPool {
 }
 
 /// Connections that write `generation`.
-///
-/// `synchronous_commit` is off: a crash of the database may take the last transactions back, but rows and checkpoint
-/// together, and the log is read again from there.
-pub(crate) fn writers(options: &PgConnectOptions, generation: &Generation) -> PgPool {
-    let options = options.clone().options([("synchronous_commit", "off")]);
+pub(crate) fn writers(options: &PgConnectOptions, generation: &Generation, durability: Durability) -> PgPool {
+    let synchronous_commit = match durability {
+        Durability::Full => "on",
+        Durability::Relaxed => "off",
+    };
+    let options = options.clone().options([("synchronous_commit", synchronous_commit)]);
     pool(&options, &generation.namespace(), WRITERS)
 }
 

@@ -12,6 +12,7 @@ use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteJournalMode, Sql
 use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection, SqlitePool};
 use tokio::time::Instant;
 
+use crate::database::Durability;
 use crate::value::{Value, arguments};
 use crate::{Generation, StoreError};
 
@@ -42,15 +43,16 @@ pub(crate) fn generation_file(directory: &Path, generation: &Generation) -> Path
 }
 
 /// The one connection that writes `file`.
-///
-/// `synchronous` is NORMAL, not FULL: a power cut may take the last transactions back, but rows and checkpoint
-/// together, and the log is read again from there.
-pub(crate) fn writer(file: &Path) -> SqlitePool {
+pub(crate) fn writer(file: &Path, durability: Durability) -> SqlitePool {
+    let synchronous = match durability {
+        Durability::Full => SqliteSynchronous::Full,
+        Durability::Relaxed => SqliteSynchronous::Normal,
+    };
     let options = SqliteConnectOptions::new()
         .filename(file)
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Normal)
+        .synchronous(synchronous)
         .busy_timeout(BUSY_TIMEOUT)
         .pragma("cache_size", "-65536");
     SqlitePoolOptions::new().max_connections(1).acquire_timeout(BUSY_TIMEOUT).connect_lazy_with(options)

@@ -45,6 +45,7 @@ on_both! {
     another_version_is_refused
     rows_and_checkpoint_are_kept_together_or_not_at_all
     whoever_lost_a_partition_cannot_move_its_checkpoint
+    a_topic_begins_once_and_its_newer_partitions_at_their_beginning
     only_new_rows_are_inserted
     many_rows_go_through_few_statements
     every_value_comes_back
@@ -240,6 +241,33 @@ async fn every_value_comes_back(settings: Settings) {
     assert!(rows.contains(&first) && rows.contains(&(None, None, None)), "{rows:?}");
 }
 
+async fn a_topic_begins_once_and_its_newer_partitions_at_their_beginning(settings: Settings) {
+    let (database, _) = open(&settings).await;
+    let writer = database.durable_writer(&database.live_or_new(&MODEL).await.unwrap());
+    let of_others = TopicPartition::new("others", 0);
+    let begin = async |start: &Positions| {
+        let mut tx = writer.begin().await.unwrap();
+        tx.begin_at(start).await.unwrap();
+        tx.commit().await.unwrap();
+    };
+    let mut start = at(0, 7);
+    start.merge(&at(1, 9));
+    begin(&start).await;
+    // Asked again, the topic has grown, and there is another.
+    let mut later = at(0, 20);
+    later.merge(&at(1, 21));
+    later.merge(&at(2, 22));
+    later.set(of_others.clone(), 4);
+    begin(&later).await;
+
+    let mut tx = writer.begin().await.unwrap();
+    let claim = tx.claim(&[partition(0), partition(1), partition(2), of_others.clone()]).await.unwrap();
+    let mut expected = start;
+    expected.merge(&at(2, 0));
+    expected.set(of_others, 4);
+    assert_eq!(claim.positions(), expected);
+}
+
 async fn parked_records_are_kept_once(settings: Settings) {
     let (_database, writer) = open(&settings).await;
     let record = |offset, key: &[u8]| ParkedRecord {
@@ -272,6 +300,13 @@ async fn parked_records_are_kept_once(settings: Settings) {
     assert_eq!(tx.parked_count_of_key(&partition(3), b"key", 8).await.unwrap(), 1);
     assert_eq!(tx.parked_after(None, false, 2).await.unwrap(), records[..2]);
     assert_eq!(tx.parked_after(Some(&records[1]), false, 2).await.unwrap(), records[2..]);
+
+    assert!(tx.parked_ahead().await.unwrap().is_empty(), "nobody reads that partition");
+    tx.begin_at(&at(3, 8)).await.unwrap();
+    tx.discard(records[2].id, 4).await.unwrap();
+    let ahead = tx.parked_ahead().await.unwrap();
+    assert_eq!(ahead, [(partition(3), 8), (partition(3), 9)], "discarded or not");
+    tx.execute("UPDATE parked SET discarded_at = NULL", &[]).await.unwrap();
 
     tx.discard(records[0].id, 5).await.unwrap();
     tx.park_error(records[2].id, "again").await.unwrap();
