@@ -161,6 +161,12 @@ impl Observer {
     }
 
     /// Events applied so far.
+    /// What went wrong last.
+    #[cfg(feature = "testkit")]
+    pub(crate) fn last_error(&self) -> Option<String> {
+        self.work().last_error.clone()
+    }
+
     pub(crate) fn events(&self) -> u64 {
         self.work().events
     }

@@ -91,7 +91,8 @@ impl Diagnosis {
             self.projections.iter().filter(|one| !one.workers.is_empty()).map(|one| one.name.as_str()).collect();
         Some(match last {
             Some(seconds) => format!(
-                "nothing is running: nobody has worked on {} for {seconds} s; start balcony, or balcony projector",
+                "nothing is running, and whoever worked on {} died, seen last {seconds} s ago; start balcony, or \
+                 balcony projector",
                 dead.join(", ")
             ),
             None => "nothing is running; start balcony, or balcony projector".to_owned(),
@@ -318,7 +319,7 @@ mod tests {
         let of = |seen| Diagnosis { projections: vec![Diagnosed::of(facts(seen))] };
         assert_eq!(of(vec![worker(1, State::Running, None)]).nothing_runs(), None);
         let dead = of(vec![worker(14, State::Running, None)]).nothing_runs().expect("nobody is alive");
-        assert!(dead.contains("things for 14 s"), "{dead}");
+        assert!(dead.contains("things died, seen last 14 s ago"), "{dead}");
         assert!(of(Vec::new()).nothing_runs().is_some());
     }
 }

@@ -127,7 +127,7 @@ impl Case {
 
     async fn commit(&self, worker: &mut Worker, batch: &schedule::Batch) -> Result<(), String> {
         worker.applier.apply(self.batch(worker, batch)).await.map_err(refusal)?;
-        match worker.observer.snapshot().last_error {
+        match worker.observer.last_error() {
             Some(error) if error.contains("deadlock") => {
                 Err(format!("workers lock each other out, so they do not touch their keys in one order: {error}"))
             }

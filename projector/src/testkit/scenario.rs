@@ -129,7 +129,7 @@ impl Scenario {
             let end = ends.entry(partition.clone()).or_default();
             let offset = *end;
             *end += if offset % 5 == 2 { 2 } else { 1 };
-            records.push(Record { partition, offset, key, headers, payload });
+            records.push(Record { partition, offset, timestamp: 0, key, headers, payload });
         }
         Case { make: self.make, partitions, records }
     }
