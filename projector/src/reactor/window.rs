@@ -211,7 +211,14 @@ mod tests {
 
     fn record(offset: i64, key: u8) -> Arc<Record> {
         let key = if key == 0 { Vec::new() } else { vec![key] };
-        Arc::new(Record { partition: partition(), offset, key, headers: Headers::new(), payload: vec![0; 3] })
+        Arc::new(Record {
+            partition: partition(),
+            offset,
+            timestamp: 0,
+            key,
+            headers: Headers::new(),
+            payload: vec![0; 3],
+        })
     }
 
     fn at(next: i64) -> Positions {
