@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 /// Histories that each projection is given, and schedules for each.
 const HISTORIES: u64 = 2;
-const SCHEDULES: u64 = 10;
+const SCHEDULES: u64 = 8;
 
 fn topics() -> Topics {
     Topics::with_prefix("balcony.")

@@ -141,7 +141,7 @@ fn scenario(way: Way) -> Scenario {
 }
 
 async fn failure(way: Way) -> String {
-    scenario(way).try_every_schedule(40).await.err().map(|failure| failure.to_string()).unwrap_or_default()
+    scenario(way).try_every_schedule(20).await.err().map(|failure| failure.to_string()).unwrap_or_default()
 }
 
 /// How many events a failure shows.

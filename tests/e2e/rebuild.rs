@@ -12,6 +12,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use reqwest::StatusCode;
 use serde_json::json;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::client::{Client, eventually};
 use crate::crash::{Load, append, assert_all_there};
@@ -22,10 +23,14 @@ use crate::services::Services;
 
 pub const PROJECTIONS: [&str; 5] = ["registry", "comments", "favorites", "journeys", "statistics"];
 
+/// How long an operator's command may take.
+const LONGEST_COMMAND: Duration = Duration::from_secs(180);
+
 /// Runs an operator's command beside the installation.
 pub async fn operate(deployment: &Deployment, arguments: &[&str]) -> Output {
-    let mut command = deployment.command(arguments);
-    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+    let mut command = tokio::process::Command::from(deployment.command(arguments));
+    let output = timeout(LONGEST_COMMAND, command.kill_on_drop(true).output()).await;
+    output.unwrap_or_else(|_| panic!("`balcony {}` does not end", arguments.join(" "))).unwrap()
 }
 
 #[track_caller]
@@ -180,7 +185,7 @@ const KILLED: usize = 100;
 /// Something that never comes, for a random while: whatever the processes are at then is what they are killed at.
 async fn a_random_moment(random: &mut StdRng) {
     let while_ = Duration::from_millis(random.random_range(0..300));
-    let _ = tokio::time::timeout(while_, std::future::pending::<()>()).await;
+    let _ = timeout(while_, std::future::pending::<()>()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

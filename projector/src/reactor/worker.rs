@@ -153,9 +153,12 @@ impl Worker {
     fn take_in(&mut self) {
         while self.window.has_room(self.most) {
             let Some(record) = self.backlog.pop_front() else {
+                self.dirty |= !self.reached.is_empty();
                 self.window.reach(&std::mem::take(&mut self.reached));
                 return;
             };
+            // It may be set aside at once, or be of no concern: nothing else would have that written down.
+            self.dirty = true;
             let matters = self.reactor.wants(&record) && !self.ledger.passes_over(&record);
             if matters && self.window.take_in(&record) {
                 self.line_up(Arc::new(record));

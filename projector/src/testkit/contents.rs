@@ -14,10 +14,12 @@ const MOST_ROWS: usize = 10;
 
 /// The tables of a generation but the runtime's, with their columns in order.
 const POSTGRES_COLUMNS: &str = "
-    SELECT columns.table_name::text, columns.column_name::text FROM information_schema.columns
-    JOIN information_schema.tables USING (table_schema, table_name)
-    WHERE table_schema = current_schema() AND table_type = 'BASE TABLE' AND table_name NOT IN ('checkpoints', 'parked')
-    ORDER BY columns.table_name, columns.ordinal_position";
+    SELECT pg_class.relname::text, pg_attribute.attname::text FROM pg_class
+    JOIN pg_attribute ON pg_attribute.attrelid = pg_class.oid
+    WHERE pg_class.relnamespace = current_schema()::regnamespace AND pg_class.relkind = 'r'
+        AND pg_class.relname NOT IN ('checkpoints', 'parked')
+        AND pg_attribute.attnum > 0 AND NOT pg_attribute.attisdropped
+    ORDER BY pg_class.relname, pg_attribute.attnum";
 const SQLITE_COLUMNS: &str = "
     SELECT sqlite_schema.name, columns.name FROM sqlite_schema
     JOIN pragma_table_info(sqlite_schema.name) AS columns

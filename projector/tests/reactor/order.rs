@@ -13,13 +13,13 @@ type Event = (u8, u32);
 const REFUSED: u32 = 4;
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
 
     #[test]
     fn every_schedule_of_failures_keeps_the_order_and_the_frontier(
-        events in proptest::collection::vec((0..6_u8, prop_oneof![5 => Just(0), 5 => 1..REFUSED, 1 => Just(REFUSED)]), 1..8),
-        in_flight in 4..8_usize,
-        window in 30..40_usize,
+        events in proptest::collection::vec((0..6_u8, prop_oneof![5 => Just(0), 5 => 1..REFUSED, 1 => Just(REFUSED)]), 1..60),
+        in_flight in 1..8_usize,
+        window in 1..40_usize,
     ) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         runtime.block_on(check(events, in_flight, window));
