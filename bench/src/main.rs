@@ -12,6 +12,7 @@ mod exchange;
 mod figures;
 mod installation;
 mod load;
+mod memory;
 mod posting;
 mod process;
 mod progress;
@@ -89,7 +90,7 @@ enum Scenario {
     Posting,
     /// From a post's answer until the comment can be read.
     Visible,
-    /// Events a second of the comments projection from zero.
+    /// Events a second of the comments projection, rebuilt and catching up.
     Projecting,
 }
 

@@ -1,18 +1,19 @@
-//! Events a second of the comments projection from zero, against reading and writing the same without Balcony.
+//! Events a second of the comments projection, rebuilt and catching up, against reading and writing the same without
+//! Balcony.
 
 use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use balcony_domain::Topics;
 use balcony_event_log::embedded::EmbeddedLog;
 use balcony_event_log::kafka::KafkaLog;
 use balcony_event_log::{EventLog, Topic};
-use balcony_projector::Projector;
 use balcony_projector::projections::Comments;
-use balcony_store::{Database, Reader};
+use balcony_projector::{Projection as _, Projector};
+use balcony_store::{BuildOptions, Database, GenerationState, Reader};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -28,7 +29,7 @@ use crate::progress::Progress;
 use crate::report::{Line, Report, Section};
 use crate::rows::{self, CopyBuffer, Row};
 use crate::scratch::{PARTITIONS, Scratch};
-use crate::{Options, figures};
+use crate::{Options, figures, memory};
 
 /// Records in one transaction of the bare writers.
 const BATCHES: [u32; 2] = [5_000, 20_000];
@@ -38,14 +39,20 @@ const BATCHES_AHEAD: usize = 2;
 const PATIENCE: Duration = Duration::from_secs(1_800);
 /// How long the broker may be silent.
 const POLL: Duration = Duration::from_secs(20);
-/// How often the projection is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// How often Balcony is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// How long a projection took from its start to its end, and how long after its first batch, with the events left then.
-struct Projected {
-    took: Duration,
-    running: Duration,
-    running_events: u64,
+/// What Balcony does with the log, a line for each.
+const BALCONY: [&str; 3] =
+    ["balcony, rebuilding: the copy", "balcony, rebuilding: until it is live", "balcony, catching up after a stop"];
+
+/// What Balcony works on.
+struct Installation<'a> {
+    log: &'a Arc<dyn EventLog>,
+    topics: &'a Topics,
+    group: String,
+    events: u32,
+    consumers: &'a Consumers,
 }
 
 pub(crate) async fn run(
@@ -84,8 +91,7 @@ async fn distributed(options: &Options, scratch: &Scratch, progress: &Progress) 
     }
     section.lines.push(Line::new(format!("consuming into COPY, batches of {}, indexes last", BATCHES[1])));
     let balcony = section.lines.len();
-    section.lines.push(Line::new("balcony's projection, with its start"));
-    section.lines.push(Line::new("balcony's projection, once running"));
+    section.lines.extend(BALCONY.map(Line::new));
     let bare_url = scratch.create_database("bare").await?;
     for round in 1..=options.rounds {
         let step =
@@ -122,21 +128,25 @@ async fn distributed(options: &Options, scratch: &Scratch, progress: &Progress) 
             line.processor(microseconds_each(&before, &consumers.seconds(), events.into()));
         }
 
-        step("balcony's projection");
         let name = format!("projecting{round}");
-        let url = scratch.create_database(&name).await?;
-        let database = Database::open(&balcony_store::Settings::Postgres { url }).await?;
-        consumers.rest_of_services().await?;
         let group = scratch.prefix(&name);
+        let installation = Installation { log: &log, topics: &topics, group, events, consumers: &consumers };
         let lines = &mut section.lines[balcony..];
-        measure(log.clone(), database, &topics, &group, events, lines, &consumers).await?;
-        scratch.drop_database(&name).await?;
+        for place in [Place::Rebuilding, Place::CatchingUp] {
+            step(place.step());
+            let url = scratch.create_database(&name).await?;
+            let database = Database::open(&balcony_store::Settings::Postgres { url }).await?;
+            consumers.rest_of_services().await?;
+            installation.measure(place, database, lines).await?;
+            scratch.drop_database(&name).await?;
+        }
     }
     for limit in 0..balcony {
         section.compare(balcony, limit);
     }
-    for limit in 2..balcony {
-        section.compare(balcony + 1, limit);
+    section.compare(balcony + 1, 6);
+    for limit in [4, 5] {
+        section.compare(balcony + 2, limit);
     }
     Ok(section)
 }
@@ -229,42 +239,50 @@ async fn embedded(options: &Options, scratch: &Scratch, progress: &Progress) -> 
     let consumers = Consumers::default().and("client", std::process::id());
 
     let mut section = Section::new(format!("projecting comments, embedded log to SQLite, {events} events"), "events/s");
-    section.lines = [
+    let limits = [
         "reading the log's payloads",
         "inserting rows, primary key",
         "inserting rows, all indexes",
-        "balcony's projection, with its start",
-        "balcony's projection, once running",
-    ]
-    .map(Line::new)
-    .into();
+        "inserting rows, indexes last",
+    ];
+    section.lines.extend(limits.into_iter().chain(BALCONY).map(Line::new));
+    let balcony = limits.len();
     for round in 1..=options.rounds {
         let step = |what: &str| {
             progress.step(format!("projecting, embedded: round {round} of {}: {what}", options.rounds));
         };
-        for (place, line) in section.lines[..3].iter_mut().enumerate() {
+        for (place, line) in section.lines[..balcony].iter_mut().enumerate() {
             step(&line.what);
             let before = consumers.seconds();
             let started = Instant::now();
             let bare = scratch.path(&format!("bare{round}-{place}.db"));
             let file = file.clone();
-            spawn_blocking(move || if place == 0 { read(&file, events) } else { insert(&bare, events, place == 2) })
-                .await??;
+            spawn_blocking(move || match place {
+                0 => read(&file, events),
+                1 => insert(&bare, events, Indexes::None),
+                2 => insert(&bare, events, Indexes::Live),
+                _ => insert(&bare, events, Indexes::Last),
+            })
+            .await??;
             line.figures.push(f64::from(events) / started.elapsed().as_secs_f64());
             line.processor(microseconds_each(&before, &consumers.seconds(), events.into()));
         }
 
-        step("balcony's projection");
-        let directory = scratch.path(&format!("read-models{round}"));
-        let database = Database::open(&balcony_store::Settings::Sqlite { directory: directory.clone() }).await?;
         let group = format!("bench{round}.");
-        measure(log.clone(), database, &topics, &group, events, &mut section.lines[3..], &consumers).await?;
-        std::fs::remove_dir_all(directory)?;
+        let installation = Installation { log: &log, topics: &topics, group, events, consumers: &consumers };
+        for place in [Place::Rebuilding, Place::CatchingUp] {
+            step(place.step());
+            let directory = scratch.path(&format!("read-models{round}"));
+            let database = Database::open(&balcony_store::Settings::Sqlite { directory: directory.clone() }).await?;
+            installation.measure(place, database, &mut section.lines[balcony..]).await?;
+            std::fs::remove_dir_all(directory)?;
+        }
     }
-    for limit in 0..3 {
-        section.compare(3, limit);
+    for limit in 0..balcony {
+        section.compare(balcony, limit);
     }
-    section.compare(4, 2);
+    section.compare(balcony + 1, 3);
+    section.compare(balcony + 2, 2);
     Ok(section)
 }
 
@@ -282,14 +300,22 @@ fn read(file: &Path, events: u32) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// When the secondary indexes are made.
+#[derive(PartialEq, Eq)]
+enum Indexes {
+    None,
+    Live,
+    Last,
+}
+
 /// Writes as many rows as the projection, with its durability.
-fn insert(file: &Path, events: u32, indexes: bool) -> anyhow::Result<()> {
+fn insert(file: &Path, events: u32, indexes: Indexes) -> anyhow::Result<()> {
     let mut connection = rusqlite::Connection::open(file)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "cache_size", -65_536)?;
     connection.pragma_update(None, "wal_autocheckpoint", 4_000)?;
-    connection.execute_batch(&rows::schema(indexes))?;
+    connection.execute_batch(&rows::schema(indexes == Indexes::Live))?;
     connection.execute_batch("CREATE TABLE position (next_offset BIGINT NOT NULL); INSERT INTO position VALUES (0)")?;
     let body = events::body();
     for first in (0..events).step_by(BATCHES[0] as usize) {
@@ -305,56 +331,96 @@ fn insert(file: &Path, events: u32, indexes: bool) -> anyhow::Result<()> {
         transaction.execute("UPDATE position SET next_offset = ?1", [next])?;
         transaction.commit()?;
     }
+    if indexes == Indexes::Last {
+        connection.execute_batch(&rows::indexes())?;
+    }
     Ok(())
 }
 
 // --- Balcony ---
 
-/// Runs the comments projection into an empty database and notes it in two lines: with its start, and once running.
-async fn measure(
-    log: Arc<dyn EventLog>,
-    database: Database,
-    topics: &Topics,
-    group: &str,
-    events: u32,
-    lines: &mut [Line],
-    consumers: &Consumers,
-) -> anyhow::Result<()> {
-    let before = consumers.seconds();
-    let projected = project(log.clone(), database.clone(), topics, group, events.into()).await?;
-    lines[0].figures.push(f64::from(events) / projected.took.as_secs_f64());
-    lines[0].processor(microseconds_each(&before, &consumers.seconds(), events.into()));
-    lines[1].figures.push(projected.running_events as f64 / projected.running.as_secs_f64());
-    lines[0].detail("start ms", figures::milliseconds(projected.took.saturating_sub(projected.running)));
-
-    let ends = log.ends(std::slice::from_ref(&topics.facts)).await?;
-    let reached = Reader::open(&database, &["comments"]).await.checkpoints("comments").await?;
-    ensure!(reached.covers(&ends), "the checkpoints do not stand at the log's end");
-    Ok(())
+/// What is measured in an empty database.
+#[derive(Clone, Copy)]
+enum Place {
+    /// A generation is built beside one of as many rows.
+    Rebuilding,
+    /// A live generation is as far behind as the log is long.
+    CatchingUp,
 }
 
-async fn project(
-    log: Arc<dyn EventLog>,
-    database: Database,
-    topics: &Topics,
-    group: &str,
-    events: u64,
-) -> anyhow::Result<Projected> {
-    let started = Instant::now();
-    let mut projector = Projector::new(log, database, group);
-    projector.start(Comments::new(topics));
-    let mut first = None;
-    loop {
-        tokio::time::sleep(LOOK_EVERY).await;
-        let state = &projector.states()[0];
-        if state.events > 0 && first.is_none() {
-            first = Some((Instant::now(), state.events));
+impl Place {
+    fn step(self) -> &'static str {
+        match self {
+            Self::Rebuilding => "balcony rebuilds",
+            Self::CatchingUp => "balcony catches up",
         }
-        if let Some((first_at, first_events)) = first.filter(|_| state.events >= events) {
-            let (took, running) = (started.elapsed(), first_at.elapsed());
-            projector.stop().await;
-            return Ok(Projected { took, running, running_events: events - first_events });
-        }
-        ensure!(started.elapsed() < PATIENCE, "the projection stands at {}: {:?}", state.events, state.last_error);
     }
+}
+
+impl Installation<'_> {
+    /// Measures one of both and notes it in the lines of [`BALCONY`].
+    async fn measure(&self, place: Place, database: Database, lines: &mut [Line]) -> anyhow::Result<()> {
+        let projection = Comments::new(self.topics);
+        if let Place::CatchingUp = place {
+            database.live_or_new(&projection.read_model()).await?;
+        }
+        let before = self.consumers.seconds();
+        memory::forget_peak()?;
+        let started = Instant::now();
+        let mut projector = Projector::new(self.log.clone(), database.clone(), &*self.group);
+        projector.start(projection);
+        let note = |line: &mut Line, took: Duration| {
+            line.figures.push(f64::from(self.events) / took.as_secs_f64());
+            line.detail("ms in all", figures::milliseconds(took));
+        };
+        match place {
+            Place::CatchingUp => {
+                let reached = || projector.states()[0].events >= u64::from(self.events);
+                until(async || Ok(reached())).await?;
+                note(&mut lines[2], started.elapsed());
+                lines[2].detail("peak MiB", memory::peak()?);
+                lines[2].processor(microseconds_each(&before, &self.consumers.seconds(), self.events.into()));
+            }
+            Place::Rebuilding => {
+                until(async || Ok(state_of(&database, 1).await? == Some(GenerationState::Live))).await?;
+                let before = self.consumers.seconds();
+                memory::forget_peak()?;
+                let started = Instant::now();
+                let model = Comments::new(self.topics).read_model();
+                database.begin_build(&model, BuildOptions::default()).await?;
+                let is_copied = |state| !matches!(state, Some(GenerationState::Copying));
+                until(async || Ok(is_copied(state_of(&database, 2).await?))).await?;
+                note(&mut lines[0], started.elapsed());
+                lines[0].processor(microseconds_each(&before, &self.consumers.seconds(), self.events.into()));
+                until(async || Ok(state_of(&database, 2).await? == Some(GenerationState::Live))).await?;
+                note(&mut lines[1], started.elapsed());
+                lines[1].detail("peak MiB", memory::peak()?);
+                lines[1].processor(microseconds_each(&before, &self.consumers.seconds(), self.events.into()));
+            }
+        }
+        projector.stop().await;
+
+        let ends = self.log.ends(std::slice::from_ref(&self.topics.facts)).await?;
+        let reached = Reader::open(&database, &["comments"]).await.checkpoints("comments").await?;
+        ensure!(reached.covers(&ends), "the checkpoints do not stand at the log's end");
+        Ok(())
+    }
+}
+
+async fn state_of(database: &Database, generation: i64) -> anyhow::Result<Option<GenerationState>> {
+    let listed = database.generations(Some("comments")).await?;
+    let listed = listed.into_iter().find(|listed| listed.generation.number == generation);
+    if let Some(error) = listed.as_ref().and_then(|listed| listed.error.as_ref()) {
+        bail!("generation {generation}: {error}");
+    }
+    Ok(listed.map(|listed| listed.state))
+}
+
+async fn until(mut is_so: impl AsyncFnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
+    let started = Instant::now();
+    while !is_so().await? {
+        ensure!(started.elapsed() < PATIENCE, "it takes too long");
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    Ok(())
 }

@@ -190,7 +190,7 @@ impl Builder {
         }
         // A log that is read beside its process learns only now how far it reaches: at least to the target.
         self.log.ends(self.projection.topics()).await?;
-        let source = Source { reader: self.log.read(from.clone()), reached: from, target };
+        let source = Source { reader: self.log.read(from), reached: applier.positions(), target };
         let mut coming = tokio::spawn(source.next(applier.decoder()));
         loop {
             let next = (&mut coming).await.map_err(|_| WorkerError::Panicked)??;
@@ -258,6 +258,7 @@ impl Builder {
 /// The records of the log up to a target.
 struct Source {
     reader: Reader,
+    /// Of every partition, those too that are at the target already and are not read.
     reached: Positions,
     target: Positions,
 }

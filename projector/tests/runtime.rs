@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use balcony_event_log::embedded::EmbeddedLog;
 use balcony_event_log::{EventLog, Headers, Message, Record, Topic};
-use balcony_projector::{Decode, Projection, Projector, Received, State};
-use balcony_store::{Database, ReadModel, Reader, Settings, StoreError, Tx, Value};
+use balcony_projector::{AnyProjection, Decode, Projection, Projector, Received, State, build};
+use balcony_store::{BuildOptions, Database, ReadModel, Reader, Settings, StoreError, Tx, Value};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -19,6 +19,8 @@ struct Number(i64);
 
 /// This number is refused by the database.
 const REFUSED: i64 = 13;
+/// A second topic, with records in one test.
+const OTHER_TOPIC: &str = "others";
 /// This number makes `apply` panic, once.
 const PANICS: i64 = 666;
 
@@ -33,7 +35,7 @@ impl Decode for Number {
 }
 
 struct Numbers {
-    topics: [Arc<str>; 1],
+    topics: Vec<Arc<str>>,
     panics: Arc<AtomicUsize>,
 }
 
@@ -75,7 +77,8 @@ struct Installation {
 impl Installation {
     async fn open(folder: &Path) -> Self {
         let topic: Arc<str> = "numbers".into();
-        let topics = [Topic { name: topic.clone(), partitions: 1, replication: 1, retention: None }];
+        let topics = [&topic, &Arc::from(OTHER_TOPIC)];
+        let topics = topics.map(|name| Topic { name: name.clone(), partitions: 1, replication: 1, retention: None });
         let log = Arc::new(EmbeddedLog::open(&folder.join("log.db"), &topics).unwrap());
         let settings = Settings::Sqlite { directory: folder.join("read-models") };
         Self { log, database: Database::open(&settings).await.unwrap(), topic }
@@ -88,7 +91,7 @@ impl Installation {
 
     fn projector(&self) -> Projector {
         let mut projector = Projector::new(self.log.clone(), self.database.clone(), "test.");
-        projector.start(Numbers { topics: [self.topic.clone()], panics: Arc::default() });
+        projector.start(Numbers { topics: vec![self.topic.clone()], panics: Arc::default() });
         projector
     }
 
@@ -186,4 +189,28 @@ async fn a_hundred_refusals_in_a_row_stop_the_projection_and_say_so() {
     assert!(error.contains("in a row"), "{error}");
     assert_eq!(installation.parked().await.len(), 100);
     projector.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_goes_on_where_some_partitions_are_done_already() {
+    let folder = tempfile::tempdir().unwrap();
+    let installation = Installation::open(folder.path()).await;
+    installation.append("key", "1").await;
+    let other = Message { key: b"key".to_vec(), headers: Headers::new(), payload: b"2".to_vec() };
+    installation.log.append(OTHER_TOPIC, other).await.unwrap();
+
+    let topics = vec![installation.topic.clone(), OTHER_TOPIC.into()];
+    let projection = AnyProjection::from(Numbers { topics: topics.clone(), panics: Arc::default() });
+    let (log, database) = (installation.log.clone(), installation.database.clone());
+    let generation = database.begin_build(&projection.read_model(), BuildOptions::default()).await.unwrap();
+    let ends = log.ends(&topics[1..]).await.unwrap();
+    let done: Vec<_> = ends.partitions().cloned().collect();
+    let mut tx = database.writer(&generation).begin().await.unwrap();
+    let claim = tx.claim(&done).await.unwrap();
+    tx.advance(&claim, &ends).await.unwrap();
+    tx.commit().await.unwrap();
+
+    let built = build(projection, log, database, generation);
+    tokio::time::timeout(Duration::from_secs(30), built).await.expect("it ends");
+    assert_eq!(installation.numbers().await, [1]);
 }
