@@ -383,6 +383,7 @@ impl Installation<'_> {
             }
             Place::Rebuilding => {
                 until(async || Ok(state_of(&database, 1).await? == Some(GenerationState::Live))).await?;
+                self.consumers.rest_of_services().await?;
                 let before = self.consumers.seconds();
                 memory::forget_peak()?;
                 let started = Instant::now();

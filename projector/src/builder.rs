@@ -14,8 +14,9 @@ use crate::keeper::supervise;
 use crate::observer::Observer;
 use crate::worker::WorkerError;
 
-/// The most records in one transaction of a copy.
-const MOST_RECORDS: usize = 20_000;
+/// The most records in one transaction of a copy: rows that many of them change, such as counts, are written once
+/// for all, while two batches of large comments still fit into some hundred megabytes.
+const MOST_RECORDS: usize = 60_000;
 /// How many records behind a copy is ended and the rest is left to following, which readers do not wait for.
 const NEARLY_THERE: i64 = 10_000;
 /// How often it is looked whether another process still builds, and how far the workers have come.
@@ -158,7 +159,7 @@ impl Builder {
         let applier = self.copy_to(applier, target, Some(live)).await?;
         let mut own = self.own.snapshot().await?;
         drop(applier);
-        let (expected, found) = (digests(&mut snapshot).await?, digests(&mut own).await?);
+        let (expected, found) = tokio::try_join!(digests(&mut snapshot), digests(&mut own))?;
         Ok(expected
             .iter()
             .filter(|(table, digest)| found.get(*table) != Some(digest))

@@ -160,13 +160,13 @@ impl Observer {
         self.work().generation
     }
 
-    /// Events applied so far.
     /// What went wrong last.
     #[cfg(feature = "testkit")]
     pub(crate) fn last_error(&self) -> Option<String> {
         self.work().last_error.clone()
     }
 
+    /// Events applied so far.
     pub(crate) fn events(&self) -> u64 {
         self.work().events
     }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection as _, PgConnection, PgPool, Postgres};
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions};
+use sqlx::{Arguments as _, AssertSqlSafe, Connection as _, PgConnection, PgPool, Postgres};
 
 use crate::database::Durability;
 use crate::value::Value;
@@ -55,21 +55,21 @@ pub(crate) async fn create_schema(connection: &mut PgConnection, generation: &Ge
     let sql = format!(
         "SET LOCAL client_min_messages = warning; DROP SCHEMA IF EXISTS {namespace} CASCADE; CREATE SCHEMA {namespace}; SET LOCAL search_path = {namespace}"
     );
-    sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(connection).await?;
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await?;
     Ok(())
 }
 
 /// Looks for plain names in the namespace of `generation`, until the transaction ends.
 pub(crate) async fn look_in(connection: &mut PgConnection, generation: &Generation) -> Result<(), StoreError> {
     let sql = format!("SET LOCAL search_path = {}", generation.namespace());
-    sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(connection).await?;
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await?;
     Ok(())
 }
 
 /// Drops the namespace of `generation` with everything in it.
 pub(crate) async fn drop_schema(connection: &mut PgConnection, generation: &Generation) -> Result<(), StoreError> {
     let sql = format!("DROP SCHEMA IF EXISTS {} CASCADE", generation.namespace());
-    sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(connection).await?;
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await?;
     Ok(())
 }
 
@@ -109,13 +109,13 @@ pub(crate) async fn digest(
         "SELECT COUNT(*), COALESCE(SUM(hashtextextended(ROW({})::text, 0)), 0)::text FROM {table}",
         key.join(", ")
     );
-    Ok(sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_one(connection).await?)
+    Ok(sqlx::query_as(AssertSqlSafe(sql)).fetch_one(connection).await?)
 }
 
 /// Makes an index that may be there already.
 pub(crate) async fn make_index(connection: &mut PgConnection, sql: String) -> Result<(), StoreError> {
     let sql = format!("SET LOCAL maintenance_work_mem = '256MB'; {sql}");
-    sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(connection).await?;
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await?;
     Ok(())
 }
 
@@ -128,7 +128,7 @@ pub(crate) async fn analyze(connection: &mut PgConnection) -> Result<(), StoreEr
     .fetch_all(&mut *connection)
     .await?;
     let sql = format!("ANALYZE {}", tables.join(", "));
-    sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(connection).await?;
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await?;
     Ok(())
 }
 
@@ -136,6 +136,63 @@ pub(crate) async fn analyze(connection: &mut PgConnection) -> Result<(), StoreEr
 pub(crate) async fn lock_generations(connection: &mut PgConnection) -> Result<(), StoreError> {
     sqlx::query("SELECT pg_advisory_xact_lock(hashtext('balcony.generations'))").execute(connection).await?;
     Ok(())
+}
+
+/// `sql` with a query over arrays in place of `placeholder`: one parameter for each column, however many rows there
+/// are, so that there is one statement to parse and keep.
+pub(crate) fn over_rows<const N: usize>(
+    sql: &str,
+    placeholder: &str,
+    rows: &[[Value<'_>; N]],
+) -> Result<(AssertSqlSafe<String>, PgArguments), StoreError> {
+    let mut arguments = PgArguments::default();
+    let mut arrays = Vec::with_capacity(N);
+    for column in 0..N {
+        let values = rows.iter().map(|row| &row[column]);
+        let (array, added) = match rows.first().map(|row| &row[column]) {
+            None | Some(Value::Int(_)) => (
+                "bigint[]",
+                arguments.add(of_type(values, |value| match value {
+                    Value::Int(value) => Some(*value),
+                    _ => None,
+                })?),
+            ),
+            Some(Value::Uuid(_)) => (
+                "uuid[]",
+                arguments.add(of_type(values, |value| match value {
+                    Value::Uuid(value) => Some(*value),
+                    _ => None,
+                })?),
+            ),
+            Some(Value::Text(_)) => (
+                "text[]",
+                arguments.add(of_type(values, |value| match value {
+                    Value::Text(value) => Some(value.as_deref()),
+                    _ => None,
+                })?),
+            ),
+            Some(Value::Bytes(_)) => (
+                "bytea[]",
+                arguments.add(of_type(values, |value| match value {
+                    Value::Bytes(value) => Some(value.as_deref()),
+                    _ => None,
+                })?),
+            ),
+        };
+        added.map_err(StoreError::encoding)?;
+        arrays.push(format!("${}::{array}", column + 1));
+    }
+    let query = format!("SELECT * FROM unnest({})", arrays.join(", "));
+    Ok((AssertSqlSafe(sql.replace(placeholder, &query)), arguments))
+}
+
+/// The values of one column.
+fn of_type<'v, T>(
+    values: impl Iterator<Item = &'v Value<'v>>,
+    of_type: impl Fn(&'v Value<'v>) -> Option<Option<T>>,
+) -> Result<Vec<Option<T>>, StoreError> {
+    let values: Option<_> = values.map(of_type).collect();
+    values.ok_or_else(|| StoreError::encoding("a column has values of several types".into()))
 }
 
 /// Writes `rows` into `table` by binary COPY.

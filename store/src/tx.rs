@@ -22,9 +22,13 @@ pub enum Tx {
     Sqlite(sqlx::Transaction<'static, Sqlite>),
 }
 
-/// Rows that go through one statement at the most; statements are made for powers of two up to it, so that few are
-/// ever prepared. Both databases take 32,766 parameters, 60 to a row at this number.
-const ROWS_PER_STATEMENT: usize = 512;
+/// Rows that go through one statement at the most.
+const ROWS_PER_STATEMENT: usize = 8_192;
+/// The same on SQLite, where each row has parameters of its own; statements are made for powers of two up to it, so
+/// that few are ever prepared. SQLite takes 32,766 parameters, 60 to a row at this number.
+const SQLITE_ROWS_PER_STATEMENT: usize = 512;
+/// What stands for many rows in a statement.
+const ROWS: &str = "VALUES $rows";
 /// From how many rows the database's bulk path is quicker than statements.
 const BULK_FROM: usize = 64;
 
@@ -53,8 +57,8 @@ impl Tx {
         self.query(sql.into(), params).await
     }
 
-    /// Runs a statement over many rows: `$rows` in it becomes `($1, $2), ($3, $4), …`, in as many statements as it
-    /// takes, in order. An upsert must not meet one key twice.
+    /// Runs a statement over many rows, which `VALUES $rows` in it stands for, in as many statements as it takes, in
+    /// order. A column is of one type in all rows. An upsert must not meet one key twice.
     ///
     /// # Errors
     /// [`StoreError`] as the database answers.
@@ -64,8 +68,18 @@ impl Tx {
         rows: &[[Value<'_>; N]],
     ) -> Result<u64, StoreError> {
         let mut changed = 0;
-        for chunk in chunks(rows) {
-            changed += self.run(self.expand(sql, N, chunk.len()), chunk.as_flattened()).await?;
+        match self {
+            Self::Postgres(tx) => {
+                for chunk in rows.chunks(ROWS_PER_STATEMENT) {
+                    let (sql, arguments) = postgres::over_rows(sql, ROWS, chunk)?;
+                    changed += sqlx::query_with(sql, arguments).execute(&mut **tx).await?.rows_affected();
+                }
+            }
+            Self::Sqlite(_) => {
+                for chunk in chunks(rows) {
+                    changed += self.run(expand(sql, N, chunk.len()).into(), chunk.as_flattened()).await?;
+                }
+            }
         }
         Ok(changed)
     }
@@ -80,8 +94,18 @@ impl Tx {
         rows: &[[Value<'_>; N]],
     ) -> Result<Vec<R>, StoreError> {
         let mut fetched = Vec::new();
-        for chunk in chunks(rows) {
-            fetched.extend(self.query(self.expand(sql, N, chunk.len()), chunk.as_flattened()).await?);
+        match self {
+            Self::Postgres(tx) => {
+                for chunk in rows.chunks(ROWS_PER_STATEMENT) {
+                    let (sql, arguments) = postgres::over_rows(sql, ROWS, chunk)?;
+                    fetched.extend(sqlx::query_as_with(sql, arguments).fetch_all(&mut **tx).await?);
+                }
+            }
+            Self::Sqlite(_) => {
+                for chunk in chunks(rows) {
+                    fetched.extend(self.query(expand(sql, N, chunk.len()).into(), chunk.as_flattened()).await?);
+                }
+            }
         }
         Ok(fetched)
     }
@@ -124,10 +148,10 @@ impl Tx {
         let copied = match self {
             Self::Postgres(tx) => postgres::copy(tx, table, columns, rows).await,
             Self::Sqlite(tx) => {
-                let head = format!("INSERT INTO {table} ({}) VALUES $rows", columns.join(", "));
+                let head = format!("INSERT INTO {table} ({}) {ROWS}", columns.join(", "));
                 let mut copied = Ok(());
                 for chunk in chunks(rows) {
-                    copied = sqlite::execute(tx, expand(&head, N, chunk.len(), false), chunk.as_flattened()).await;
+                    copied = sqlite::execute(tx, expand(&head, N, chunk.len()).into(), chunk.as_flattened()).await;
                     if copied.is_err() {
                         break;
                     }
@@ -146,10 +170,6 @@ impl Tx {
             }
             Err(error) => Err(error),
         }
-    }
-
-    fn expand(&self, sql: &str, columns: usize, rows: usize) -> Cow<'static, str> {
-        expand(sql, columns, rows, matches!(self, Self::Postgres(_)))
     }
 
     /// Begins a part of the transaction that may be taken back by itself. Parts do not contain each other.
@@ -245,39 +265,22 @@ impl Tx {
     }
 }
 
-/// Cuts `rows` into runs whose lengths are powers of two up to [`ROWS_PER_STATEMENT`], longest first.
+/// Cuts `rows` into runs whose lengths are powers of two up to [`SQLITE_ROWS_PER_STATEMENT`], longest first.
 fn chunks<T>(rows: &[T]) -> impl Iterator<Item = &[T]> {
     let mut rest = rows;
     std::iter::from_fn(move || {
         let length = (rest.len() + 1).next_power_of_two() / 2;
-        let (chunk, after) = rest.split_at(length.min(ROWS_PER_STATEMENT));
+        let (chunk, after) = rest.split_at(length.min(SQLITE_ROWS_PER_STATEMENT));
         rest = after;
         (!chunk.is_empty()).then_some(chunk)
     })
 }
 
-/// `sql` with `$rows` replaced by the parameters of `rows` rows of `columns` columns: numbered for PostgreSQL; by `?`
-/// for SQLite, which looks numbered ones up one after the other, so that many of them take a time that grows with the
-/// square.
-fn expand(sql: &str, columns: usize, rows: usize, numbered: bool) -> Cow<'static, str> {
-    use std::fmt::Write as _;
-
-    let mut list = String::with_capacity(rows * columns * 6);
-    for parameter in 0..rows * columns {
-        let separator = match (parameter, parameter % columns) {
-            (0, _) => "(",
-            (_, 0) => "), (",
-            _ => ", ",
-        };
-        list.push_str(separator);
-        if numbered {
-            write!(list, "${}", parameter + 1).expect("writing to a String does not fail");
-        } else {
-            list.push('?');
-        }
-    }
-    list.push(')');
-    sql.replace("$rows", &list).into()
+/// `sql` with `$rows` replaced by the parameters of `rows` rows of `columns` columns: by `?`, since SQLite looks numbered
+/// ones up one after the other, so that many of them take a time that grows with the square.
+fn expand(sql: &str, columns: usize, rows: usize) -> String {
+    let row = format!("({})", vec!["?"; columns].join(", "));
+    sql.replace("$rows", &vec![row; rows].join(", "))
 }
 
 #[cfg(test)]
@@ -295,7 +298,6 @@ mod tests {
 
     #[test]
     fn rows_become_parameters() {
-        assert_eq!(expand("VALUES $rows x", 2, 2, true), "VALUES ($1, $2), ($3, $4) x");
-        assert_eq!(expand("$rows", 1, 3, false), "(?), (?), (?)");
+        assert_eq!(expand("VALUES $rows x", 2, 2), "VALUES (?, ?), (?, ?) x");
     }
 }

@@ -24,6 +24,7 @@ mod services;
 mod session;
 mod settings;
 mod transfer;
+mod versions;
 
 /// Runs each test on both deployments.
 macro_rules! on_both {

@@ -14,7 +14,7 @@ use crate::deployment::{Deployment, Kind};
 const CATCH_UP: Duration = Duration::from_secs(120);
 
 pub struct ReadModels {
-    database: Database,
+    pub database: Database,
     settings: Settings,
 }
 

@@ -34,29 +34,49 @@ pub async fn operate(deployment: &Deployment, arguments: &[&str]) -> Output {
 }
 
 #[track_caller]
-fn succeeded(output: &Output) -> String {
+pub fn succeeded(output: &Output) -> String {
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{error}");
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// People who read, and favour and unfavour, until they are told to stop.
+pub struct Readers {
+    stop: Arc<AtomicBool>,
+    tasks: JoinSet<usize>,
+}
+
+impl Readers {
+    /// Lets them begin, at a movie that has a hundred comments.
+    pub async fn start(deployment: &Deployment, movie: &str) -> Self {
+        let ana = deployment.user("ana");
+        let kept = ana.comment(movie, "this one stays").await;
+        let reader = deployment.user("reader");
+        let followed = kept_author(&ana.clone().having_seen(&kept), &kept.header("location")).await;
+        let favored = reader.put(&format!("/v1/me/favorites/{followed}")).await.expect(StatusCode::NO_CONTENT);
+        let reader = reader.having_seen(&favored);
+        let (stop, mut tasks) = (Arc::new(AtomicBool::new(false)), JoinSet::new());
+        for _ in 0..4 {
+            let reading = read_until_stopped(reader.clone(), movie.to_owned(), kept.header("location"), stop.clone());
+            tasks.spawn(reading);
+        }
+        tasks.spawn(favour_until_stopped(ana, followed_by(&reader).await, stop.clone()));
+        Self { stop, tasks }
+    }
+
+    /// Tells them to stop; none of them may have met anything that should not be.
+    pub async fn stop(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let reads: usize = self.tasks.join_all().await.into_iter().sum();
+        assert!(reads > 20, "{reads}");
+    }
+}
+
 pub async fn everything_is_rebuilt_while_people_post_and_read(deployment: Deployment) {
     let movie = deployment.admin().register_movie("A movie").await.id();
-    let ana = deployment.user("ana");
-    let kept = ana.comment(&movie, "this one stays").await;
     let mut load = Load::start(&deployment, &movie);
     load.acknowledged(100).await;
-
-    let reader = deployment.user("reader");
-    let followed = kept_author(&ana.clone().having_seen(&kept), &kept.header("location")).await;
-    let favored = reader.put(&format!("/v1/me/favorites/{followed}")).await.expect(StatusCode::NO_CONTENT);
-    let reader = reader.having_seen(&favored);
-    let stop = Arc::new(AtomicBool::new(false));
-    let mut readers = JoinSet::new();
-    for _ in 0..4 {
-        readers.spawn(read_until_stopped(reader.clone(), movie.clone(), kept.header("location"), stop.clone()));
-    }
-    readers.spawn(favour_until_stopped(ana.clone(), followed_by(&reader).await, stop.clone()));
+    let readers = Readers::start(&deployment, &movie).await;
 
     for round in 2..4 {
         for name in PROJECTIONS {
@@ -67,9 +87,7 @@ pub async fn everything_is_rebuilt_while_people_post_and_read(deployment: Deploy
     }
     load.catch_up();
     load.acknowledged(100).await;
-    stop.store(true, Ordering::Relaxed);
-    let reads: usize = readers.join_all().await.into_iter().sum();
-    assert!(reads > 20, "{reads}");
+    readers.stop().await;
     let all = load.stop().await;
 
     let fold = equals_a_fold(&deployment).await;
