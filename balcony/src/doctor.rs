@@ -24,6 +24,8 @@ pub(crate) struct Options {
     watch: bool,
 }
 
+/// After how long a worker that has not told anything is taken to be dead.
+pub(crate) const DEAD_AFTER: Duration = Duration::from_secs(12);
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 /// Characters of an error in the table.
 const ERROR: usize = 60;

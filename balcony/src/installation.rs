@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,9 +15,11 @@ use balcony_event_log::{EventLog, LogError, Topic};
 use balcony_http::rate_limit::Limiter;
 use balcony_http::service::Edge;
 use balcony_http::{Authority, Consistency, telemetry};
-use balcony_projector::Projector;
+use balcony_projector::{Folder, Projector};
+use balcony_search::Serving;
 use balcony_store::{Database, StoreError};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use crate::settings::{Deployment, Settings};
 
@@ -29,6 +31,7 @@ pub(crate) struct Installation {
     pub(crate) consistency: Consistency,
     pub(crate) edge: Edge,
     group_prefix: String,
+    search_folder: PathBuf,
     /// Keeps other processes from the data folder.
     _lock: Option<File>,
 }
@@ -70,9 +73,21 @@ impl Installation {
                 (Arc::new(log), open_database(database_url).await?, None)
             }
         };
-        let consistency = Consistency::new(&log.identity().await?, topics.clone());
+        let identity = log.identity().await?;
+        let search_folder = search_folder(&settings.data_dir()?, &identity);
+        let consistency = Consistency::new(&identity, topics.clone());
         let group_prefix = settings.topic_prefix()?.to_owned();
-        Ok(Self { log, database, topics, consistency, edge, group_prefix, _lock: lock })
+        Ok(Self { log, database, topics, consistency, edge, group_prefix, search_folder, _lock: lock })
+    }
+
+    /// Lets `projector` keep a copy of the search index, and gives what is searched.
+    pub(crate) fn start_search(&self, projector: &mut Projector) -> anyhow::Result<Serving> {
+        let serving = Serving::default();
+        let folder = Folder::hold(&self.search_folder);
+        let folder =
+            folder.with_context(|| format!("DATA_DIR: no search index in {}", self.search_folder.display()))?;
+        projector.start_search(self.topics.facts.clone(), folder, serving.clone());
+        Ok(serving)
     }
 
     /// A projector on this installation, with no projections yet.
@@ -183,4 +198,10 @@ fn secret(data_dir: &Path) -> anyhow::Result<String> {
 
 fn make_folder(data_dir: &Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(data_dir).with_context(|| format!("DATA_DIR: {} cannot be made", data_dir.display()))
+}
+
+/// Where the search indexes of the log called `identity` are: an index holds what one log says, and no other.
+pub(crate) fn search_folder(data_dir: &Path, identity: &str) -> PathBuf {
+    let log = Uuid::new_v5(&Uuid::NAMESPACE_OID, identity.as_bytes());
+    data_dir.join("search").join(log.simple().to_string())
 }

@@ -130,7 +130,7 @@ async fn retry_all(beside: &Beside, which: &Which) -> anyhow::Result<()> {
 async fn discard(beside: &Beside, ids: &[Uuid]) -> anyhow::Result<()> {
     let asked = owners(beside, ids).await?;
     let mut outcome = Outcome::default();
-    for projection in projections::all(&beside.topics) {
+    for projection in projections::known(&beside.topics) {
         let of = |(owner, id): &(AnyProjection, Uuid)| (owner.name() == projection.name()).then_some(*id);
         let ids: Vec<Uuid> = asked.iter().filter_map(of).collect();
         if ids.is_empty() {
@@ -167,7 +167,7 @@ async fn discard_all(beside: &Beside, which: &Which) -> anyhow::Result<()> {
 impl Which {
     /// The projections that are meant, of those that have a live generation.
     async fn projections(&self, beside: &Beside) -> anyhow::Result<Vec<(AnyProjection, Generation)>> {
-        let all = projections::all(&beside.topics);
+        let all = projections::known(&beside.topics);
         let all = match &self.projection {
             Some(name) => vec![projection_called(name, &all).context("--projection")?],
             None => all,
@@ -183,7 +183,7 @@ impl Which {
 
 /// The projection of each of these records, which must all be parked.
 async fn owners(beside: &Beside, ids: &[Uuid]) -> anyhow::Result<Vec<(AnyProjection, Uuid)>> {
-    let all = projections::all(&beside.topics);
+    let all = projections::known(&beside.topics);
     let mut owners = Vec::with_capacity(ids.len());
     for &id in ids {
         let Some((generation, _)) = find_any(&beside.database, id).await? else { bail!("no record {id} is parked") };

@@ -2,16 +2,19 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use balcony_event_log::Positions;
-use balcony_projector::{AnyProjection, build, projections};
+use balcony_projector::{AnyProjection, Folder, Projector, SEARCH, build, projections};
+use balcony_search::Serving;
 use balcony_store::{BuildOptions, Database, Generation, GenerationState, ListedGeneration, Writer};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::time::Instant;
 
 use crate::beside::Beside;
+use crate::doctor::DEAD_AFTER;
+use crate::installation::search_folder;
 use crate::serve::projection_called;
-use crate::settings::Settings;
+use crate::settings::{Deployment, Settings};
 
 /// What is built, and how.
 #[derive(clap::Args)]
@@ -38,7 +41,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Builds a generation, or watches another process that does, until it is live.
 pub(crate) async fn rebuild(settings: &Settings, options: &Options) -> anyhow::Result<()> {
     let beside = Beside::open(settings).await?;
-    let projection = projection_called(&options.name, &projections::all(&beside.topics))?;
+    let projection = projection_called(&options.name, &projections::known(&beside.topics))?;
     let database = &beside.database;
     if options.cancel {
         let given_up = database.cancel_build(projection.name()).await?;
@@ -52,11 +55,25 @@ pub(crate) async fn rebuild(settings: &Settings, options: &Options) -> anyhow::R
         park_failures: options.park,
         allow_differences: options.allow_differences,
     };
+    let search = if projection.name() == SEARCH { Some(search(settings, &beside).await?) } else { None };
     let generation = database.begin_build(&projection.read_model(), options).await?;
     let started = Instant::now();
-    let building = tokio::spawn(build(projection.clone(), beside.log.clone(), database.clone(), generation.clone()));
-    let watched = watch(&beside, &projection, &generation).await;
-    building.abort();
+    let watched = match search {
+        None => {
+            let building = build(projection.clone(), beside.log.clone(), database.clone(), generation.clone());
+            let building = tokio::spawn(building);
+            let watched = watch(&beside, &projection, &generation).await;
+            building.abort();
+            watched
+        }
+        Some(replica) => {
+            let watched = watch(&beside, &projection, &generation).await;
+            if let Some(replica) = replica {
+                replica.stop().await;
+            }
+            watched
+        }
+    };
     let events = watched?;
 
     let seconds = started.elapsed().as_secs_f64();
@@ -74,10 +91,28 @@ pub(crate) async fn rebuild(settings: &Settings, options: &Options) -> anyhow::R
     Ok(())
 }
 
+/// Sees to it that somebody builds the search index: those who search do, wherever they are. An embedded installation
+/// that does not run is given what it would have, until it is stopped.
+async fn search(settings: &Settings, beside: &Beside) -> anyhow::Result<Option<Projector>> {
+    if let Deployment::Embedded { data_dir } = settings.deployment()? {
+        let directory = search_folder(&data_dir, &beside.log.identity().await?);
+        if let Some(folder) = Folder::hold_first(&directory)? {
+            let mut replica = Projector::new(beside.log.clone(), beside.database.clone(), "");
+            replica.start_search(beside.topics.facts.clone(), folder, Serving::default());
+            return Ok(Some(replica));
+        }
+        return Ok(None);
+    }
+    let workers = beside.database.workers().await?;
+    let is_kept = workers.iter().any(|worker| worker.name == SEARCH && worker.seen_ago < DEAD_AFTER);
+    ensure!(is_kept, "no query API is running, and those build it; start balcony query-api and try again");
+    Ok(None)
+}
+
 /// Makes the generation before live again.
 pub(crate) async fn roll_back(settings: &Settings, name: &str) -> anyhow::Result<()> {
     let beside = Beside::open(settings).await?;
-    let projection = projection_called(name, &projections::all(&beside.topics))?;
+    let projection = projection_called(name, &projections::known(&beside.topics))?;
     let (to, from) = beside.database.roll_back(projection.name()).await?;
     println!("{name}: generation {} is live again, and {} is retired", to.number, from.number);
     let version = i64::from(projection.read_model().version);

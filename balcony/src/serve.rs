@@ -14,6 +14,7 @@ use balcony_domain::Role;
 use balcony_http::service::{self, Check};
 use balcony_projector::{AnyProjection, Projector, State, projections};
 use balcony_query_api::QueryApi;
+use balcony_search::Serving;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use utoipa::openapi::OpenApi;
@@ -49,8 +50,9 @@ pub(crate) async fn all_in_one(settings: &Settings) -> anyhow::Result<()> {
         projector.start(projection);
     }
 
+    let serving = installation.start_search(&mut projector)?;
     let commands = command_side(&installation).await;
-    let queries = query_side(&installation).await;
+    let queries = query_side(&installation, serving).await;
     let (command_routes, mut openapi) = commands.routes();
     let (query_routes, query_openapi) = queries.routes();
     openapi.merge(query_openapi);
@@ -76,15 +78,19 @@ pub(crate) async fn query_api(settings: &Settings) -> anyhow::Result<()> {
     distributed(settings, "query-api")?;
     let listener = listen(settings, "127.0.0.1:8082").await?;
     let installation = Installation::open(settings).await?;
-    let queries = query_side(&installation).await;
+    let mut projector = installation.projector();
+    let serving = installation.start_search(&mut projector)?;
+    let queries = query_side(&installation, serving).await;
     let (routes, openapi) = queries.routes();
-    run(listener, routes, openapi, queries.checks(), &installation, None).await
+    let routes = routes.merge(states(&projector));
+    run(listener, routes, openapi, queries.checks(), &installation, Some(projector)).await
 }
 
 /// The projections alone, or some of them.
 pub(crate) async fn projector(settings: &Settings, only: &[String]) -> anyhow::Result<()> {
     distributed(settings, "projector")?;
-    let chosen = chosen(only, projections::all(&settings.topics()?))?;
+    let topics = settings.topics()?;
+    let chosen = chosen(only, projections::all(&topics), &projections::known(&topics))?;
     let listener = listen(settings, "127.0.0.1:8083").await?;
     let installation = Installation::open(settings).await?;
     let mut projector = installation.projector();
@@ -160,9 +166,9 @@ async fn command_side(installation: &Installation) -> Arc<CommandApi> {
     CommandApi::open(log.clone(), database, topics.clone(), consistency.clone()).await
 }
 
-async fn query_side(installation: &Installation) -> QueryApi {
+async fn query_side(installation: &Installation, serving: Serving) -> QueryApi {
     let Installation { database, topics, consistency, .. } = installation;
-    QueryApi::open(database, topics.clone(), consistency.clone()).await
+    QueryApi::open(database, topics.clone(), consistency.clone(), serving).await
 }
 
 /// Serves until the process is told to end; then takes no more requests, lets those under way end, and stops the
@@ -222,10 +228,10 @@ fn distributed(settings: &Settings, service: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The projections called `only`, or all.
-fn chosen(only: &[String], mut all: Vec<AnyProjection>) -> anyhow::Result<Vec<AnyProjection>> {
+/// The projections called `only`, or all. What is known besides is kept by others.
+fn chosen(only: &[String], mut all: Vec<AnyProjection>, known: &[AnyProjection]) -> anyhow::Result<Vec<AnyProjection>> {
     for name in only {
-        projection_called(name, &all).context("--only")?;
+        projection_called(name, known).context("--only")?;
     }
     if !only.is_empty() {
         all.retain(|projection| only.iter().any(|name| name == projection.name()));

@@ -32,15 +32,15 @@ pub(crate) struct Keeper {
 
 /// What there is to do, by the number of the generation.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Plan {
-    live: Option<i64>,
-    work: Vec<Generation>,
-    build: Option<Generation>,
-    rebuild: Option<RebuildState>,
+pub(crate) struct Plan {
+    pub(crate) live: Option<i64>,
+    pub(crate) work: Vec<Generation>,
+    pub(crate) build: Option<Generation>,
+    pub(crate) rebuild: Option<RebuildState>,
     /// Whether a generation of this program's version is to be asked for.
-    begin: bool,
+    pub(crate) begin: bool,
     /// Why nothing is done.
-    complaint: Option<String>,
+    pub(crate) complaint: Option<String>,
 }
 
 /// Somebody who works on a generation.
@@ -52,7 +52,7 @@ struct Task {
 }
 
 impl Plan {
-    fn of(listed: &[ListedGeneration], version: i64) -> Self {
+    pub(crate) fn of(listed: &[ListedGeneration], version: i64) -> Self {
         let mut plan = Self::default();
         let live = listed.iter().find(|listed| listed.state == GenerationState::Live);
         let unfinished = listed.iter().find(|listed| listed.state.is_unfinished());
@@ -101,7 +101,7 @@ impl Plan {
     }
 
     /// Whether the build of this program's version has failed.
-    fn has_failed(&self) -> bool {
+    pub(crate) fn has_failed(&self) -> bool {
         self.rebuild.as_ref().is_some_and(|rebuild| rebuild.error.is_some())
     }
 }

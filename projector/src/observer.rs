@@ -241,24 +241,27 @@ impl Observer {
     }
 
     pub(crate) fn applied(&self, decoded: &Decoded, took: Duration) {
-        let events = decoded.events.len();
+        self.did(decoded.events.len(), decoded.unknown, &decoded.reached, took);
+        if !decoded.set_aside.is_empty() {
+            let before = self.work().parked;
+            self.parked(before + i64::try_from(decoded.set_aside.len()).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// Reports a batch: how many events were applied and how many are of a type that is not known here, where that
+    /// leads, and how long it took.
+    pub(crate) fn did(&self, events: usize, unknown: usize, reached: &Positions, took: Duration) {
         if self.is_measured() {
             metrics::counter!(metric::EVENTS, "projection" => self.name).increment(events as u64);
-            metrics::counter!(metric::UNKNOWN, "projection" => self.name).increment(decoded.unknown as u64);
+            metrics::counter!(metric::UNKNOWN, "projection" => self.name).increment(unknown as u64);
             metrics::histogram!(metric::BATCH_SIZE, "projection" => self.name).record(events as f64);
             metrics::histogram!(metric::BATCH_SECONDS, "projection" => self.name).record(took.as_secs_f64());
         }
-        let before = {
-            let mut work = self.work();
-            work.state = State::Running;
-            work.events += events as u64;
-            work.positions.merge(&decoded.reached);
-            work.recent.add(Instant::now(), events as u64, took);
-            work.parked
-        };
-        if !decoded.set_aside.is_empty() {
-            self.parked(before + i64::try_from(decoded.set_aside.len()).unwrap_or(i64::MAX));
-        }
+        let mut work = self.work();
+        work.state = State::Running;
+        work.events += events as u64;
+        work.positions.merge(reached);
+        work.recent.add(Instant::now(), events as u64, took);
     }
 }
 

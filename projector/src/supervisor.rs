@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use balcony_event_log::EventLog;
+use balcony_search::Serving;
 use balcony_store::Database;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -9,6 +10,7 @@ use crate::heartbeat::Heartbeat;
 use crate::keeper::Keeper;
 use crate::observer::Board;
 use crate::reactor::worker::Runtime;
+use crate::replica::{Folder, Replica, SEARCH, SEARCH_MODEL};
 use crate::report::{Kind, ProjectionState};
 use crate::{AnyProjection, AnyReactor};
 
@@ -58,6 +60,22 @@ impl Projector {
             board,
         };
         self.keepers.spawn(keeper.run(self.stop.subscribe()));
+    }
+
+    /// Keeps a copy of the search index of the facts in `topic`, in `folder`, and lets `serving` have it.
+    pub fn start_search(&mut self, topic: Arc<str>, folder: Folder, serving: Serving) {
+        let board = Board::new(SEARCH, Kind::Projector, SEARCH_MODEL.version);
+        self.boards.push(board.clone());
+        let heartbeat = Heartbeat {
+            log: self.log.clone(),
+            database: self.database.clone(),
+            topics: vec![topic.clone()],
+            board: board.clone(),
+        };
+        self.keepers.spawn(heartbeat.run(self.stop.subscribe()));
+        let (log, database) = (self.log.clone(), self.database.clone());
+        let replica = Replica { log, database, topics: [topic], folder, serving, board };
+        self.keepers.spawn(replica.run(self.stop.subscribe()));
     }
 
     /// Starts a reactor: writes down where it starts when that was never done, and goes on from where it is.

@@ -25,6 +25,8 @@ pub(crate) enum WorkerError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Log(#[from] LogError),
+    #[error(transparent)]
+    Search(#[from] balcony_search::Error),
     #[error(
         "{MOST_FAILED_IN_A_ROW} records in a row failed and were parked, and so would the next, because {0}; look at \
          what they have in common (balcony parked list), mend it and start the projector again"
@@ -52,7 +54,7 @@ pub(crate) enum WorkerError {
 impl WorkerError {
     /// Whether starting again could help without anybody changing anything.
     pub(crate) fn may_pass(&self) -> bool {
-        matches!(self, Self::Store(_) | Self::Log(_) | Self::Panicked)
+        matches!(self, Self::Store(_) | Self::Log(_) | Self::Search(_) | Self::Panicked)
     }
 }
 

@@ -64,7 +64,21 @@ pub(crate) const TABLES: &str = "
     JOIN movies ON movies.id = comments.movie_id
     JOIN users ON users.id = comments.author_id";
 
+impl Comment {
+    pub(crate) fn title(&self) -> Option<&str> {
+        self.title.as_deref()
+    }
+
+    pub(crate) fn body(&self) -> &str {
+        &self.body
+    }
+}
+
 impl CommentRow {
+    pub(crate) fn id(&self) -> Uuid {
+        self.id
+    }
+
     /// Its place in lists by time.
     pub(crate) fn time_key(&self) -> TimeKey {
         TimeKey { at: self.posted_at, id: self.id }

@@ -1,4 +1,4 @@
-//! The query API: timelines, favourites, movies and people, from the read models.
+//! The query API: timelines, favourites, movies and people, from the read models, and search.
 //!
 //! A query takes its parameters, waits for what its client has seen ([`query`]), reads, and answers ([`answer`]). One
 //! file per resource; what lists share is their shape ([`page`]) and their cursors ([`cursor`]). **Nothing is written
@@ -15,6 +15,7 @@ mod me;
 mod movies;
 mod page;
 mod query;
+mod search;
 mod time_range;
 mod timeline;
 mod users;
@@ -23,6 +24,7 @@ use axum::Router;
 use balcony_domain::{Timestamp, Topics};
 use balcony_http::service::Check;
 use balcony_http::{Consistency, Problem};
+use balcony_search::Serving;
 use balcony_store::{Database, Reader};
 use utoipa::openapi::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -31,6 +33,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::query::ReadModel;
+use crate::search::Search;
 
 /// The query API over the read models. Cheap to clone.
 #[derive(Clone)]
@@ -38,9 +41,10 @@ pub struct QueryApi {
     reader: Reader,
     consistency: Consistency,
     topics: Topics,
+    search: Search,
 }
 
-/// The read models it reads.
+/// The read models it reads in the database.
 pub const PROJECTIONS: &[&str] = &[
     ReadModel::Registry.name(),
     ReadModel::Comments.name(),
@@ -68,9 +72,10 @@ impl Modify for Token {
 }
 
 impl QueryApi {
-    /// An API on the read models in `database`.
-    pub async fn open(database: &Database, topics: Topics, consistency: Consistency) -> Self {
-        Self { reader: Reader::open(database, PROJECTIONS).await, consistency, topics }
+    /// An API on the read models in `database`, and on the index of comments that `serving` has.
+    pub async fn open(database: &Database, topics: Topics, consistency: Consistency, serving: Serving) -> Self {
+        let search = Search::new(serving);
+        Self { reader: Reader::open(database, PROJECTIONS).await, consistency, topics, search }
     }
 
     /// The routes and what they are described as.
@@ -85,6 +90,7 @@ impl QueryApi {
             .routes(routes!(companies::list_comments))
             .routes(routes!(users::get))
             .routes(routes!(users::list_comments))
+            .routes(routes!(search::search))
             .routes(routes!(journey::list))
             .routes(routes!(me::get))
             .routes(routes!(me::list_favorites))
@@ -96,10 +102,17 @@ impl QueryApi {
     /// What has to be there for queries to be answered.
     pub fn checks(&self) -> Vec<Check> {
         let reader = self.reader.clone();
-        vec![Check::new("read models", move || {
-            let reader = reader.clone();
-            async move { reader.check().await.map_err(|error| error.to_string()) }
-        })]
+        let serving = self.search.serving.clone();
+        vec![
+            Check::new("read models", move || {
+                let reader = reader.clone();
+                async move { reader.check().await.map_err(|error| error.to_string()) }
+            }),
+            Check::new("search", move || {
+                let index = serving.index();
+                async move { index.map(drop) }
+            }),
+        ]
     }
 }
 

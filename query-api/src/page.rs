@@ -50,6 +50,16 @@ impl<K: Key> PageRequest<K> {
         Self { limit, scope, after }
     }
 
+    /// How many items the page has.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// The cursor after the item at `key`.
+    pub(crate) fn cursor(&self, key: &K) -> String {
+        cursor::encode(self.scope, key)
+    }
+
     /// How many rows to ask for: one more than the page has, which tells whether there is another page.
     pub(crate) fn rows(&self) -> i64 {
         self.rows_beyond(0)
@@ -65,7 +75,7 @@ impl<K: Key> PageRequest<K> {
         let more = rows.len() > self.limit;
         rows.truncate(self.limit);
         let last = rows.last().filter(|_| more);
-        let next_cursor = last.map(|last| cursor::encode(self.scope, &key(last)));
+        let next_cursor = last.map(|last| self.cursor(&key(last)));
         Page { items: rows, next_cursor }
     }
 }

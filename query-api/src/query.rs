@@ -29,6 +29,8 @@ pub(crate) enum ReadModel {
     Favorites,
     Journeys,
     Statistics,
+    /// The index of comments, which is no table.
+    Search,
 }
 
 /// The parameters of every query.
@@ -62,6 +64,7 @@ impl ReadModel {
             Self::Favorites => "favorites",
             Self::Journeys => "journeys",
             Self::Statistics => "statistics",
+            Self::Search => "search",
         }
     }
 }
@@ -80,12 +83,19 @@ impl Query {
         for &read_model in reads {
             let topic = match read_model {
                 ReadModel::Statistics => &api.topics.views,
-                ReadModel::Registry | ReadModel::Comments | ReadModel::Favorites | ReadModel::Journeys => {
-                    &api.topics.facts
-                }
+                ReadModel::Registry
+                | ReadModel::Comments
+                | ReadModel::Favorites
+                | ReadModel::Journeys
+                | ReadModel::Search => &api.topics.facts,
             };
             let wanted = token.of_topic(topic);
-            if wanted.is_empty() || api.reader.wait_for(read_model.name(), &wanted, deadline).await? {
+            let has_come = match read_model {
+                _ if wanted.is_empty() => true,
+                ReadModel::Search => api.search.wait_for(&wanted, deadline).await?,
+                _ => api.reader.wait_for(read_model.name(), &wanted, deadline).await?,
+            };
+            if has_come {
                 continue;
             }
             if !self.patience.stale {

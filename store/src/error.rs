@@ -27,6 +27,11 @@ impl StoreError {
         matches!(self, Self::Unavailable(_) | Self::NotReady(_))
     }
 
+    /// A refusal for a reason that no database has.
+    pub fn refusal(reason: impl Into<String>) -> Self {
+        Self::Refused(sqlx::Error::InvalidArgument(reason.into()))
+    }
+
     pub(crate) fn encoding(error: Box<dyn std::error::Error + Send + Sync>) -> Self {
         Self::Refused(sqlx::Error::Encode(error))
     }

@@ -88,13 +88,15 @@ impl Deployment {
         let id = Uuid::now_v7().simple().to_string();
         let database_url = services.new_database(&id).await;
         let prefix = format!("t{id}.");
-        let settings = vec![
+        let mut settings = vec![
             ("KAFKA_BOOTSTRAP_SERVERS", services.brokers.clone()),
             ("DATABASE_URL", database_url.clone()),
             ("KAFKA_TOPIC_PREFIX", prefix.clone()),
         ];
         let kind = Kind::Distributed { brokers: services.brokers.clone(), database_url, prefix };
-        Self::new(settings, kind, Arc::new(tempfile::tempdir().unwrap()))
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        settings.push(("DATA_DIR", folder.path().join("data").display().to_string()));
+        Self::new(settings, kind, folder)
     }
 
     fn new(mut settings: Vec<(&'static str, String)>, kind: Kind, folder: Arc<TempDir>) -> Self {

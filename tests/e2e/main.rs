@@ -20,6 +20,7 @@ mod own_writes;
 mod parked;
 mod read_models;
 mod rebuild;
+mod search;
 mod services;
 mod session;
 mod settings;
@@ -68,6 +69,12 @@ on_both! {
         everything_is_rebuilt_while_people_post_and_read
         going_back_serves_what_was_before_and_catches_up
         a_record_that_was_never_parked_stops_a_rebuild;
+    search:
+        a_comment_is_found_at_once_with_its_token_and_gone_at_once
+        what_is_found_can_be_narrowed_ordered_and_shown
+        pages_of_what_is_found_repeat_and_skip_nothing_while_others_post
+        ten_thousand_queries_are_answered
+        the_index_is_rebuilt_while_people_search;
     doctor: the_doctor_says_who_is_well_and_who_is_not;
     parked: what_is_parked_is_listed_shown_retried_and_discarded;
     operators: what_is_no_event_is_parked_and_the_rest_goes_on the_demo_fills_an_instance;

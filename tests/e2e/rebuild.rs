@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use balcony_projector::SEARCH;
 use balcony_store::GenerationState;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -231,7 +232,8 @@ async fn embedded_rebuilds_survive_a_hundred_kills() {
         } else {
             let mut service = Mortal::start(&deployment, &[]);
             a_random_moment(&mut random).await;
-            let mut rebuild = Mortal::start(&deployment, &["rebuild", PROJECTIONS[killed / 2 % 5]]);
+            let mut rebuild =
+                Mortal::start(&deployment, &["rebuild", [&PROJECTIONS[..], &[SEARCH]].concat()[killed / 2 % 6]]);
             a_random_moment(&mut random).await;
             let first = if random.random_bool(0.5) { &mut service } else { &mut rebuild };
             first.0.kill().unwrap();
@@ -285,7 +287,7 @@ async fn distributed_rebuilds_survive_a_hundred_kills() {
 async fn nothing_is_left_over(deployment: &Deployment) {
     let read_models = ReadModels::of(deployment).await;
     let mut expected = BTreeSet::new();
-    for name in PROJECTIONS {
+    for name in PROJECTIONS.into_iter().chain([SEARCH]) {
         for (number, state) in read_models.generations(name).await {
             assert!(!state.is_unfinished(), "{name} {number} is {state}");
             expected.insert(format!("{name}_{number}"));

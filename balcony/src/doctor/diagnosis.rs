@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use balcony_domain::Timestamp;
-use balcony_projector::{BatchMeans, Kind, Lag, ProjectionState, RebuildState, State};
+use balcony_projector::{BatchMeans, Kind, Lag, ProjectionState, RebuildState, SEARCH, State};
 use balcony_store::{Generation, GenerationState, ListedGeneration};
 use serde::Serialize;
 use uuid::Uuid;
@@ -153,9 +153,9 @@ impl Diagnosed {
         match self.state.as_str() {
             DEAD => {
                 let seconds = self.workers.iter().map(|worker| worker.seen_seconds_ago).min().unwrap_or_default();
-                complaints.push(format!("no worker has been seen for {seconds} s: is a projector running?"));
+                complaints.push(format!("no worker has been seen for {seconds} s: is a {} running?", self.home()));
             }
-            MISSING => complaints.push("no worker has been seen: is a projector running?".to_owned()),
+            MISSING => complaints.push(format!("no worker has been seen: is a {} running?", self.home())),
             state if state == State::Failed.as_str() => {
                 complaints.push(format!("it fails and is started again by itself: {error}"));
             }
@@ -171,6 +171,11 @@ impl Diagnosed {
             complaints.push(format!("generation {} could not be built: {error}", failed.generation.number));
         }
         complaints
+    }
+
+    /// Where its workers run.
+    fn home(&self) -> &'static str {
+        if self.name == SEARCH { "query API" } else { "projector" }
     }
 
     fn notes(&self, lag_error: Option<String>) -> Vec<String> {

@@ -1,5 +1,4 @@
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use balcony_event_log::EventLog;
@@ -7,18 +6,16 @@ use balcony_projector::{AnyProjection, Kind, Lag, ProjectionState, by_topic, pro
 use balcony_store::{Database, Generation, GenerationState, ListedGeneration, Worker};
 use tokio::task::JoinSet;
 
+use super::DEAD_AFTER;
 use super::diagnosis::{Diagnosed, Diagnosis, Facts, Seen, Standing};
 use crate::beside::Beside;
-
-/// After how long a worker that has not told anything is taken to be dead.
-const DEAD_AFTER: Duration = Duration::from_secs(12);
 
 /// Looks at every projection of this program, and at whatever else has told of itself.
 pub(super) async fn examine(beside: &Beside) -> anyhow::Result<Diagnosis> {
     let workers = beside.database.workers().await?;
     let listed = beside.database.generations(None).await?;
     let mut standings = JoinSet::new();
-    let all = projections::all(&beside.topics);
+    let all = projections::known(&beside.topics);
     for (place, projection) in all.iter().enumerate() {
         if let Some(live) = live(&listed, projection.name()) {
             let (log, database, live) = (beside.log.clone(), beside.database.clone(), live.clone());

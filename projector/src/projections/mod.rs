@@ -4,6 +4,7 @@ mod comments;
 mod favorites;
 mod journeys;
 mod registry;
+mod search;
 mod statistics;
 
 use balcony_domain::Topics;
@@ -13,11 +14,12 @@ pub use comments::Comments;
 pub use favorites::Favorites;
 pub use journeys::Journeys;
 pub use registry::Registry;
+pub use search::Search;
 pub use statistics::Statistics;
 
 use crate::AnyProjection;
 
-/// All projections. Here a new one is registered.
+/// All projections that a projector runs. Here a new one is registered.
 pub fn all(topics: &Topics) -> Vec<AnyProjection> {
     vec![
         Registry::new(topics).into(),
@@ -26,6 +28,13 @@ pub fn all(topics: &Topics) -> Vec<AnyProjection> {
         Journeys::new(topics).into(),
         Statistics::new(topics).into(),
     ]
+}
+
+/// All that operators know by name: the search index, too, which those keep who search.
+pub fn known(topics: &Topics) -> Vec<AnyProjection> {
+    let mut known = all(topics);
+    known.push(Search::new(topics).into());
+    known
 }
 
 /// The read model called `name` in `version`, with the tables that `migrations/` gives it.

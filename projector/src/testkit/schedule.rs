@@ -96,14 +96,11 @@ impl Schedule {
         };
         simpler.push(with(self.steps.iter().flat_map(apart).collect()));
         let changes = |step: &Step| matches!(step, Step::Apply(_) | Step::AtOnce(_));
-        simpler.push(with(
-            self.steps
-                .iter()
-                .enumerate()
-                .filter(|(at, step)| *at == 0 || changes(step))
-                .map(|(_, s)| s.clone())
-                .collect(),
-        ));
+        let starts = |step: &Step| matches!(step, Step::Start(_));
+        simpler.push(with(self.steps.iter().filter(|step| changes(step) || starts(step)).cloned().collect()));
+        // Without its starts a schedule says no more who holds what: then one worker does.
+        let undisturbed = self.steps.iter().enumerate().filter(|(at, step)| *at == 0 || changes(step));
+        simpler.push(with(undisturbed.map(|(_, step)| step.clone().by_one_worker()).collect()));
         for (at, step) in self.steps.iter().enumerate().skip(1).filter(|(_, step)| !changes(step)) {
             let before = self.steps[..at].iter().rfind(|step| matches!(step, Step::Start(_)));
             if !matches!(step, Step::Start(_)) || before == Some(step) {

@@ -18,6 +18,7 @@ use balcony_http::{Consistency, ConsistencyToken};
 use balcony_projector::projections::{Comments, Favorites, Journeys, Registry, Statistics};
 use balcony_projector::{Projection, Received};
 use balcony_query_api::QueryApi;
+use balcony_search::Serving;
 use balcony_store::{Database, Generation, Reader, Settings, Writer};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::Value;
@@ -200,7 +201,7 @@ impl Answer {
 }
 
 pub(crate) async fn query_api(database: &Database) -> QueryApi {
-    QueryApi::open(database, topics(), consistency()).await
+    QueryApi::open(database, topics(), consistency(), Serving::default()).await
 }
 
 pub(crate) fn router(api: &QueryApi) -> Router {

@@ -1,0 +1,228 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::Response;
+use balcony_domain::{CommentId, MovieId, Timestamp, UserId};
+use balcony_http::Problem;
+use balcony_search::{Cursor, Serving, Sort};
+use serde::Serialize;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::QueryApi;
+use crate::comment::{COLUMNS, Comment, CommentRow, TABLES};
+use crate::conditions::Conditions;
+use crate::cursor::{Key, Scope};
+use crate::page::{PageParams, PageRequest};
+use crate::query::{Query, ReadModel, TokenHeader, WaitParams};
+
+/// The index, and how many may search it at a time.
+#[derive(Clone)]
+pub(crate) struct Search {
+    pub(crate) serving: Serving,
+    places: Arc<Semaphore>,
+}
+
+/// A comment that was found.
+#[derive(Debug, Serialize, ToSchema)]
+struct Found {
+    comment: Comment,
+    /// How well it matches; comparable within one search.
+    score: f32,
+    /// The part of it with most of what was looked for, as HTML: everything is escaped but `<mark>`, which stands
+    /// around what was found.
+    snippet: String,
+}
+
+/// A page of what was found.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct FoundPage {
+    items: Vec<Found>,
+    /// What to send as `cursor` for the next page; null on the last.
+    #[schema(required)]
+    next_cursor: Option<String>,
+    /// How many comments match, on all pages; counted up to 10,000.
+    total: u64,
+    /// Whether that is all of them.
+    total_is_exact: bool,
+}
+
+/// The order of what is found.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "describes the parameter, which is read by name")]
+enum Order {
+    Relevance,
+    Newest,
+}
+
+#[derive(utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "describes the parameters, which are read one by one")]
+struct SearchParams {
+    /// What to look for: words, all of which have to be there; `"words in a row"`, `-without`, `begin*`. No text is
+    /// an error.
+    q: String,
+    /// Only comments on this movie.
+    movie: Option<Uuid>,
+    /// Only comments by this user.
+    author: Option<Uuid>,
+    /// Only comments posted at this time or later.
+    #[param(value_type = Option<String>, format = DateTime)]
+    since: Option<Timestamp>,
+    /// Only comments posted before this time.
+    #[param(value_type = Option<String>, format = DateTime)]
+    until: Option<Timestamp>,
+    /// The order; the best first when absent.
+    #[param(inline)]
+    sort: Option<Order>,
+}
+
+/// What is read: the index, and the comments that it names.
+const READS: &[ReadModel] = &[ReadModel::Registry, ReadModel::Comments, ReadModel::Search];
+/// Searches at a time for each core. Each holds one, for half a second at the most.
+const SEARCHES_PER_CORE: usize = 2;
+/// How long a search waits for its turn.
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+
+/// Comments by what they say, in whatever language.
+#[utoipa::path(
+    get, path = "/v1/search", tag = "comments", operation_id = "search_comments",
+    params(SearchParams, PageParams, WaitParams, TokenHeader),
+    responses(
+        (status = 200, description = "A page of what was found, with an `ETag`", body = FoundPage),
+        (status = 304, description = "The client has this page already"),
+        (status = 422, description = "A parameter or the token is wrong", body = Problem),
+        (status = 503, description = "The index is being built, is behind the token, or too many search", body = Problem),
+    ),
+)]
+pub(crate) async fn search(State(api): State<QueryApi>, mut query: Query) -> Result<Response, Problem> {
+    let params = &mut query.params;
+    let text = params.text("q");
+    if text.is_none() {
+        params.refuse("q", "is missing: what is to be looked for?");
+    }
+    let text = text.unwrap_or_default();
+    let mut wanted = balcony_search::Query::new(&text);
+    wanted.movie = params.parsed::<MovieId>("movie");
+    wanted.author = params.parsed::<UserId>("author");
+    wanted.since = params.parsed("since");
+    wanted.until = params.parsed("until");
+    wanted.sort = params.choice("sort", &[("relevance", Sort::Relevance), ("newest", Sort::Newest)]);
+    let page = PageRequest::take(params, scope(&text, &wanted));
+    (wanted.limit, wanted.after) = (page.limit(), page.after);
+
+    let answer = query.wait(&api, READS).await?;
+    Ok(answer.public_list(find(&api, wanted, &page).await))
+}
+
+async fn find(api: &QueryApi, wanted: balcony_search::Query, page: &PageRequest<Cursor>) -> Result<FoundPage, Problem> {
+    let place = timeout(LONGEST_WAIT, api.search.places.clone().acquire_owned()).await;
+    let Ok(Ok(place)) = place else { return Err(Problem::unavailable("too many are searching; try again")) };
+    let index = api.search.index()?;
+    let searching = spawn_blocking(move || {
+        let found = index.search(&wanted);
+        drop(place);
+        (wanted, found)
+    });
+    let (wanted, found) = searching.await.map_err(|error| Problem::internal(&error))?;
+    let found = found.map_err(|error| {
+        tracing::error!(%error, "a search failed");
+        unavailable("its index cannot be read")
+    })?;
+
+    let ids: Vec<CommentId> = found.hits.iter().map(|hit| hit.id).collect();
+    let mut comments = comments(api, &ids).await?;
+    let mut items = Vec::with_capacity(found.hits.len());
+    for hit in found.hits {
+        // What was deleted since is in the index for a moment longer.
+        let Some(row) = comments.remove(&hit.id.0) else { continue };
+        let comment = Comment::try_from(row)?;
+        let snippet = snippet(&wanted, &comment);
+        items.push(Found { comment, score: hit.score, snippet });
+    }
+    let next_cursor = found.next.map(|next| page.cursor(&next));
+    Ok(FoundPage { items, next_cursor, total: found.total, total_is_exact: found.total_is_exact })
+}
+
+async fn comments(api: &QueryApi, ids: &[CommentId]) -> Result<HashMap<Uuid, CommentRow>, Problem> {
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let mut conditions = Conditions::new("comments.deleted_at IS NULL");
+    let names: Vec<String> = ids.iter().map(|id| conditions.bind(id.0.into())).collect();
+    let (all, names) = (conditions.text(), names.join(", "));
+    let sql = format!("SELECT {COLUMNS} FROM {TABLES} WHERE {all} AND comments.id IN ({names})");
+    let rows: Vec<CommentRow> = api.reader.fetch(sql, conditions.params()).await?;
+    Ok(rows.into_iter().map(|row| (row.id(), row)).collect())
+}
+
+/// Of the body, unless what was looked for stands in the title alone.
+fn snippet(query: &balcony_search::Query, comment: &Comment) -> String {
+    let body = query.snippet(comment.body());
+    match comment.title().map(|title| query.snippet(title)) {
+        Some(title) if title.contains("<mark>") && !body.contains("<mark>") => title,
+        _ => body,
+    }
+}
+
+fn scope(text: &str, query: &balcony_search::Query) -> Scope {
+    let mut scope = Scope::of("search").with("q", text).with("sort", format!("{:?}", query.sort));
+    if let Some(movie) = query.movie {
+        scope = scope.with("movie", movie);
+    }
+    if let Some(author) = query.author {
+        scope = scope.with("author", author);
+    }
+    if let Some(since) = query.since {
+        scope = scope.with("since", since);
+    }
+    if let Some(until) = query.until {
+        scope = scope.with("until", until);
+    }
+    scope
+}
+
+fn unavailable(reason: &str) -> Problem {
+    Problem::unavailable(format!("search is not available: {reason}"))
+}
+
+impl Search {
+    pub(crate) fn new(serving: Serving) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { serving, places: Arc::new(Semaphore::new(cores * SEARCHES_PER_CORE)) }
+    }
+
+    fn index(&self) -> Result<balcony_search::Index, Problem> {
+        self.serving.index().map_err(|reason| unavailable(&reason))
+    }
+
+    /// See [`Serving::wait_for`].
+    pub(crate) async fn wait_for(
+        &self,
+        positions: &balcony_event_log::Positions,
+        deadline: tokio::time::Instant,
+    ) -> Result<bool, Problem> {
+        self.serving.wait_for(positions, deadline).await.map_err(|reason| unavailable(&reason))
+    }
+}
+
+impl Key for Cursor {
+    fn write(&self, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(&self.key.to_be_bytes());
+        bytes.extend_from_slice(&self.snapshot.to_be_bytes());
+        bytes.extend_from_slice(self.id.0.as_bytes());
+    }
+
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let (key, rest) = bytes.split_first_chunk()?;
+        let (snapshot, id) = rest.split_first_chunk()?;
+        let id = CommentId(Uuid::from_slice(id).ok()?);
+        Some(Self { key: i64::from_be_bytes(*key), id, snapshot: u64::from_be_bytes(*snapshot) })
+    }
+}
