@@ -3,7 +3,7 @@
 //! Machines differ and so do hours on one machine, so a figure alone says little. Every scenario measures Balcony and
 //! its limits in turn, several rounds, and prints the ratio of each round's pair: `posting` against a bare handler
 //! that awaits one delivery, `visible` against a query that waits for nothing, `projecting` against reading and
-//! writing without Balcony.
+//! writing without Balcony, `searching` against PostgreSQL's full-text search.
 
 mod bare;
 mod consumption;
@@ -20,6 +20,7 @@ mod projecting;
 mod report;
 mod rows;
 mod scratch;
+mod searching;
 mod visible;
 
 use std::path::PathBuf;
@@ -61,7 +62,7 @@ pub(crate) struct Options {
     /// How often Balcony and its limits are measured in turn.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
-    /// How many comments `projecting` reads; 300,000, or 100,000 with --quick.
+    /// How many comments `projecting` reads and `searching` searches; 300,000 and 1,000,000, or 100,000 with --quick.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1_000..=20_000_000))]
     events: Option<u32>,
     /// How many clients `posting` has; 64 and 512 unless given.
@@ -92,6 +93,8 @@ enum Scenario {
     Visible,
     /// Events a second of the comments projection, rebuilt and catching up.
     Projecting,
+    /// The search index, against PostgreSQL's own (with the distributed half).
+    Searching,
 }
 
 #[derive(Subcommand)]
@@ -105,6 +108,10 @@ impl Options {
     /// How long the load of one round lasts.
     fn round(&self) -> Duration {
         Duration::from_secs(if self.quick { 3 } else { 10 })
+    }
+
+    fn searched(&self) -> u32 {
+        self.events.unwrap_or(if self.quick { 100_000 } else { 1_000_000 })
     }
 
     fn events(&self) -> u32 {
@@ -156,6 +163,9 @@ async fn run(
         }
         if wanted(Scenario::Projecting) {
             projecting::run(deployment, options, scratch, progress, report).await.context("projecting")?;
+        }
+        if wanted(Scenario::Searching) && deployment == Deployment::Distributed {
+            searching::run(options, scratch, progress, report).await.context("searching")?;
         }
     }
     Ok(())

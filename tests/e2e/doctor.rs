@@ -12,7 +12,7 @@ use crate::parked::{append, broken, complaint, movie, run, stdout};
 use crate::services::Services;
 
 const PATIENCE: Duration = Duration::from_secs(30);
-const PROJECTIONS: [&str; 4] = ["registry", "comments", "favorites", "statistics"];
+const PROJECTIONS: [&str; 5] = ["registry", "comments", "favorites", "statistics", "search"];
 
 /// What the doctor says, and whether everything is well.
 async fn examined(deployment: &Deployment) -> (Vec<Value>, bool) {
@@ -86,6 +86,9 @@ pub async fn the_doctor_says_who_is_well_and_who_is_not(mut deployment: Deployme
     assert!(complaint(&output).contains("registry"), "{output:?}");
 
     deployment.kill(service(&deployment));
+    if let Kind::Distributed { .. } = deployment.kind {
+        deployment.kill("query-api");
+    }
     let dead = eventually("who was killed is named", PATIENCE, async || {
         let (diagnosed, well) = examined(&deployment).await;
         assert!(!well);

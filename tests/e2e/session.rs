@@ -26,8 +26,9 @@ pub async fn the_readme_session_works_as_printed(deployment: Deployment) {
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     let stdout = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{stdout}{}", String::from_utf8_lossy(&output.stderr));
-    // The comment in the movie's list and in the timeline, then a problem that says that it is gone.
-    assert_eq!(stdout.matches("The last battle!").count(), 2, "{stdout}");
+    // The comment in the movie's list, found, and in the timeline, then a problem that says that it is gone.
+    assert_eq!(stdout.matches("The last battle!").count(), 3, "{stdout}");
+    assert!(stdout.contains("The <mark>last battle</mark>!"), "{stdout}");
     assert!(stdout.contains("\"status\":410"), "{stdout}");
 }
 

@@ -127,7 +127,8 @@ impl Diagnosed {
                 Some(Ok(lag)) => ShownLag { events: Some(lag.events), seconds: lag.seconds },
                 _ => ShownLag::default(),
             },
-            events_per_second: reports(true).map(|report| report.events_per_second).sum(),
+            // The sum of nothing is -0.
+            events_per_second: reports(true).map(|report| report.events_per_second).sum::<f64>() + 0.0,
             batch: busiest.and_then(|report| report.batch),
             busy: busiest.map_or(0.0, |report| report.busy),
             parked,
