@@ -190,11 +190,12 @@ impl Replica {
         let live = listed.iter().find(|listed| listed.state == GenerationState::Live).map(|live| &live.generation);
         for listed in wanted {
             let number = listed.generation.number;
-            tails.entry(number).or_insert_with(|| {
+            let tail = tails.entry(number).or_insert_with(|| {
                 let observer = Observer::new(SEARCH, number);
                 let before = live.filter(|live| **live != listed.generation).cloned();
-                Tail::start(self, listed.clone(), before, self.folder.of(&listed.generation), observer)
+                Tail::start(self, listed, before, self.folder.of(&listed.generation), observer)
             });
+            tail.is_built = listed.state.is_unfinished();
         }
         let mut known: Vec<String> = listed.iter().map(|listed| listed.generation.namespace()).collect();
         known.extend(tails.values().map(|tail| tail.generation.namespace()));

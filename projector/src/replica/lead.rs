@@ -1,10 +1,14 @@
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use balcony_event_log::{Positions, TopicPartition};
 use balcony_store::{Claim, Database, GenerationState, Lease, StoreError, Writer};
 
 use super::SEARCH;
 use super::tail::Tail;
+
+/// How often it is looked whether the new index has come as far as the live one, which is held meanwhile.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// Writes down, as the one process that does, how far its indexes have come, and switches to the one that is built.
 pub(super) struct Leader {
@@ -45,8 +49,12 @@ impl Leader {
         for (number, ledger) in &mut self.ledgers {
             let Some(positions) = tails.get(number).and_then(Tail::positions) else { continue };
             match ledger.advance(&positions).await {
-                // Who took over thinks that this process is gone.
-                Err(StoreError::Fenced(_)) => ledger.claim = None,
+                // Somebody else leads: the lease was lost with its connection.
+                Err(StoreError::Fenced(_)) => {
+                    ledger.claim = None;
+                    self.lease = None;
+                    return Ok(());
+                }
                 done => done?,
             }
         }
@@ -77,7 +85,7 @@ impl Leader {
         }
         let covers = async |live: &Positions| {
             while !index.positions().covers(live) {
-                tokio::task::yield_now().await;
+                tokio::time::sleep(LOOK_EVERY).await;
             }
             true
         };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use balcony_domain::{Event, Recorded, may_delete_comment};
 use balcony_event_log::{Batch, Delivery, EventLog, LogError, Positions, Record, TopicPartition};
 use balcony_search::{Check, Comment, Error, Index, Kept, Serving, Writer};
-use balcony_store::{Database, Generation, GenerationState, ListedGeneration, StoreError};
+use balcony_store::{Database, Generation, ListedGeneration, StoreError};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, timeout};
@@ -56,7 +56,7 @@ struct Follower {
     database: Database,
     topics: [Arc<str>; 1],
     generation: Generation,
-    /// A record that fails and was not parked in this generation stops the work; none: it is parked.
+    /// Until it has caught up, a record that fails and was not parked in this generation stops the work.
     strict_after: Option<Generation>,
     is_built: bool,
     directory: PathBuf,
@@ -77,12 +77,12 @@ struct Step {
 impl Tail {
     pub(super) fn start(
         replica: &Replica,
-        listed: ListedGeneration,
+        listed: &ListedGeneration,
         before: Option<Generation>,
         directory: PathBuf,
         observer: Observer,
     ) -> Self {
-        let is_built = listed.state != GenerationState::Live && listed.state != GenerationState::Retired;
+        let is_built = listed.state.is_unfinished();
         let (shown, showing) = watch::channel(Shown::default());
         let follower = Arc::new(Follower {
             log: replica.log.clone(),
@@ -99,7 +99,7 @@ impl Tail {
         let stop = watch::Sender::new(false);
         let work = move |stop| follower.clone().run(stop);
         let handle = tokio::spawn(supervise(work, observer.clone(), stop.subscribe()));
-        Self { generation: listed.generation, is_built, observer, shown: showing, stop, handle }
+        Self { generation: listed.generation.clone(), is_built, observer, shown: showing, stop, handle }
     }
 
     /// The index, once it has what was in the log when it was opened.
@@ -133,6 +133,15 @@ impl Tail {
 impl Follower {
     async fn run(self: Arc<Self>, stop: watch::Receiver<bool>) -> Result<(), WorkerError> {
         match self.follow(stop).await {
+            Err(error @ WorkerError::Log(LogError::OutOfRange { .. })) => {
+                // What is in the index is not of this log.
+                match std::fs::remove_dir_all(&self.directory) {
+                    Err(removing) if removing.kind() != std::io::ErrorKind::NotFound => {
+                        Err(Error::from(removing).into())
+                    }
+                    _ => Err(error),
+                }
+            }
             Err(error) if !error.may_pass() && self.is_built => {
                 // Who has changed its state meanwhile knows better.
                 match self.database.build_failed(&self.generation, &error.to_string()).await {
@@ -155,7 +164,7 @@ impl Follower {
         let has_caught_up = from.covers(&ends);
         self.shown.send_replace(Shown { index: Some(index.clone()), has_caught_up, ends: ends.clone(), lost });
 
-        let known = self.known_before().await?;
+        let mut known = self.set_aside_before().await?;
         let mut writer = Some(self.writer(&index).await?);
         let mut reader = self.log.read(from.clone());
         let mut reached = from;
@@ -185,7 +194,7 @@ impl Follower {
                     let own = writer.take().ok_or(Error::Failed)?;
                     let (own, step) = blocking(move || index_batch(own, &batch)).await??;
                     writer = Some(own);
-                    self.set_aside(&step, &known, &mut failures).await?;
+                    self.set_aside(&step, &mut known, &mut failures).await?;
                     self.observer.did(step.events, step.unknown, &reached, started.elapsed());
                     if more && uncommitted < MOST_UNCOMMITTED {
                         continue;
@@ -235,7 +244,7 @@ impl Follower {
     }
 
     /// The records that may fail, which were set aside in the generation before and are so in this one, too.
-    async fn known_before(&self) -> Result<Vec<(TopicPartition, i64)>, StoreError> {
+    async fn set_aside_before(&self) -> Result<Vec<(TopicPartition, i64)>, StoreError> {
         let Some(before) = &self.strict_after else { return Ok(Vec::new()) };
         let set_aside = self.database.look_at(before).await?.parked().await?;
         let mut tx = self.database.writer(&self.generation).begin().await?;
@@ -248,7 +257,7 @@ impl Follower {
     async fn set_aside(
         &self,
         step: &Step,
-        known: &[(TopicPartition, i64)],
+        known: &mut Vec<(TopicPartition, i64)>,
         failures: &mut Failures,
     ) -> Result<(), WorkerError> {
         if let Some((_, error)) = step.broken.first() {
@@ -258,15 +267,19 @@ impl Follower {
         if step.broken.is_empty() {
             return Ok(());
         }
+        let is_strict = self.strict_after.is_some() && !self.shown.borrow().has_caught_up;
         let mut records = Vec::with_capacity(step.broken.len());
         for (record, error) in &step.broken {
-            let is_known =
-                known.iter().any(|(partition, offset)| *partition == record.partition && *offset == record.offset);
-            if self.strict_after.is_some() && !is_known {
-                let (partition, offset, error) = (record.partition.clone(), record.offset, error.clone());
-                return Err(WorkerError::Unapplicable { partition, offset, error });
+            let place = (record.partition.clone(), record.offset);
+            if is_strict && !known.contains(&place) {
+                // The generation before may have come to it since.
+                *known = self.set_aside_before().await?;
+                if !known.contains(&place) {
+                    let (partition, offset) = place;
+                    return Err(WorkerError::Unapplicable { partition, offset, error: error.clone() });
+                }
             }
-            if !is_known {
+            if !known.contains(&place) {
                 records.push(parked_record(SEARCH, record, &Reason::Failed(error.clone()), milliseconds_now()));
             }
         }
