@@ -1,4 +1,5 @@
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -70,6 +71,12 @@ impl Index {
     /// [`Error::Missing`], [`Error::Damaged`] or [`Error::OtherForm`] when it has to be built (again), in a directory
     /// that was emptied; [`Error::Unavailable`].
     pub fn open(directory: &Path, check: Check) -> Result<Self, Error> {
+        // Files of a few bytes make tantivy panic, where longer ones that are wrong give an error.
+        let opened = catch_unwind(AssertUnwindSafe(|| Self::open_as_it_is(directory, check)));
+        opened.unwrap_or_else(|_| Err(Error::Damaged("it cannot be read at all".to_owned())))
+    }
+
+    fn open_as_it_is(directory: &Path, check: Check) -> Result<Self, Error> {
         if !directory.join(META).exists() {
             return Err(Error::Missing(directory.to_owned()));
         }
