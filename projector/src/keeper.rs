@@ -5,7 +5,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use balcony_event_log::EventLog;
-use balcony_store::{BuildOptions, Database, Generation, GenerationState, ListedGeneration, StoreError};
+use balcony_store::{BuildOptions, Database, Generation, GenerationState, ListedGeneration, ReadModel, StoreError};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -52,7 +52,7 @@ struct Task {
 }
 
 impl Plan {
-    pub(crate) fn of(listed: &[ListedGeneration], version: i64) -> Self {
+    fn of(listed: &[ListedGeneration], version: i64) -> Self {
         let mut plan = Self::default();
         let live = listed.iter().find(|listed| listed.state == GenerationState::Live);
         let unfinished = listed.iter().find(|listed| listed.state.is_unfinished());
@@ -100,8 +100,27 @@ impl Plan {
         plan
     }
 
+    /// What there is to do about `model`, and its generations; asks for one where it is missing, or where it failed
+    /// and is to be tried again.
+    pub(crate) async fn make(
+        database: &Database,
+        model: &ReadModel,
+        try_again: bool,
+    ) -> Result<(Self, Vec<ListedGeneration>), StoreError> {
+        let listed = database.generations(Some(model.name)).await?;
+        let plan = Self::of(&listed, model.version.into());
+        if plan.begin || plan.has_failed() && try_again {
+            // The first generation of all has nothing before it that could have parked anything.
+            let options = BuildOptions { park_failures: listed.is_empty(), ..BuildOptions::default() };
+            database.begin_build(model, options).await?;
+            let listed = database.generations(Some(model.name)).await?;
+            return Ok((Self::of(&listed, model.version.into()), listed));
+        }
+        Ok((plan, listed))
+    }
+
     /// Whether the build of this program's version has failed.
-    pub(crate) fn has_failed(&self) -> bool {
+    fn has_failed(&self) -> bool {
         self.rebuild.as_ref().is_some_and(|rebuild| rebuild.error.is_some())
     }
 }
@@ -116,10 +135,10 @@ impl Keeper {
         let mut try_again = true;
         while !*stop.borrow() {
             changes.mark_unchanged();
-            let plan = self.plan(try_again).await;
+            let plan = Plan::make(&self.database, &self.projection.read_model(), try_again).await;
             try_again &= plan.is_err();
             match plan {
-                Ok(plan) => self.follow(plan, &mut workers, &mut builder),
+                Ok((plan, _)) => self.follow(plan, &mut workers, &mut builder),
                 Err(error) if error.is_transient() => self.board.live().waiting(&error),
                 Err(error) => self.board.live().stopped(&error.to_string()),
             }
@@ -140,20 +159,6 @@ impl Keeper {
                 abort.abort();
             }
         }
-    }
-
-    async fn plan(&self, try_again: bool) -> Result<Plan, StoreError> {
-        let model = self.projection.read_model();
-        let listed = self.database.generations(Some(model.name)).await?;
-        let plan = Plan::of(&listed, model.version.into());
-        if plan.begin || plan.has_failed() && try_again {
-            // The first generation of all has nothing before it that could have parked anything.
-            let options = BuildOptions { park_failures: listed.is_empty(), ..BuildOptions::default() };
-            self.database.begin_build(&model, options).await?;
-            let listed = self.database.generations(Some(model.name)).await?;
-            return Ok(Plan::of(&listed, model.version.into()));
-        }
-        Ok(plan)
     }
 
     /// Starts and stops whoever the plan wants or does not want any more.

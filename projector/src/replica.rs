@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use balcony_event_log::EventLog;
 use balcony_search::Serving;
-use balcony_store::{BuildOptions, Database, Generation, GenerationState, ListedGeneration, ReadModel, StoreError};
+use balcony_store::{Database, Generation, GenerationState, ListedGeneration, ReadModel};
 use tokio::sync::watch;
 
 use self::lead::Leader;
@@ -124,7 +124,7 @@ impl Replica {
             let is_due = planned.is_none_or(|at| at.elapsed() >= PLAN_EVERY) || changes.has_changed().unwrap_or(false);
             if is_due {
                 changes.mark_unchanged();
-                match self.plan(try_again).await {
+                match Plan::make(&self.database, &SEARCH_MODEL, try_again).await {
                     Ok((plan, listed)) => {
                         try_again = false;
                         planned = Some(tokio::time::Instant::now());
@@ -149,20 +149,6 @@ impl Replica {
         for tail in tails.into_values() {
             tail.stop().await;
         }
-    }
-
-    async fn plan(&self, try_again: bool) -> Result<(Plan, Vec<ListedGeneration>), StoreError> {
-        let version = i64::from(SEARCH_MODEL.version);
-        let listed = self.database.generations(Some(SEARCH)).await?;
-        let plan = Plan::of(&listed, version);
-        if plan.begin || plan.has_failed() && try_again {
-            // The first generation of all has nothing before it that could have parked anything.
-            let options = BuildOptions { park_failures: listed.is_empty(), ..BuildOptions::default() };
-            self.database.begin_build(&SEARCH_MODEL, options).await?;
-            let listed = self.database.generations(Some(SEARCH)).await?;
-            return Ok((Plan::of(&listed, version), listed));
-        }
-        Ok((plan, listed))
     }
 
     /// Begins and ends the indexes that are wanted or not any more. The one that is searched stays until another is.
@@ -218,7 +204,8 @@ impl Replica {
     fn choose(&self, live: Option<i64>, tails: &BTreeMap<i64, Tail>, served: &mut Option<i64>) {
         let ready = live.and_then(|number| tails.get(&number)).and_then(|tail| Some((tail, tail.caught_up()?)));
         if let Some((tail, index)) = ready {
-            if *served != Some(tail.generation.number) || self.serving.index().is_err() {
+            // A tail that was started again has opened its index anew, and only that one moves on.
+            if !self.serving.index().is_ok_and(|current| current.is_same(&index)) {
                 *served = Some(tail.generation.number);
                 self.serving.serve(index);
             }

@@ -44,14 +44,7 @@ impl Projector {
     pub fn start(&mut self, projection: impl Into<AnyProjection>) {
         let projection = projection.into();
         let board = Board::new(projection.name(), Kind::Projector, projection.read_model().version);
-        self.boards.push(board.clone());
-        let heartbeat = Heartbeat {
-            log: self.log.clone(),
-            database: self.database.clone(),
-            topics: projection.topics().to_vec(),
-            board: board.clone(),
-        };
-        self.keepers.spawn(heartbeat.run(self.stop.subscribe()));
+        self.show(board.clone(), projection.topics().to_vec());
         let keeper = Keeper {
             projection,
             log: self.log.clone(),
@@ -65,14 +58,7 @@ impl Projector {
     /// Keeps a copy of the search index of the facts in `topic`, in `folder`, and lets `serving` have it.
     pub fn start_search(&mut self, topic: Arc<str>, folder: Folder, serving: Serving) {
         let board = Board::new(SEARCH, Kind::Projector, SEARCH_MODEL.version);
-        self.boards.push(board.clone());
-        let heartbeat = Heartbeat {
-            log: self.log.clone(),
-            database: self.database.clone(),
-            topics: vec![topic.clone()],
-            board: board.clone(),
-        };
-        self.keepers.spawn(heartbeat.run(self.stop.subscribe()));
+        self.show(board.clone(), vec![topic.clone()]);
         let (log, database) = (self.log.clone(), self.database.clone());
         let replica = Replica { log, database, topics: [topic], folder, serving, board };
         self.keepers.spawn(replica.run(self.stop.subscribe()));
@@ -82,14 +68,7 @@ impl Projector {
     pub fn start_reactor(&mut self, reactor: impl Into<AnyReactor>) {
         let reactor = reactor.into();
         let board = Board::of_reactor(reactor.name());
-        self.boards.push(board.clone());
-        let heartbeat = Heartbeat {
-            log: self.log.clone(),
-            database: self.database.clone(),
-            topics: reactor.topics().to_vec(),
-            board: board.clone(),
-        };
-        self.keepers.spawn(heartbeat.run(self.stop.subscribe()));
+        self.show(board.clone(), reactor.topics().to_vec());
         let runtime = Runtime {
             reactor,
             log: self.log.clone(),
@@ -98,6 +77,13 @@ impl Projector {
             observer: board.live(),
         };
         self.keepers.spawn(runtime.run(self.stop.subscribe()));
+    }
+
+    /// Shows `board` in this process, and to all others.
+    fn show(&mut self, board: Board, topics: Vec<Arc<str>>) {
+        self.boards.push(board.clone());
+        let (log, database) = (self.log.clone(), self.database.clone());
+        self.keepers.spawn(Heartbeat { log, database, topics, board }.run(self.stop.subscribe()));
     }
 
     /// What each projection and reactor is doing.

@@ -234,23 +234,13 @@ impl Filter {
     }
 
     fn scope(&self, sort: Sort) -> Scope {
-        let mut scope = Scope::of("comments").with("sort", format!("{sort:?}"));
-        if let Some(movie) = self.movie {
-            scope = scope.with("movie", movie);
-        }
-        if let Some(author) = self.author {
-            scope = scope.with("author", author);
-        }
-        if let Some(location) = &self.author_location {
-            scope = scope.with("author_location", location);
-        }
-        if let Some(since) = self.since {
-            scope = scope.with("since", since);
-        }
-        if let Some(until) = self.until {
-            scope = scope.with("until", until);
-        }
-        scope
+        Scope::of("comments")
+            .with("sort", format!("{sort:?}"))
+            .with_any("movie", self.movie)
+            .with_any("author", self.author)
+            .with_any("author_location", self.author_location.as_ref())
+            .with_any("since", self.since)
+            .with_any("until", self.until)
     }
 
     /// The conditions of all filters but the location.

@@ -61,6 +61,11 @@ impl Scope {
         bytes.extend_from_slice(value.to_string().as_bytes());
         Self(prefix(&bytes))
     }
+
+    /// The same, or this list where there is no value.
+    pub(crate) fn with_any(self, name: &str, value: Option<impl std::fmt::Display>) -> Self {
+        value.map_or(self, |value| self.with(name, value))
+    }
 }
 
 impl TimeKey {

@@ -172,20 +172,13 @@ fn snippet(query: &balcony_search::Query, comment: &Comment) -> String {
 }
 
 fn scope(text: &str, query: &balcony_search::Query) -> Scope {
-    let mut scope = Scope::of("search").with("q", text).with("sort", format!("{:?}", query.sort));
-    if let Some(movie) = query.movie {
-        scope = scope.with("movie", movie);
-    }
-    if let Some(author) = query.author {
-        scope = scope.with("author", author);
-    }
-    if let Some(since) = query.since {
-        scope = scope.with("since", since);
-    }
-    if let Some(until) = query.until {
-        scope = scope.with("until", until);
-    }
-    scope
+    Scope::of("search")
+        .with("q", text)
+        .with("sort", format!("{:?}", query.sort))
+        .with_any("movie", query.movie)
+        .with_any("author", query.author)
+        .with_any("since", query.since)
+        .with_any("until", query.until)
 }
 
 fn unavailable(reason: &str) -> Problem {

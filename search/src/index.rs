@@ -137,6 +137,11 @@ impl Index {
         self.current().positions.clone()
     }
 
+    /// Whether the two are clones of one.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
     /// The directory of the index.
     pub fn directory(&self) -> &Path {
         &self.shared.directory
