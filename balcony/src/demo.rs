@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use balcony_domain::Role;
-use balcony_http::Authority;
+use balcony_http::{Authority, Role};
+use balcony_projector::Deployment;
 use indicatif::{ProgressBar, ProgressStyle};
 use rand::RngExt as _;
 use rand::seq::IndexedRandom as _;
@@ -16,8 +16,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-use crate::installation::authority;
-use crate::settings::{Deployment, Settings};
+use crate::authority::authority;
+use crate::settings::Settings;
 
 /// How much is done, and how fast.
 #[derive(clap::Args)]

@@ -2,21 +2,17 @@
 //!
 //! Without an argument everything runs in this process; the subcommands run one service of it, or serve operators.
 
-mod beside;
+mod application;
+mod authority;
 mod demo;
-mod doctor;
 mod healthcheck;
-mod installation;
-mod parked;
-mod rebuild;
 mod serve;
 mod settings;
-mod table;
-mod transfer;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
+use balcony_projector::operations;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
@@ -52,25 +48,8 @@ enum Action {
     Token(serve::TokenOptions),
     /// Fills a running instance with movies, people, comments, favourites and views.
     Demo(demo::Options),
-    /// Builds a read model anew from the log, beside the live one, and switches to it. Works while everything runs.
-    Rebuild(rebuild::Options),
-    /// Makes the generation before live again; it catches up by itself.
-    Rollback {
-        /// The projection, such as comments.
-        name: String,
-    },
-    /// Writes the log to standard output, a CloudEvent a line, as it is when this begins. Works beside a running
-    /// installation; what was exported is said on standard error.
-    Export(transfer::ExportOptions),
-    /// Fills the log of a new installation from standard input, with what `balcony export` wrote.
-    Import(transfer::ImportOptions),
-    /// What could not be applied and was set aside. Works beside a running installation.
-    Parked(parked::Options),
-    /// Says how every projection and reactor is doing. Works beside a running installation; exit status 1 when something
-    /// is ill.
-    Doctor(doctor::Options),
-    /// Brings the database's tables up to this version; every service does so at its start, too.
-    Migrate,
+    #[command(flatten)]
+    Operations(operations::Command),
     /// Asks a service whether it is well: exit status 0 when the URL answers with success.
     Healthcheck {
         /// Such as http://127.0.0.1:8081/readyz
@@ -100,13 +79,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Some(Action::Projector { only }) => serve::projector(&settings, &only).await,
         Some(Action::Token(options)) => serve::token(&settings, &options),
         Some(Action::Demo(options)) => demo::run(&settings, &options).await,
-        Some(Action::Rebuild(options)) => rebuild::rebuild(&settings, &options).await,
-        Some(Action::Rollback { name }) => rebuild::roll_back(&settings, &name).await,
-        Some(Action::Export(options)) => transfer::export(&settings, &options).await,
-        Some(Action::Import(options)) => transfer::import(&settings, &options).await,
-        Some(Action::Parked(options)) => parked::run(&settings, &options).await,
-        Some(Action::Doctor(options)) => doctor::run(&settings, &options).await,
-        Some(Action::Migrate) => serve::migrate(&settings).await,
+        Some(Action::Operations(command)) => command.run(&settings.application, &settings.installation).await,
         Some(Action::Healthcheck { url }) => healthcheck::ask(&url).await,
     }
 }

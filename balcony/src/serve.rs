@@ -1,4 +1,4 @@
-//! Runs the services, together or one by one, and what operators ask of an installation.
+//! Runs the services, together or one by one.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -10,17 +10,21 @@ use anyhow::{Context as _, ensure};
 use axum::routing::get;
 use axum::{Json, Router};
 use balcony_command_api::CommandApi;
-use balcony_domain::Role;
-use balcony_http::service::{self, Check};
-use balcony_projector::{AnyProjection, Projector, State, projections};
+use balcony_domain::Topics;
+use balcony_http::rate_limit::Limiter;
+use balcony_http::service::{self, Check, Edge};
+use balcony_http::{Consistency, Role, telemetry};
+use balcony_projector::{AnyProjection, AnyReplica, Catalogue, Deployment, Projector, Serving, State, Step};
 use balcony_query_api::QueryApi;
-use balcony_search::Serving;
+use balcony_read_models::Search;
+use balcony_search::Index;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use utoipa::openapi::OpenApi;
 
-use crate::installation::{Installation, authority};
-use crate::settings::{Deployment, Settings};
+use crate::application::{NAME, domain_topics};
+use crate::authority::authority;
+use crate::settings::Settings;
 
 /// What a token is for.
 #[derive(clap::Args)]
@@ -41,12 +45,45 @@ const FIRST_TOKEN_SECONDS: u64 = 24 * 3_600;
 /// How often it is looked whether everything is ready.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
+/// An installation of Balcony that this process is part of.
+struct Installation {
+    parts: balcony_projector::Installation,
+    topics: Topics,
+    consistency: Consistency,
+    edge: Edge,
+}
+
+impl Installation {
+    async fn open(settings: &Settings) -> anyhow::Result<Self> {
+        let edge = Edge {
+            authority: authority(settings)?,
+            limiter: Limiter::new(settings.rate_limit()?),
+            cors_origins: settings.cors_origins()?,
+            telemetry: telemetry::install(settings.installation.namespace(&settings.application)?.as_str())?,
+            problem_types: format!("urn:{NAME}:problem:").into(),
+        };
+        let parts = balcony_projector::Installation::open(&settings.application, &settings.installation).await?;
+        let topics = domain_topics(&parts.topics);
+        let consistency = Consistency::new(parts.identity(), parts.topics.names());
+        Ok(Self { parts, topics, consistency, edge })
+    }
+
+    /// Lets `projector` keep a copy of the search index, and gives what is searched.
+    fn start_search(&self, projector: &mut Projector) -> anyhow::Result<Serving<Index>> {
+        let serving = Serving::default();
+        let search = AnyReplica::serving(Search::new(&self.topics), serving.clone());
+        let folder = self.parts.replica_folder(search.name())?;
+        projector.start_replica(search, folder);
+        Ok(serving)
+    }
+}
+
 /// Everything in this process.
 pub(crate) async fn all_in_one(settings: &Settings) -> anyhow::Result<()> {
     let listener = listen(settings, "127.0.0.1:8080").await?;
     let installation = Installation::open(settings).await?;
-    let mut projector = installation.projector();
-    for projection in projections::all(&installation.topics) {
+    let mut projector = installation.parts.projector();
+    for projection in projections(&installation.parts.catalogue) {
         projector.start(projection);
     }
 
@@ -78,7 +115,7 @@ pub(crate) async fn query_api(settings: &Settings) -> anyhow::Result<()> {
     distributed(settings, "query-api")?;
     let listener = listen(settings, "127.0.0.1:8082").await?;
     let installation = Installation::open(settings).await?;
-    let mut projector = installation.projector();
+    let mut projector = installation.parts.projector();
     let serving = installation.start_search(&mut projector)?;
     let queries = query_side(&installation, serving).await;
     let (routes, openapi) = queries.routes();
@@ -89,17 +126,17 @@ pub(crate) async fn query_api(settings: &Settings) -> anyhow::Result<()> {
 /// The projections alone, or some of them.
 pub(crate) async fn projector(settings: &Settings, only: &[String]) -> anyhow::Result<()> {
     distributed(settings, "projector")?;
-    let topics = settings.topics()?;
-    let chosen = chosen(only, projections::all(&topics), &projections::known(&topics))?;
+    let topics = settings.installation.topics(&settings.application)?;
+    let chosen = chosen(only, &settings.application.catalogue(&topics))?;
     let listener = listen(settings, "127.0.0.1:8083").await?;
     let installation = Installation::open(settings).await?;
-    let mut projector = installation.projector();
+    let mut projector = installation.parts.projector();
     for projection in chosen {
         projector.start(projection);
     }
 
-    let database = installation.database.clone();
-    let (log, facts) = (installation.log.clone(), installation.topics.facts.clone());
+    let database = installation.parts.database.clone();
+    let (log, facts) = (installation.parts.log.clone(), installation.topics.facts.clone());
     let checks = vec![
         projections_check(&projector),
         Check::new("database", move || {
@@ -122,19 +159,6 @@ pub(crate) fn token(settings: &Settings, options: &TokenOptions) -> anyhow::Resu
         format!("--expires-in: {:?} is not a duration, such as 30d, 12h, 15m or 60s", options.expires_in)
     })?;
     println!("{}", authority(settings)?.issue(options.user.trim(), role, seconds)?);
-    Ok(())
-}
-
-/// Makes the topics and tables that are missing; projectors make those of the read models.
-pub(crate) async fn migrate(settings: &Settings) -> anyhow::Result<()> {
-    let installation = Installation::open(settings).await?;
-    for listed in installation.database.generations(None).await? {
-        let generation = listed.generation;
-        println!(
-            "{} version {} generation {} {}",
-            generation.projection, generation.version, generation.number, listed.state
-        );
-    }
     Ok(())
 }
 
@@ -162,13 +186,13 @@ fn projections_check(projector: &Projector) -> Check {
 }
 
 async fn command_side(installation: &Installation) -> Arc<CommandApi> {
-    let Installation { log, database, topics, consistency, .. } = installation;
-    CommandApi::open(log.clone(), database, topics.clone(), consistency.clone()).await
+    let Installation { parts, topics, consistency, .. } = installation;
+    CommandApi::open(parts.log.clone(), &parts.database, topics.clone(), consistency.clone()).await
 }
 
-async fn query_side(installation: &Installation, serving: Serving) -> QueryApi {
-    let Installation { database, topics, consistency, .. } = installation;
-    QueryApi::open(database, topics.clone(), consistency.clone(), serving).await
+async fn query_side(installation: &Installation, serving: Serving<Index>) -> QueryApi {
+    let Installation { parts, consistency, .. } = installation;
+    QueryApi::open(&parts.database, &parts.catalogue, consistency.clone(), serving).await
 }
 
 /// Serves until the process is told to end; then takes no more requests, lets those under way end, and stops the
@@ -228,24 +252,23 @@ fn distributed(settings: &Settings, service: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The projections called `only`, or all. What is known besides is kept by others.
-fn chosen(only: &[String], mut all: Vec<AnyProjection>, known: &[AnyProjection]) -> anyhow::Result<Vec<AnyProjection>> {
+/// The projections called `only`, or all. Other steps are kept by others.
+fn chosen(only: &[String], catalogue: &Catalogue) -> anyhow::Result<Vec<AnyProjection>> {
     for name in only {
-        projection_called(name, known).context("--only")?;
+        catalogue.find(name).context("--only")?;
     }
-    if !only.is_empty() {
-        all.retain(|projection| only.iter().any(|name| name == projection.name()));
-    }
-    Ok(all)
+    let is_chosen =
+        |projection: &AnyProjection| only.is_empty() || only.iter().any(|name| **name == **projection.name());
+    Ok(projections(catalogue).filter(is_chosen).collect())
 }
 
-/// The projection called `name`.
-pub(crate) fn projection_called(name: &str, all: &[AnyProjection]) -> anyhow::Result<AnyProjection> {
-    let found = all.iter().find(|projection| projection.name() == name);
-    found.cloned().with_context(|| {
-        let names: Vec<&str> = all.iter().map(AnyProjection::name).collect();
-        format!("{name:?} is not a projection; there are {}", names.join(", "))
-    })
+/// The projections of `catalogue`.
+fn projections(catalogue: &Catalogue) -> impl Iterator<Item = AnyProjection> {
+    let projection = |step: &Step| match step {
+        Step::Projection(projection) => Some(projection.clone()),
+        _ => None,
+    };
+    catalogue.steps().iter().filter_map(projection)
 }
 
 fn seconds(text: &str) -> Option<u64> {

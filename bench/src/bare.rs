@@ -13,12 +13,12 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use balcony_command_api::CommandApi;
-use balcony_domain::Topics;
+use balcony_domain::{DERIVED, Topics};
 use balcony_event_log::embedded::EmbeddedLog;
 use balcony_event_log::{EventLog, Message, Topic};
 use balcony_http::rate_limit::{Limiter, RateLimit};
 use balcony_http::service::{self, Edge};
-use balcony_http::{Authority, Consistency, telemetry};
+use balcony_http::{Authority, Consistency, Subjects, telemetry};
 use balcony_store::Database;
 use clap::{Args, Subcommand};
 use rdkafka::ClientConfig;
@@ -182,14 +182,16 @@ async fn commands(data_dir: &Path, jwt_secret: &str) -> anyhow::Result<Router> {
     let topic = |name: &Arc<str>| Topic { name: name.clone(), partitions: 1, replication: 1, retention: None };
     let log = EmbeddedLog::open(&data_dir.join("log.db"), &[topic(&topics.facts), topic(&topics.views)])?;
     let log: Arc<dyn EventLog> = Arc::new(log);
-    let settings = balcony_store::Settings::Sqlite { directory: data_dir.join("read-models") };
+    let place = balcony_store::Place::Sqlite { directory: data_dir.join("read-models") };
+    let settings = balcony_store::Settings { namespace: "balcony".parse()?, place };
     let database = Database::open(&settings).await?;
-    let consistency = Consistency::new(&log.identity().await?, topics.clone());
+    let consistency = Consistency::new(&log.identity().await?, vec![topics.facts.clone(), topics.views.clone()]);
     let edge = Edge {
-        authority: Authority::new(jwt_secret.as_bytes()),
+        authority: Authority::new(jwt_secret.as_bytes(), "balcony", Subjects::derived_in(DERIVED)),
         limiter: Limiter::new(RateLimit::Off),
         cors_origins: Vec::new(),
-        metrics: telemetry::install()?,
+        telemetry: telemetry::install("balcony")?,
+        problem_types: "urn:balcony:problem:".into(),
     };
     let commands = CommandApi::open(log, &database, topics, consistency).await;
     let (routes, openapi) = commands.routes();

@@ -11,8 +11,8 @@ use balcony_domain::Topics;
 use balcony_event_log::embedded::EmbeddedLog;
 use balcony_event_log::kafka::KafkaLog;
 use balcony_event_log::{EventLog, Topic};
-use balcony_projector::projections::Comments;
 use balcony_projector::{Projection as _, Projector};
+use balcony_read_models::Comments;
 use balcony_store::{BuildOptions, Database, GenerationState, Reader};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
@@ -135,7 +135,7 @@ async fn distributed(options: &Options, scratch: &Scratch, progress: &Progress) 
         for place in [Place::Rebuilding, Place::CatchingUp] {
             step(place.step());
             let url = scratch.create_database(&name).await?;
-            let database = Database::open(&balcony_store::Settings::Postgres { url }).await?;
+            let database = open(balcony_store::Place::Postgres { url }).await?;
             consumers.rest_of_services().await?;
             installation.measure(place, database, lines).await?;
             scratch.drop_database(&name).await?;
@@ -273,7 +273,7 @@ async fn embedded(options: &Options, scratch: &Scratch, progress: &Progress) -> 
         for place in [Place::Rebuilding, Place::CatchingUp] {
             step(place.step());
             let directory = scratch.path(&format!("read-models{round}"));
-            let database = Database::open(&balcony_store::Settings::Sqlite { directory: directory.clone() }).await?;
+            let database = open(balcony_store::Place::Sqlite { directory: directory.clone() }).await?;
             installation.measure(place, database, &mut section.lines[balcony..]).await?;
             std::fs::remove_dir_all(directory)?;
         }
@@ -361,8 +361,9 @@ impl Installation<'_> {
     /// Measures one of both and notes it in the lines of [`BALCONY`].
     async fn measure(&self, place: Place, database: Database, lines: &mut [Line]) -> anyhow::Result<()> {
         let projection = Comments::new(self.topics);
+        let model = projection.read_model().clone();
         if let Place::CatchingUp = place {
-            database.live_or_new(&projection.read_model()).await?;
+            database.live_or_new(projection.read_model()).await?;
         }
         let before = self.consumers.seconds();
         memory::forget_peak()?;
@@ -387,7 +388,6 @@ impl Installation<'_> {
                 let before = self.consumers.seconds();
                 memory::forget_peak()?;
                 let started = Instant::now();
-                let model = Comments::new(self.topics).read_model();
                 database.begin_build(&model, BuildOptions::default()).await?;
                 let is_copied = |state| !matches!(state, Some(GenerationState::Copying));
                 until(async || Ok(is_copied(state_of(&database, 2).await?))).await?;
@@ -402,10 +402,14 @@ impl Installation<'_> {
         projector.stop().await;
 
         let ends = self.log.ends(std::slice::from_ref(&self.topics.facts)).await?;
-        let reached = Reader::open(&database, &["comments"]).await.checkpoints("comments").await?;
+        let reached = Reader::open(&database, vec![model.clone()]).await.checkpoints(&model).await?;
         ensure!(reached.covers(&ends), "the checkpoints do not stand at the log's end");
         Ok(())
     }
+}
+
+async fn open(place: balcony_store::Place) -> anyhow::Result<Database> {
+    Ok(Database::open(&balcony_store::Settings { namespace: "balcony".parse()?, place }).await?)
 }
 
 async fn state_of(database: &Database, generation: i64) -> anyhow::Result<Option<GenerationState>> {

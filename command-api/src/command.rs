@@ -1,47 +1,42 @@
-use axum::Json;
+//! How a command comes in, and how it is answered.
+
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use balcony_domain::{Role, id_of_request};
+use balcony_domain::Violation;
 use balcony_event_log::Positions;
-use balcony_http::{ConsistencyToken, Identity, Params, Problem};
-use serde::Serialize;
-use utoipa::ToSchema;
-use uuid::Uuid;
+use balcony_http::describe::{Describe, Description};
+use balcony_http::{ConsistencyToken, FieldError, Identity, Params, Problem, Role};
+use utoipa::IntoParams;
 
 use crate::CommandApi;
+use crate::idempotency::IdempotencyKey;
 
-/// What comes with every command beside its body: the client's token, the key under which it may be repeated, the
+/// What comes with every command beside its body: the client's token, the key under which it may be sent again, the
 /// trace it belongs to.
 pub(crate) struct Command {
     /// What the client has seen; the answer's token covers it too.
-    pub(crate) seen: ConsistencyToken,
+    seen: ConsistencyToken,
     pub(crate) traceparent: Option<String>,
-    key: Option<String>,
-    method: String,
-    path: String,
+    pub(crate) key: Option<IdempotencyKey>,
+    pub(crate) method: String,
+    pub(crate) path: String,
 }
 
 /// Somebody who may register companies and movies.
 pub(crate) struct Admin(pub(crate) Identity);
 
-/// The answer to a command that made something.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct Created {
-    /// The id of what was made.
-    id: Uuid,
-}
-
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-
-impl Command {
-    /// The id of what this command makes when it carries a key.
-    pub(crate) fn derived_id(&self, identity: &Identity) -> Option<Uuid> {
-        self.key.as_ref().map(|key| id_of_request(identity.user, &self.method, &self.path, key))
-    }
+/// The header of every command.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "describes the header, which is read by name")]
+struct TokenHeader {
+    /// The token of what the client has seen; the answer's token covers it too.
+    #[param(rename = "Consistency-Token", nullable = false)]
+    consistency_token: Option<String>,
 }
 
 impl FromRequestParts<Arc<CommandApi>> for Command {
@@ -52,7 +47,7 @@ impl FromRequestParts<Arc<CommandApi>> for Command {
         Ok(Self {
             seen: api.consistency.token(&parts.headers)?,
             traceparent: traceparent(&parts.headers),
-            key: idempotency_key(&parts.headers)?,
+            key: IdempotencyKey::take(&parts.headers)?,
             method: parts.method.to_string(),
             path: parts.uri.path().to_owned(),
         })
@@ -71,15 +66,28 @@ impl FromRequestParts<Arc<CommandApi>> for Admin {
     }
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
-    let mut values = headers.get_all(&IDEMPOTENCY_KEY).iter();
-    let Some(value) = values.next() else { return Ok(None) };
-    let bytes = value.as_bytes();
-    let visible = bytes.iter().all(|byte| (0x21..=0x7e).contains(byte));
-    if !visible || bytes.is_empty() || bytes.len() > 255 || values.next().is_some() {
-        return Err(Problem::broken_rule("Idempotency-Key is not one value of 1 to 255 visible ASCII characters"));
+impl Describe for Command {
+    fn describe(description: &mut Description<'_>) {
+        description.takes::<TokenHeader>();
+        description.refuses(StatusCode::UNPROCESSABLE_ENTITY, "a header is malformed, or there is a query parameter");
+        description.refuses(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the log or the database is not available, or the outcome is not known",
+        );
     }
-    Ok(Some(String::from_utf8_lossy(bytes).into_owned()))
+}
+
+impl Describe for Admin {
+    fn describe(description: &mut Description<'_>) {
+        Identity::describe(description);
+        description.refuses(StatusCode::FORBIDDEN, "the user is no admin");
+    }
+}
+
+/// 422 for the rules that the fields of a body break.
+pub(crate) fn broken_rules(violations: Vec<Violation>) -> Problem {
+    let errors = violations.into_iter().map(|violation| FieldError::field(violation.field, violation.detail));
+    Problem::invalid(errors.collect())
 }
 
 /// The trace context of the request, when it is one (W3C Trace Context, version 00).
@@ -92,19 +100,10 @@ fn traceparent(headers: &HeaderMap) -> Option<String> {
 
 impl CommandApi {
     /// The header with the token that covers what the client had seen and what its command wrote.
-    fn token(&self, command: &Command, written: &Positions) -> (HeaderName, HeaderValue) {
+    pub(crate) fn token(&self, command: &Command, written: &Positions) -> (HeaderName, HeaderValue) {
         let mut seen = command.seen.clone();
         seen.0.merge(written);
         self.consistency.header(&seen)
-    }
-
-    /// 201, with where the new thing is.
-    pub(crate) fn created(&self, command: &Command, collection: &str, id: Uuid, written: &Positions) -> Response {
-        let location = (header::LOCATION, format!("/v1/{collection}/{id}"));
-        let (name, value) = self.token(command, written);
-        let mut response = (StatusCode::CREATED, [location], Json(Created { id })).into_response();
-        response.headers_mut().insert(name, value);
-        response
     }
 
     /// An answer without a body.
@@ -121,17 +120,6 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(name, HeaderValue::from_bytes(value.as_bytes()).expect("a header"));
         headers
-    }
-
-    #[test]
-    fn keys_are_visible_ascii() {
-        for good in ["a", "!~", &"k".repeat(255)] {
-            assert_eq!(idempotency_key(&headers("idempotency-key", good)).expect("a key").as_deref(), Some(good));
-        }
-        for bad in ["", "a b", "é", "a\tb", &"k".repeat(256)] {
-            assert!(idempotency_key(&headers("idempotency-key", bad)).is_err(), "{bad:?}");
-        }
-        assert_eq!(idempotency_key(&HeaderMap::new()).expect("none"), None);
     }
 
     #[test]

@@ -4,14 +4,15 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use balcony_domain::event::{CommentDeleted, CommentPosted};
-use balcony_domain::{CommentId, Event, MovieId, may_delete_comment, request};
-use balcony_http::{Identity, JsonBody, PathId, Problem};
+use balcony_domain::{CommentId, Event, MovieId, UserId, may_delete_comment, request};
+use balcony_http::{Identity, JsonBody, PathId, Problem, Role};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::CommandApi;
-use crate::command::{Command, Created};
+use crate::command::{Command, broken_rules};
+use crate::creating::{Created, Creation};
 
 /// A comment to post.
 #[derive(Deserialize, Serialize, ToSchema)]
@@ -26,36 +27,27 @@ pub(crate) struct PostComment {
 
 /// Posts a comment on a movie.
 #[utoipa::path(
-    post, path = "/v1/movies/{id}/comments", tag = "comments", operation_id = "post_comment", request_body = PostComment,
-    params(
-        ("id" = Uuid, Path, description = "The movie"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Under the same key the same request is done once"),
-    ),
-    responses(
-        (status = 201, description = "Posted; `Location` says where", body = Created),
-        (status = 401, description = "No token, or a bad one", body = Problem),
-        (status = 404, description = "There is no such movie", body = Problem),
-        (status = 422, description = "A field breaks a rule", body = Problem),
-    ),
-    security(("token" = [])),
+    post, path = "/v1/movies/{id}/comments", tag = "comments", operation_id = "post_comment",
+    params(("id" = Uuid, Path, description = "The movie")),
+    responses((status = 201, description = "Posted; `Location` says where", body = Created)),
 )]
 pub(crate) async fn post(
     State(api): State<Arc<CommandApi>>,
     author: Identity,
     PathId(movie_id): PathId<MovieId>,
-    command: Command,
+    creation: Creation,
     JsonBody(body): JsonBody<PostComment>,
 ) -> Result<Response, Problem> {
     let text = request::comment(body.title.as_deref(), body.body.as_deref());
-    let text = text.map_err(|violations| Problem::violations(&violations))?;
+    let text = text.map_err(broken_rules)?;
     if !api.registry.movie_exists(movie_id).await? {
         return Err(Problem::not_found("there is no movie with this id"));
     }
-    api.create(&command, &author, "comments", &body, |id| {
+    api.create(&creation, &author, "comments", &body, |id| {
         Event::CommentPosted(CommentPosted {
             comment_id: CommentId(id),
             movie_id,
-            author_id: author.user,
+            author_id: UserId(author.user),
             title: text.title,
             body: text.body,
         })
@@ -68,11 +60,8 @@ pub(crate) async fn post(
     delete, path = "/v1/comments/{id}", tag = "comments", operation_id = "delete_comment", params(("id" = Uuid, Path, description = "The comment")),
     responses(
         (status = 204, description = "Deleted, now or before"),
-        (status = 401, description = "No token, or a bad one", body = Problem),
-        (status = 403, description = "Neither the author nor a moderator", body = Problem),
-        (status = 404, description = "There is no such comment", body = Problem),
+        (status = 403, description = "The user is neither the author nor a moderator"),
     ),
-    security(("token" = [])),
 )]
 pub(crate) async fn delete(
     State(api): State<Arc<CommandApi>>,
@@ -83,17 +72,27 @@ pub(crate) async fn delete(
     let Some(comment) = api.registry.comment(comment_id).await? else {
         return Err(Problem::not_found("there is no comment with this id"));
     };
-    if !may_delete_comment(comment.author, who.user, who.role) {
+    let (user, role) = (UserId(who.user), recorded(who.role));
+    if !may_delete_comment(comment.author, user, role) {
         return Err(Problem::forbidden("only its author and moderators may delete a comment"));
     }
     let written = if comment.deleted {
         // What the registry has read includes the deletion.
         api.registry.reached().await?
     } else {
-        let mut written = api.register(&who, &command).await?;
-        let deletion = CommentDeleted { comment_id, deleted_by: who.user, role: who.role };
+        let mut written = api.introduce(&who, &command).await?;
+        let deletion = CommentDeleted { comment_id, deleted_by: user, role };
         written.merge(&api.recorder.record(Uuid::now_v7(), Event::CommentDeleted(deletion), None, &command).await?);
         written
     };
     Ok(api.done(StatusCode::NO_CONTENT, &command, &written))
+}
+
+/// A token's role as events record it.
+fn recorded(role: Role) -> balcony_domain::Role {
+    match role {
+        Role::User => balcony_domain::Role::User,
+        Role::Moderator => balcony_domain::Role::Moderator,
+        Role::Admin => balcony_domain::Role::Admin,
+    }
 }

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::CommandApi;
-use crate::command::{Admin, Command, Created};
+use crate::command::{Admin, broken_rules};
+use crate::creating::{Created, Creation};
 
 /// A company to register.
 #[derive(Deserialize, Serialize, ToSchema)]
@@ -25,25 +26,18 @@ pub(crate) struct RegisterCompany {
 
 /// Registers a company.
 #[utoipa::path(
-    post, path = "/v1/companies", tag = "companies", operation_id = "register_company", request_body = RegisterCompany,
-    params(("Idempotency-Key" = Option<String>, Header, description = "Under the same key the same request is done once")),
-    responses(
-        (status = 201, description = "Registered; `Location` says where", body = Created),
-        (status = 401, description = "No token, or a bad one", body = Problem),
-        (status = 403, description = "Not an admin", body = Problem),
-        (status = 422, description = "A field breaks a rule", body = Problem),
-    ),
-    security(("token" = [])),
+    post, path = "/v1/companies", tag = "companies", operation_id = "register_company",
+    responses((status = 201, description = "Registered; `Location` says where", body = Created)),
 )]
 pub(crate) async fn register(
     State(api): State<Arc<CommandApi>>,
     Admin(admin): Admin,
-    command: Command,
+    creation: Creation,
     JsonBody(body): JsonBody<RegisterCompany>,
 ) -> Result<Response, Problem> {
     let company = request::company(body.name.as_deref(), body.contact_email.as_deref());
-    let company = company.map_err(|violations| Problem::violations(&violations))?;
-    api.create(&command, &admin, "companies", &body, |id| {
+    let company = company.map_err(broken_rules)?;
+    api.create(&creation, &admin, "companies", &body, |id| {
         Event::CompanyRegistered(CompanyRegistered {
             company_id: CompanyId(id),
             name: company.name,

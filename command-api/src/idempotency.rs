@@ -1,34 +1,54 @@
+//! Idempotency keys: the key that a client sends, the turns of the commands under one key, and the digests by which a
+//! repeated request is known.
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::response::Response;
-use balcony_domain::Event;
-use balcony_http::{Identity, Problem};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
+use balcony_http::Problem;
+use balcony_http::describe::{Describe, Description};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::OwnedMutexGuard;
+use utoipa::IntoParams;
 use uuid::Uuid;
 
-use crate::CommandApi;
-use crate::command::Command;
+/// The key under which a client may send a command again: the value of `Idempotency-Key`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct IdempotencyKey(String);
 
-/// The keyed commands that this process is at: one at a time under each key.
+/// The commands with a key that this process is doing, by the ids of what they make: one at a time for each id.
 #[derive(Clone, Default)]
 pub(crate) struct InFlight(Arc<Mutex<HashMap<Uuid, Arc<tokio::sync::Mutex<()>>>>>);
 
-/// Holds a key until it is dropped.
-struct Turn {
+/// Keeps other commands under the same key waiting until it is dropped.
+pub(crate) struct Turn {
     in_flight: InFlight,
     id: Uuid,
     guard: Option<OwnedMutexGuard<()>>,
 }
 
+/// The header of commands that may be sent again.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "describes the header, which is read by name")]
+struct KeyHeader {
+    /// Under the same key the same request is done once: 1 to 255 visible ASCII characters.
+    #[param(rename = "Idempotency-Key", nullable = false, min_length = 1, max_length = 255)]
+    idempotency_key: Option<String>,
+}
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// How long a command waits for the one before it under its key.
-const TURN_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const TURN_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl InFlight {
-    async fn turn(&self, id: Uuid, patience: Duration) -> Result<Turn, Problem> {
+    /// Waits until no other command makes `id`.
+    ///
+    /// # Errors
+    /// 409 when another is still doing so after `patience`.
+    pub(crate) async fn turn(&self, id: Uuid, patience: Duration) -> Result<Turn, Problem> {
         let lock = self.lock(id);
         // From here on the entry is removed whatever happens.
         let mut turn = Turn { in_flight: self.clone(), id, guard: None };
@@ -52,68 +72,40 @@ impl Drop for Turn {
     }
 }
 
-impl CommandApi {
-    /// Makes something new: appends the event that `event` gives for the new id, and answers 201.
+impl IdempotencyKey {
+    /// The key in a request's headers, if there is one.
     ///
-    /// Under an idempotency key the id is derived from the key, so a repetition names the same thing:
-    ///
-    /// | the registry, read up to the log's end, has | then |
-    /// |---|---|
-    /// | nothing under the id | the event is appended, and the registry is read again once it has come there |
-    /// | the same request | its answer is given again |
-    /// | another request | 422 |
-    ///
-    /// Two instances may append under one key at the same time. Every consumer takes the first record of an id and
-    /// drops the second; asking the registry after the append tells whose was first.
-    pub(crate) async fn create(
-        &self,
-        command: &Command,
-        identity: &Identity,
-        collection: &str,
-        request: &impl Serialize,
-        event: impl FnOnce(Uuid) -> Event,
-    ) -> Result<Response, Problem> {
-        let Some(id) = command.derived_id(identity) else {
-            let mut written = self.register(identity, command).await?;
-            // Made after the registration, so that it sorts after it within a millisecond.
-            let id = Uuid::now_v7();
-            written.merge(&self.recorder.record(id, event(id), None, command).await?);
-            return Ok(self.created(command, collection, id, &written));
-        };
-
-        let digest = digest(request);
-        let _turn = self.in_flight.turn(id, TURN_TIMEOUT).await?;
-        if let Some(first) = self.registry.request(id).await? {
-            return self.again(command, collection, id, &digest, &first).await;
+    /// # Errors
+    /// 422 for a key that is none, and for two.
+    pub(crate) fn take(headers: &HeaderMap) -> Result<Option<Self>, Problem> {
+        let mut values = headers.get_all(&IDEMPOTENCY_KEY).iter();
+        let Some(value) = values.next() else { return Ok(None) };
+        let bytes = value.as_bytes();
+        let visible = bytes.iter().all(|byte| (0x21..=0x7e).contains(byte));
+        if !visible || bytes.is_empty() || bytes.len() > 255 || values.next().is_some() {
+            return Err(Problem::broken_rule("Idempotency-Key is not one value of 1 to 255 visible ASCII characters"));
         }
-        let mut written = self.register(identity, command).await?;
-        written.merge(&self.recorder.record(id, event(id), Some(digest.clone()), command).await?);
-        let first = self.registry.request_after(id, &written).await?;
-        if first != digest {
-            return Err(Problem::key_reused());
-        }
-        Ok(self.created(command, collection, id, &written))
+        Ok(Some(Self(String::from_utf8_lossy(bytes).into_owned())))
     }
 
-    async fn again(
-        &self,
-        command: &Command,
-        collection: &str,
-        id: Uuid,
-        digest: &str,
-        first: &str,
-    ) -> Result<Response, Problem> {
-        if first != digest {
-            return Err(Problem::key_reused());
-        }
-        // Whoever reads with this token sees what has become of it since, such as its deletion.
-        let written = self.recorder.ends().await?;
-        Ok(self.created(command, collection, id, &written))
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
     }
 }
 
-/// The digest by which the same request is known again: of its fields, whatever their order and spacing was.
-fn digest(request: &impl Serialize) -> String {
+impl Describe for IdempotencyKey {
+    fn describe(description: &mut Description<'_>) {
+        description.takes::<KeyHeader>();
+        description.refuses(StatusCode::CONFLICT, "a request with the same `Idempotency-Key` is under way");
+        description.refuses(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "the `Idempotency-Key` is malformed, or was used for a request with another body",
+        );
+    }
+}
+
+/// The SHA-256 of a request's fields, in hexadecimal: the same for the same fields, whatever their order and spacing was.
+pub(crate) fn digest(request: &impl Serialize) -> String {
     use std::fmt::Write as _;
 
     let bytes = serde_json::to_vec(request).expect("requests have string keys and no fallible parts");
@@ -125,21 +117,41 @@ fn digest(request: &impl Serialize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+    use std::pin::pin;
+    use std::task::Poll;
+
+    use axum::http::HeaderValue;
+
     use super::*;
+
+    fn key(value: &str) -> Result<Option<IdempotencyKey>, Problem> {
+        let mut headers = HeaderMap::new();
+        headers.insert(IDEMPOTENCY_KEY, HeaderValue::from_bytes(value.as_bytes()).expect("a header"));
+        IdempotencyKey::take(&headers)
+    }
+
+    #[test]
+    fn keys_are_visible_ascii() {
+        for good in ["a", "!~", &"k".repeat(255)] {
+            assert_eq!(key(good).expect("a key").expect("one").as_str(), good);
+        }
+        for bad in ["", "a b", "é", "a\tb", &"k".repeat(256)] {
+            assert!(key(bad).is_err(), "{bad:?}");
+        }
+        assert_eq!(IdempotencyKey::take(&HeaderMap::new()).expect("none"), None);
+    }
 
     #[tokio::test]
     async fn one_command_at_a_time_holds_a_key_and_nothing_is_left_behind() {
         let in_flight = InFlight::default();
         let id = Uuid::from_u128(1);
         let first = in_flight.turn(id, TURN_TIMEOUT).await.expect("a turn");
-        let waiting = tokio::spawn({
-            let in_flight = in_flight.clone();
-            async move { in_flight.turn(id, TURN_TIMEOUT).await.map(drop) }
-        });
-        tokio::task::yield_now().await;
-        assert!(!waiting.is_finished());
+        let mut second = pin!(in_flight.turn(id, TURN_TIMEOUT));
+        let waits = poll_fn(|context| Poll::Ready(second.as_mut().poll(context).is_pending())).await;
+        assert!(waits);
         drop(first);
-        waiting.await.expect("no panic").expect("a turn");
+        drop(second.await.expect("a turn"));
         assert!(in_flight.0.lock().expect("no panic").is_empty());
     }
 

@@ -2,11 +2,13 @@
 //!
 //! **Nothing else happens in a request**: no read model is written, and the only one that is read is the registry
 //! (what exists, who wrote it). One file per resource; what they share is how a command comes in ([`command`]), how
-//! an event is recorded ([`recorder`]) and what the registry is asked ([`registry`]).
+//! something is made once ([`creating`], [`idempotency`]), how an event is recorded ([`recorder`]) and what the registry
+//! is asked ([`registry`]).
 
 mod command;
 mod comments;
 mod companies;
+mod creating;
 mod idempotency;
 mod me;
 mod movies;
@@ -18,13 +20,13 @@ use std::sync::Arc;
 use axum::Router;
 use balcony_domain::Topics;
 use balcony_event_log::EventLog;
-use balcony_http::Consistency;
 use balcony_http::service::Check;
+use balcony_http::{Consistency, operation};
+use balcony_projector::Projection as _;
 use balcony_store::{Database, Reader};
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
 use crate::idempotency::InFlight;
 use crate::recorder::Recorder;
@@ -42,6 +44,18 @@ pub struct CommandApi {
 #[openapi(info(title = "Balcony command API", description = "Posts what happens: comments, favourites, movies."))]
 struct Description;
 
+fn operations() -> OpenApiRouter<Arc<CommandApi>> {
+    OpenApiRouter::with_openapi(Description::openapi())
+        .routes(operation!(companies::register))
+        .routes(operation!(movies::register))
+        .routes(operation!(movies::view))
+        .routes(operation!(comments::post))
+        .routes(operation!(comments::delete))
+        .routes(operation!(me::change_profile))
+        .routes(operation!(me::favorite))
+        .routes(operation!(me::unfavorite))
+}
+
 impl CommandApi {
     /// An API that appends to `log` and asks the registry in `database`.
     pub async fn open(
@@ -50,10 +64,11 @@ impl CommandApi {
         topics: Topics,
         consistency: Consistency,
     ) -> Arc<Self> {
-        let reader = Reader::open(database, &["registry"]).await;
+        let model = balcony_read_models::Registry::new(&topics).read_model().clone();
+        let reader = Reader::open(database, vec![model.clone()]).await;
         Arc::new(Self {
             recorder: Recorder::new(log.clone(), topics.clone()),
-            registry: Registry::new(reader, log, topics),
+            registry: Registry::new(reader, model, log, topics),
             consistency,
             in_flight: InFlight::default(),
         })
@@ -61,16 +76,7 @@ impl CommandApi {
 
     /// The routes and what they are described as.
     pub fn routes(self: &Arc<Self>) -> (Router, OpenApi) {
-        OpenApiRouter::with_openapi(Description::openapi())
-            .routes(routes!(companies::register))
-            .routes(routes!(movies::register))
-            .routes(routes!(movies::view))
-            .routes(routes!(comments::post))
-            .routes(routes!(comments::delete))
-            .routes(routes!(me::change_profile))
-            .routes(routes!(me::favorite, me::unfavorite))
-            .with_state(self.clone())
-            .split_for_parts()
+        operations().with_state(self.clone()).split_for_parts()
     }
 
     /// What has to be there for commands to be taken.
@@ -86,5 +92,63 @@ impl CommandApi {
                 async move { registry.check().await.map_err(|error| error.to_string()) }
             }),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use balcony_http::service::described;
+    use balcony_http::testing::{gaps, operations};
+
+    use super::*;
+
+    /// What every operation takes at the least.
+    const PARAMETERS: &[(&str, &[&str])] = &[
+        ("DELETE /v1/comments/{id}", &["id"]),
+        ("DELETE /v1/me/favorites/{user_id}", &["user_id"]),
+        ("POST /v1/companies", &["Idempotency-Key"]),
+        ("POST /v1/movies", &["Idempotency-Key"]),
+        ("POST /v1/movies/{id}/comments", &["id", "Idempotency-Key"]),
+        ("POST /v1/movies/{id}/views", &["id"]),
+        ("PUT /v1/me", &[]),
+        ("PUT /v1/me/favorites/{user_id}", &["user_id"]),
+    ];
+
+    fn openapi() -> OpenApi {
+        described(super::operations().split_for_parts().1)
+    }
+
+    #[test]
+    fn the_description_has_no_gaps() {
+        assert_eq!(gaps(&openapi()), [""; 0]);
+    }
+
+    #[test]
+    fn every_operation_is_described_with_what_it_takes_and_refuses() {
+        let openapi = openapi();
+        let described = operations(&openapi);
+        let names: Vec<&str> = described.iter().map(|operation| operation.name.as_str()).collect();
+        let expected: Vec<&str> = PARAMETERS.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, expected);
+        for (operation, (name, parameters)) in described.iter().zip(PARAMETERS) {
+            let found = operation.parameters();
+            for parameter in parameters.iter().chain(&["Consistency-Token"]) {
+                assert!(found.contains(parameter), "{name} lacks {parameter}");
+            }
+            let is_creation = found.contains(&"Idempotency-Key");
+            assert_eq!(operation.answers(201), is_creation, "{name}");
+            assert_eq!(operation.answers(409), is_creation, "{name}");
+            assert!(operation.answers(422) && operation.answers(503), "{name}");
+            let needs_token = operation.described["security"] == serde_json::json!([{"token": []}]);
+            assert_eq!(needs_token, *name != "POST /v1/movies/{id}/views", "{name}");
+        }
+        let answering = |status| -> Vec<&str> {
+            described.iter().filter(|operation| operation.answers(status)).map(|found| found.name.as_str()).collect()
+        };
+        assert_eq!(answering(403), ["DELETE /v1/comments/{id}", "POST /v1/companies", "POST /v1/movies"]);
+        assert_eq!(
+            answering(415),
+            ["POST /v1/companies", "POST /v1/movies", "POST /v1/movies/{id}/comments", "PUT /v1/me"]
+        );
     }
 }

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use balcony_domain::event::{ProfileChanged, UserFavorited, UserUnfavorited};
-use balcony_domain::{Event, UserId, may_favorite, request};
+use balcony_domain::{Event, UserId, may_favorite, name_from_token, request};
 use balcony_event_log::Positions;
 use balcony_http::{Identity, JsonBody, PathId, Problem};
 use serde::Deserialize;
@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::CommandApi;
-use crate::command::Command;
+use crate::command::{Command, broken_rules};
 
 /// A profile, whole.
 #[derive(Deserialize, ToSchema)]
@@ -29,13 +29,8 @@ pub(crate) struct ChangeProfile {
 
 /// Replaces one's own profile, whole.
 #[utoipa::path(
-    put, path = "/v1/me", tag = "me", operation_id = "change_profile", request_body = ChangeProfile,
-    responses(
-        (status = 204, description = "Replaced"),
-        (status = 401, description = "No token, or a bad one", body = Problem),
-        (status = 422, description = "A field breaks a rule", body = Problem),
-    ),
-    security(("token" = [])),
+    put, path = "/v1/me", tag = "me", operation_id = "change_profile",
+    responses((status = 204, description = "Replaced")),
 )]
 pub(crate) async fn change_profile(
     State(api): State<Arc<CommandApi>>,
@@ -44,9 +39,9 @@ pub(crate) async fn change_profile(
     JsonBody(body): JsonBody<ChangeProfile>,
 ) -> Result<Response, Problem> {
     let profile = request::profile(body.display_name.as_deref(), body.about.as_deref(), body.location.as_deref());
-    let profile = profile.map_err(|violations| Problem::violations(&violations))?;
+    let profile = profile.map_err(broken_rules)?;
     let changed = ProfileChanged {
-        user_id: me.user,
+        user_id: UserId(me.user),
         display_name: profile.display_name,
         about: profile.about,
         location: profile.location,
@@ -61,11 +56,8 @@ pub(crate) async fn change_profile(
     put, path = "/v1/me/favorites/{user_id}", tag = "me", operation_id = "add_favorite", params(("user_id" = Uuid, Path, description = "The user")),
     responses(
         (status = 204, description = "A favourite, now or before"),
-        (status = 401, description = "No token, or a bad one", body = Problem),
-        (status = 404, description = "There is no such user", body = Problem),
-        (status = 422, description = "That is oneself", body = Problem),
+        (status = 422, description = "The user is oneself"),
     ),
-    security(("token" = [])),
 )]
 pub(crate) async fn favorite(
     State(api): State<Arc<CommandApi>>,
@@ -73,7 +65,7 @@ pub(crate) async fn favorite(
     PathId(followee_id): PathId<UserId>,
     command: Command,
 ) -> Result<Response, Problem> {
-    let pair = UserFavorited { follower_id: me.user, followee_id };
+    let pair = UserFavorited { follower_id: UserId(me.user), followee_id };
     api.word_on(&me, followee_id, Event::UserFavorited(pair), &command).await
 }
 
@@ -82,11 +74,8 @@ pub(crate) async fn favorite(
     delete, path = "/v1/me/favorites/{user_id}", tag = "me", operation_id = "remove_favorite", params(("user_id" = Uuid, Path, description = "The user")),
     responses(
         (status = 204, description = "No favourite, now or before"),
-        (status = 401, description = "No token, or a bad one", body = Problem),
-        (status = 404, description = "There is no such user", body = Problem),
-        (status = 422, description = "That is oneself", body = Problem),
+        (status = 422, description = "The user is oneself"),
     ),
-    security(("token" = [])),
 )]
 pub(crate) async fn unfavorite(
     State(api): State<Arc<CommandApi>>,
@@ -94,7 +83,7 @@ pub(crate) async fn unfavorite(
     PathId(followee_id): PathId<UserId>,
     command: Command,
 ) -> Result<Response, Problem> {
-    let pair = UserUnfavorited { follower_id: me.user, followee_id };
+    let pair = UserUnfavorited { follower_id: UserId(me.user), followee_id };
     api.word_on(&me, followee_id, Event::UserUnfavorited(pair), &command).await
 }
 
@@ -107,27 +96,28 @@ impl CommandApi {
         event: Event,
         command: &Command,
     ) -> Result<Response, Problem> {
-        if !may_favorite(me.user, followee) {
+        if !may_favorite(UserId(me.user), followee) {
             return Err(Problem::broken_rule("nobody is a favourite of oneself"));
         }
         if !self.registry.user_exists(followee).await? {
             return Err(Problem::not_found("there is no user with this id"));
         }
-        let mut written = self.register(me, command).await?;
+        let mut written = self.introduce(me, command).await?;
         written.merge(&self.recorder.record(Uuid::now_v7(), event, None, command).await?);
         Ok(self.done(StatusCode::NO_CONTENT, command, &written))
     }
 
-    /// Registers a user by the token at the first command, and gives what that wrote. It waits for the registry, so
-    /// that whatever the user does next stands behind a user that every reader knows. Registering twice is harmless:
-    /// only the first counts, and none takes back a profile.
-    pub(crate) async fn register(&self, identity: &Identity, command: &Command) -> Result<Positions, Problem> {
-        if self.registry.user_is_known(identity.user).await? {
+    /// Records a user's first profile, by the token, before the user's first command, and gives what that wrote. It
+    /// waits for the registry, so that whatever the user does next stands behind a user that every reader knows. A user
+    /// may be introduced twice: the first introduction counts, and none replaces a profile.
+    pub(crate) async fn introduce(&self, identity: &Identity, command: &Command) -> Result<Positions, Problem> {
+        let user_id = UserId(identity.user);
+        if self.registry.user_is_known(user_id).await? {
             return Ok(Positions::new());
         }
         let profile = ProfileChanged {
-            user_id: identity.user,
-            display_name: identity.name.clone(),
+            user_id,
+            display_name: name_from_token(identity.name.as_deref(), user_id),
             about: None,
             location: None,
             initial: true,

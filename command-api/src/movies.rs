@@ -4,14 +4,15 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use balcony_domain::event::{MovieRegistered, MovieViewed};
-use balcony_domain::{Event, MovieId, request};
+use balcony_domain::{Event, MovieId, UserId, request};
 use balcony_http::{FieldError, JsonBody, PathId, Problem, Visitor};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::CommandApi;
-use crate::command::{Admin, Command, Created};
+use crate::command::{Admin, Command, broken_rules};
+use crate::creating::{Created, Creation};
 
 /// A movie to register.
 #[derive(Deserialize, Serialize, ToSchema)]
@@ -30,30 +31,26 @@ pub(crate) struct RegisterMovie {
 
 /// Registers a movie.
 #[utoipa::path(
-    post, path = "/v1/movies", tag = "movies", operation_id = "register_movie", request_body = RegisterMovie,
-    params(("Idempotency-Key" = Option<String>, Header, description = "Under the same key the same request is done once")),
+    post, path = "/v1/movies", tag = "movies", operation_id = "register_movie",
     responses(
         (status = 201, description = "Registered; `Location` says where", body = Created),
-        (status = 401, description = "No token, or a bad one", body = Problem),
-        (status = 403, description = "Not an admin", body = Problem),
-        (status = 422, description = "A field breaks a rule, or the company is unknown", body = Problem),
+        (status = 422, description = "The company is unknown"),
     ),
-    security(("token" = [])),
 )]
 pub(crate) async fn register(
     State(api): State<Arc<CommandApi>>,
     Admin(admin): Admin,
-    command: Command,
+    creation: Creation,
     JsonBody(body): JsonBody<RegisterMovie>,
 ) -> Result<Response, Problem> {
     let movie = request::movie(body.title.as_deref(), body.company_id.as_deref(), body.released_on.as_deref());
-    let movie = movie.map_err(|violations| Problem::violations(&violations))?;
+    let movie = movie.map_err(broken_rules)?;
     if let Some(company) = movie.company
         && !api.registry.company_exists(company).await?
     {
         return Err(Problem::invalid(vec![FieldError::field("company_id", "is not the id of a company")]));
     }
-    api.create(&command, &admin, "movies", &body, |id| {
+    api.create(&creation, &admin, "movies", &body, |id| {
         Event::MovieRegistered(MovieRegistered {
             movie_id: MovieId(id),
             title: movie.title,
@@ -67,10 +64,7 @@ pub(crate) async fn register(
 /// Notes that a movie's page was viewed.
 #[utoipa::path(
     post, path = "/v1/movies/{id}/views", tag = "movies", operation_id = "view_movie", params(("id" = Uuid, Path, description = "The movie")),
-    responses(
-        (status = 202, description = "Noted"),
-        (status = 404, description = "There is no such movie", body = Problem),
-    ),
+    responses((status = 202, description = "Noted")),
 )]
 pub(crate) async fn view(
     State(api): State<Arc<CommandApi>>,
@@ -81,7 +75,7 @@ pub(crate) async fn view(
     if !api.registry.movie_exists(movie_id).await? {
         return Err(Problem::not_found("there is no movie with this id"));
     }
-    let view = MovieViewed { movie_id, viewer_id: visitor.map(|identity| identity.user) };
+    let view = MovieViewed { movie_id, viewer_id: visitor.map(|identity| UserId(identity.user)) };
     let written = api.recorder.record(Uuid::now_v7(), Event::MovieViewed(view), None, &command).await?;
     Ok(api.done(StatusCode::ACCEPTED, &command, &written))
 }

@@ -2,8 +2,9 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use balcony_domain::{Event, Recorded, Timestamp, Topics};
-use balcony_event_log::{AppendError, EventLog, Headers, LogError, Message, Positions};
+use balcony_event_log::{AppendError, EventLog, LogError, Positions};
 use balcony_http::Problem;
+use balcony_read_models::Logged;
 use uuid::Uuid;
 
 use crate::command::Command;
@@ -31,16 +32,8 @@ impl Recorder {
         command: &Command,
     ) -> Result<Positions, Problem> {
         let recorded = Recorded { id, time: now(), request_digest, traceparent: command.traceparent.clone(), event };
-        let mut headers = Headers::new();
-        for (name, value) in recorded.headers() {
-            headers.push(name, value.as_bytes());
-        }
-        let message = Message {
-            key: recorded.event.aggregate().to_string().into_bytes(),
-            headers,
-            payload: recorded.event.data(),
-        };
-        let position = self.log.append(self.topics.of(&recorded.event), message).await.map_err(refusal)?;
+        let recorded = Logged(recorded);
+        let position = self.log.append(self.topics.of(&recorded.event), recorded.message()).await.map_err(refusal)?;
         metrics::counter!(EVENTS, "type" => recorded.event.type_name()).increment(1);
         Ok(Positions::after(&position))
     }
@@ -63,7 +56,9 @@ impl Recorder {
 fn refusal(error: AppendError) -> Problem {
     tracing::warn!(%error, "an event could not be appended");
     match error {
-        AppendError::Unavailable(_) => Problem::unavailable("the log is not available; nothing was done, try again"),
+        AppendError::Unavailable(_) | AppendError::UnknownTopic { .. } => {
+            Problem::unavailable("the log is not available; nothing was done, try again")
+        }
         AppendError::Unknown(_) => Problem::outcome_unknown(),
         AppendError::TooLarge => Problem::too_large(balcony_http::body::LIMIT),
     }

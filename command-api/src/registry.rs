@@ -5,7 +5,7 @@ use std::time::Duration;
 use balcony_domain::{CommentId, CompanyId, MovieId, Topics, UserId};
 use balcony_event_log::{EventLog, LogError, Positions};
 use balcony_http::Problem;
-use balcony_store::{Reader, StoreError, Value};
+use balcony_store::{ReadModel, Reader, StoreError, Value};
 use quick_cache::sync::Cache;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -18,6 +18,7 @@ use uuid::Uuid;
 #[derive(Clone)]
 pub(crate) struct Registry {
     reader: Reader,
+    model: ReadModel,
     log: Arc<dyn EventLog>,
     topics: Topics,
     known: Arc<Cache<Uuid, ()>>,
@@ -41,19 +42,20 @@ enum Away {
 
 /// A comment as the registry knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct RegisteredComment {
+pub(crate) struct KnownComment {
     pub(crate) author: UserId,
     pub(crate) deleted: bool,
 }
 
+/// The read model that the registry is.
 /// How many ids are remembered to exist.
 const KNOWN: usize = 200_000;
 /// How long the registry is waited for.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Registry {
-    pub(crate) fn new(reader: Reader, log: Arc<dyn EventLog>, topics: Topics) -> Self {
-        Self { reader, log, topics, known: Arc::new(Cache::new(KNOWN)), looks: Arc::default() }
+    pub(crate) fn new(reader: Reader, model: ReadModel, log: Arc<dyn EventLog>, topics: Topics) -> Self {
+        Self { reader, model, log, topics, known: Arc::new(Cache::new(KNOWN)), looks: Arc::default() }
     }
 
     pub(crate) async fn movie_exists(&self, movie: MovieId) -> Result<bool, Problem> {
@@ -74,7 +76,7 @@ impl Registry {
     }
 
     /// The comment, if it was ever posted.
-    pub(crate) async fn comment(&self, comment: CommentId) -> Result<Option<RegisteredComment>, Problem> {
+    pub(crate) async fn comment(&self, comment: CommentId) -> Result<Option<KnownComment>, Problem> {
         if let Some(found) = self.find_comment(comment).await? {
             return Ok(Some(found));
         }
@@ -99,7 +101,7 @@ impl Registry {
 
     /// Waits until the registry has come to `written`.
     pub(crate) async fn wait_for(&self, written: &Positions) -> Result<(), Problem> {
-        match self.reader.wait_for("registry", written, Instant::now() + TIMEOUT).await? {
+        match self.reader.wait_for(&self.model, written, Instant::now() + TIMEOUT).await? {
             true => Ok(()),
             false => Err(Away::Projector.into()),
         }
@@ -107,18 +109,18 @@ impl Registry {
 
     /// How far the registry has come.
     pub(crate) async fn reached(&self) -> Result<Positions, Problem> {
-        Ok(self.reader.checkpoints("registry").await?)
+        Ok(self.reader.checkpoints(&self.model).await?)
     }
 
     pub(crate) async fn check(&self) -> Result<(), StoreError> {
-        self.reader.check().await
+        self.reader.ready().await
     }
 
-    async fn find_comment(&self, comment: CommentId) -> Result<Option<RegisteredComment>, StoreError> {
+    async fn find_comment(&self, comment: CommentId) -> Result<Option<KnownComment>, StoreError> {
         let sql = "SELECT author_id, deleted_at FROM comment_authors WHERE comment_id = $1";
         let rows: Vec<(Uuid, Option<i64>)> = self.reader.fetch(sql, &[comment.0.into()]).await?;
         let found = rows.first();
-        Ok(found.map(|&(author, deleted)| RegisteredComment { author: UserId(author), deleted: deleted.is_some() }))
+        Ok(found.map(|&(author, deleted)| KnownComment { author: UserId(author), deleted: deleted.is_some() }))
     }
 
     async fn find_request(&self, id: Uuid) -> Result<Option<String>, StoreError> {
@@ -164,7 +166,7 @@ impl Registry {
             tracing::warn!(%error, "the log's end could not be seen");
             Away::Log
         })?;
-        match self.reader.wait_for("registry", &ends, Instant::now() + TIMEOUT).await {
+        match self.reader.wait_for(&self.model, &ends, Instant::now() + TIMEOUT).await {
             Ok(true) => Ok(()),
             Ok(false) => Err(Away::Projector),
             Err(error) => {

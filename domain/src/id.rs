@@ -58,21 +58,13 @@ fn parse(text: &str) -> Result<Uuid, NotAnId> {
 }
 
 /// The namespace of every id that Balcony derives (UUIDv5, RFC 9562).
-const DERIVED: Uuid = Uuid::from_u128(0x5b6f_1c57_9f0b_4d3e_8a61_7d2c_0e94_b1fa);
+pub const DERIVED: Uuid = Uuid::from_u128(0x5b6f_1c57_9f0b_4d3e_8a61_7d2c_0e94_b1fa);
 
 /// The id of what a request with an `Idempotency-Key` makes. The same user, method, path and key give the same id
 /// on every machine and for ever, so that a repeated request makes the same event.
 pub fn id_of_request(user: UserId, method: &str, path: &str, key: &str) -> Uuid {
     let path = path.to_ascii_lowercase();
     Uuid::new_v5(&DERIVED, format!("request\0{user}\0{method}\0{path}\0{key}").as_bytes())
-}
-
-/// The user a token's subject stands for: a UUID is taken as it is, anything else is derived from the issuer and
-/// the subject.
-pub fn user_of_subject(issuer: &str, subject: &str) -> UserId {
-    subject
-        .parse()
-        .unwrap_or_else(|NotAnId| UserId(Uuid::new_v5(&DERIVED, format!("user\0{issuer}\0{subject}").as_bytes())))
 }
 
 #[cfg(test)]
@@ -103,13 +95,5 @@ mod tests {
         ] {
             assert_ne!(id, other);
         }
-    }
-
-    #[test]
-    fn a_uuid_subject_is_the_user_and_another_is_derived_with_its_issuer() {
-        let id = "0192f0c1-7c3e-7b0a-9d58-2f6a1b3c4d5e";
-        assert_eq!(user_of_subject("a", id).to_string(), id);
-        assert_eq!(user_of_subject("a", "mia"), user_of_subject("a", "mia"));
-        assert_ne!(user_of_subject("a", "mia"), user_of_subject("b", "mia"));
     }
 }

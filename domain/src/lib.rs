@@ -16,8 +16,8 @@ mod topics;
 
 pub use cloud_event::{DecodeError, Recorded};
 pub use event::Event;
-pub use id::{CommentId, CompanyId, MovieId, UserId, id_of_request, user_of_subject};
-pub use role::{Role, UnknownRole, may_delete_comment, may_favorite};
+pub use id::{CommentId, CompanyId, DERIVED, MovieId, UserId, id_of_request};
+pub use role::{Role, may_delete_comment, may_favorite};
 pub use text::{Violation, name_from_token};
 pub use time::Timestamp;
 pub use topics::Topics;

@@ -1,5 +1,3 @@
-use std::str::FromStr;
-
 use serde::{Deserialize, Serialize};
 
 use crate::UserId;
@@ -15,35 +13,6 @@ pub enum Role {
     Moderator,
     /// Registers companies and movies.
     Admin,
-}
-
-/// A text that names no role.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("is not one of user, moderator, admin")]
-pub struct UnknownRole;
-
-impl FromStr for Role {
-    type Err = UnknownRole;
-
-    fn from_str(text: &str) -> Result<Self, UnknownRole> {
-        match text {
-            "user" => Ok(Self::User),
-            "moderator" => Ok(Self::Moderator),
-            "admin" => Ok(Self::Admin),
-            _ => Err(UnknownRole),
-        }
-    }
-}
-
-impl Role {
-    /// The role's name as tokens and events carry it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::User => "user",
-            Self::Moderator => "moderator",
-            Self::Admin => "admin",
-        }
-    }
 }
 
 /// Whether `who`, being a `role`, may delete a comment written by `author`.

@@ -8,26 +8,30 @@
 
 mod beside;
 mod extent;
+mod file;
 mod reader;
 mod schema;
 mod writer;
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::reader::Feed;
-use crate::{AppendError, EventLog, LogError, Message, Position, Positions, Reader, Topic, TopicPartition};
-use extent::Extent;
-use schema::StoredTopic;
+use crate::{
+    AppendError, BoxFuture, EventLog, Feed, LogError, Message, Position, Positions, Reader, Topic, TopicPartition,
+};
+use extent::{Extent, TopicExtent};
+use file::LogFile;
 use writer::{Append, Writer};
 
 /// Appends that may wait for the writer.
 const APPENDS_WAITING: usize = 4_096;
+/// Questions that may wait for the follower of another process.
+const LOOKS_WAITING: usize = 64;
 /// How long an append waits for a place among them.
 const APPEND_PATIENCE: Duration = Duration::from_secs(5);
 /// The largest record, key, headers and payload together; Kafka's limit is about the same.
@@ -38,6 +42,7 @@ const RECORD_BYTES: usize = 1 << 20;
 /// Dropping it writes what was appended and ends its readers. Whoever opens it sees to it that no other process
 /// has it open for writing.
 pub struct EmbeddedLog {
+    topics: Vec<Topic>,
     file: Arc<LogFile>,
     extent: watch::Receiver<Extent>,
     /// `None` only while dropping, which ends the thread.
@@ -55,15 +60,6 @@ enum Side {
     Beside(mpsc::Sender<beside::Look>),
 }
 
-/// What never changes while the log is open.
-struct LogFile {
-    path: PathBuf,
-    identity: String,
-    topics: Vec<StoredTopic>,
-    /// Whether another process writes.
-    beside: bool,
-}
-
 impl EmbeddedLog {
     /// Opens the log in the file `path`, creating the file and missing topics. Blocks while it does.
     ///
@@ -72,14 +68,32 @@ impl EmbeddedLog {
     /// no log or a newer version's.
     pub fn open(path: &Path, topics: &[Topic]) -> Result<Self, LogError> {
         let opened = schema::open(path, topics)?;
-        let (identity, topics) = (opened.identity, opened.topics);
-        let file = Arc::new(LogFile { path: path.to_owned(), identity, topics, beside: false });
+        let file = LogFile { path: path.to_owned(), identity: opened.identity, topics: opened.topics, beside: false };
+        let file = Arc::new(file);
         let (extent_sender, extent) = watch::channel(opened.extent);
         let (append_sender, appends) = mpsc::channel(APPENDS_WAITING);
         let writer = Writer::new(Arc::clone(&file), opened.connection, extent_sender);
         let thread = spawn("log-writer", move || writer.run(appends))?;
+        let topics = topics.to_vec();
         let side = Some(Side::Writer(append_sender));
-        Ok(Self { file, extent, side, thread: Some(thread), groups: Mutex::default() })
+        Ok(Self { topics, file, extent, side, thread: Some(thread), groups: Mutex::default() })
+    }
+
+    /// Opens the log in the file `path` for reading, beside a process that holds it or while there is none. Nothing is
+    /// created and no record is written: an append is [`AppendError::Unavailable`]. What another process appends is
+    /// seen within some 50 ms, and at once by [`EventLog::ends`]. Groups are this process's own: it does not hear of
+    /// the members elsewhere. Blocks while it opens.
+    ///
+    /// # Errors
+    /// [`LogError::Misconfigured`] when there is no log or it is a newer version's, [`LogError::UnknownTopic`] when
+    /// it has no such topic, [`LogError::Unavailable`] when the file cannot be read.
+    pub fn open_beside(path: &Path, topics: &[Topic]) -> Result<Self, LogError> {
+        let beside::Opened { file, extent, follower } = beside::open(path, topics)?;
+        let (looks, looks_waiting) = mpsc::channel(LOOKS_WAITING);
+        let thread = spawn("log-follower", move || follower.run(looks_waiting))?;
+        let topics = topics.to_vec();
+        let side = Some(Side::Beside(looks));
+        Ok(Self { topics, file, extent, side, thread: Some(thread), groups: Mutex::default() })
     }
 
     fn side(&self) -> &Side {
@@ -95,18 +109,22 @@ impl EmbeddedLog {
         looked.await.unwrap_or_else(|_| Err(ended()))
     }
 
+    /// What `of` says of each of `topics`.
+    async fn positions(&self, topics: &[Arc<str>], of: fn(&TopicExtent) -> i64) -> Result<Positions, LogError> {
+        Topic::check_declared(&self.topics, topics)?;
+        let extent = self.extent().await?;
+        let slots = topics.iter().filter_map(|topic| self.file.slot(topic));
+        Ok(slots.map(|slot| (self.file.partition(slot), of(&extent.topics[slot]))).collect())
+    }
+
     /// Runs `feed_reader` on a thread of its own.
     fn spawn_reader(&self, feed_reader: impl FnOnce(reader::Source, Feed) + Send + 'static) -> Reader {
         let (reader, feed) = Reader::channel();
-        let deliveries = feed.deliveries.clone();
         let source = reader::Source { file: Arc::clone(&self.file), extent: self.extent.clone() };
-        let spawned = thread::Builder::new().name("log-reader".to_owned()).spawn(move || feed_reader(source, feed));
-        if let Err(error) = spawned {
-            let error = LogError::Unavailable(format!("no thread for a reader: {error}"));
-            // The channel is new and has room; after this error the reader is closed.
-            let _ = deliveries.try_send(Err(error));
+        match spawn("log-reader", move || feed_reader(source, feed)) {
+            Ok(_) => reader,
+            Err(error) => Reader::refused(error),
         }
-        reader
     }
 }
 
@@ -120,41 +138,40 @@ impl Drop for EmbeddedLog {
     }
 }
 
-#[async_trait::async_trait]
 impl EventLog for EmbeddedLog {
-    async fn append(&self, topic: &str, message: Message) -> Result<Position, AppendError> {
-        let Side::Writer(appends) = self.side() else {
-            let reason = "it was opened for reading, beside the process that writes it";
-            return Err(AppendError::Unavailable(reason.to_owned()));
-        };
-        let slot = self
-            .file
-            .slot(topic)
-            .ok_or_else(|| AppendError::Unavailable(format!("the log was opened without the topic {topic}")))?;
-        let headers = message.headers.encode();
-        if message.key.len() + headers.len() + message.payload.len() > RECORD_BYTES {
-            return Err(AppendError::TooLarge);
-        }
-        let (answer, answered) = oneshot::channel();
-        let append = Append { slot, key: message.key, headers, payload: message.payload, answer };
-        appends
-            .send_timeout(append, APPEND_PATIENCE)
-            .await
-            .map_err(|_| AppendError::Unavailable("the disk does not keep up".to_owned()))?;
-        let offset =
-            answered.await.unwrap_or_else(|_| Err(AppendError::Unknown("the log's writer has ended".to_owned())))?;
-        Ok(Position { partition: self.file.partition(slot), offset })
+    fn topics(&self) -> &[Topic] {
+        &self.topics
     }
 
-    async fn ends(&self, topics: &[Arc<str>]) -> Result<Positions, LogError> {
-        let extent = self.extent().await?;
-        topics
-            .iter()
-            .map(|topic| {
-                let slot = self.file.slot(topic).ok_or_else(|| unknown_topic(topic))?;
-                Ok((self.file.partition(slot), extent.topics[slot].end))
-            })
-            .collect()
+    fn append<'a>(&'a self, topic: &'a str, message: Message) -> BoxFuture<'a, Result<Position, AppendError>> {
+        Box::pin(async move {
+            let slot = self.file.slot(topic).ok_or_else(|| AppendError::UnknownTopic { topic: topic.into() })?;
+            let Side::Writer(appends) = self.side() else {
+                let reason = "it was opened for reading, beside the process that writes it";
+                return Err(AppendError::Unavailable(reason.to_owned()));
+            };
+            let headers = message.headers.encode();
+            if message.key.len() + headers.len() + message.payload.len() > RECORD_BYTES {
+                return Err(AppendError::TooLarge);
+            }
+            let (answer, answered) = oneshot::channel();
+            let append = Append { slot, key: message.key, headers, payload: message.payload, answer };
+            appends
+                .send_timeout(append, APPEND_PATIENCE)
+                .await
+                .map_err(|_| AppendError::Unavailable("the disk does not keep up".to_owned()))?;
+            let ended = || Err(AppendError::Unknown("the log's writer has ended".to_owned()));
+            let offset = answered.await.unwrap_or_else(|_| ended())?;
+            Ok(Position { partition: self.file.partition(slot), offset })
+        })
+    }
+
+    fn starts<'a>(&'a self, topics: &'a [Arc<str>]) -> BoxFuture<'a, Result<Positions, LogError>> {
+        Box::pin(self.positions(topics, |topic| topic.first))
+    }
+
+    fn ends<'a>(&'a self, topics: &'a [Arc<str>]) -> BoxFuture<'a, Result<Positions, LogError>> {
+        Box::pin(self.positions(topics, |topic| topic.end))
     }
 
     fn read(&self, from: Positions) -> Reader {
@@ -164,6 +181,9 @@ impl EventLog for EmbeddedLog {
     /// Within this process the first member of a group has all partitions; the next takes over when it is
     /// dropped.
     fn join(&self, group: &str, topics: &[Arc<str>]) -> Reader {
+        if let Err(error) = Topic::check_declared(&self.topics, topics) {
+            return Reader::refused(error);
+        }
         let membership = {
             let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(groups.entry(group.to_owned()).or_default())
@@ -172,31 +192,12 @@ impl EventLog for EmbeddedLog {
         self.spawn_reader(move |source, feed| source.join(membership, partitions, feed))
     }
 
-    async fn identity(&self) -> Result<String, LogError> {
-        Ok(self.file.identity.clone())
-    }
-}
-
-impl LogFile {
-    /// The place of `topic` in `topics`.
-    fn slot(&self, topic: &str) -> Option<usize> {
-        self.topics.iter().position(|stored| &*stored.name == topic)
-    }
-
-    fn partition(&self, slot: usize) -> TopicPartition {
-        TopicPartition::new(Arc::clone(&self.topics[slot].name), 0)
+    fn identity(&self) -> BoxFuture<'_, Result<String, LogError>> {
+        Box::pin(async { Ok(self.file.identity.clone()) })
     }
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, LogError> {
     let spawned = thread::Builder::new().name(name.to_owned()).spawn(run);
     spawned.map_err(|error| LogError::Unavailable(format!("no thread for the log: {error}")))
-}
-
-fn unknown_topic(topic: &str) -> LogError {
-    LogError::Misconfigured(format!("the log was opened without the topic {topic}"))
-}
-
-fn unavailable(error: &rusqlite::Error) -> LogError {
-    LogError::Unavailable(error.to_string())
 }

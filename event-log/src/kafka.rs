@@ -8,17 +8,19 @@ mod cluster;
 mod consumer;
 mod producer;
 mod pump;
+mod rebalances;
 mod topics;
 
 use std::sync::Arc;
 
-use crate::{AppendError, EventLog, LogError, Message, Position, Positions, Reader, Topic};
+use crate::{AppendError, BoxFuture, EventLog, LogError, Message, Position, Positions, Reader, Topic};
 use cluster::Cluster;
 use consumer::ReaderSettings;
 use producer::Appender;
 
 /// The log on a Kafka cluster. See the [module](self).
 pub struct KafkaLog {
+    topics: Vec<Topic>,
     cluster: Arc<Cluster>,
     appender: Appender,
     reader_settings: ReaderSettings,
@@ -40,8 +42,8 @@ impl KafkaLog {
     /// Connects to the cluster beside the processes that run on it: creates nothing.
     ///
     /// # Errors
-    /// [`LogError::Unavailable`] when no broker answers within some ten seconds, [`LogError::Misconfigured`] when
-    /// a topic is missing.
+    /// [`LogError::Unavailable`] when no broker answers within some ten seconds, [`LogError::UnknownTopic`] when a topic
+    /// is missing.
     pub async fn open_beside(bootstrap_servers: &str, topics: &[Topic]) -> Result<Self, LogError> {
         let cluster = Arc::new(Cluster::new(bootstrap_servers)?);
         topics::expect(&cluster, bootstrap_servers, topics).await?;
@@ -52,6 +54,7 @@ impl KafkaLog {
         let cluster_id = cluster.id().await?;
         let names: Vec<&str> = topics.iter().map(|topic| &*topic.name).collect();
         Ok(Self {
+            topics: topics.to_vec(),
             appender: Appender::new(bootstrap_servers, topics)?,
             reader_settings: ReaderSettings::new(bootstrap_servers, topics),
             identity: format!("{cluster_id}/{}", names.join(",")),
@@ -60,25 +63,44 @@ impl KafkaLog {
     }
 }
 
-#[async_trait::async_trait]
 impl EventLog for KafkaLog {
-    async fn append(&self, topic: &str, message: Message) -> Result<Position, AppendError> {
-        self.appender.append(topic, message).await
+    fn topics(&self) -> &[Topic] {
+        &self.topics
     }
 
-    async fn ends(&self, topics: &[Arc<str>]) -> Result<Positions, LogError> {
-        self.cluster.ends(topics).await
+    fn append<'a>(&'a self, topic: &'a str, message: Message) -> BoxFuture<'a, Result<Position, AppendError>> {
+        Box::pin(self.appender.append(topic, message))
+    }
+
+    fn starts<'a>(&'a self, topics: &'a [Arc<str>]) -> BoxFuture<'a, Result<Positions, LogError>> {
+        Box::pin(async move {
+            Topic::check_declared(&self.topics, topics)?;
+            self.cluster.starts(topics).await
+        })
+    }
+
+    fn ends<'a>(&'a self, topics: &'a [Arc<str>]) -> BoxFuture<'a, Result<Positions, LogError>> {
+        Box::pin(async move {
+            Topic::check_declared(&self.topics, topics)?;
+            self.cluster.ends(topics).await
+        })
     }
 
     fn read(&self, from: Positions) -> Reader {
-        consumer::read(&self.reader_settings, from)
+        match Topic::check_declared(&self.topics, from.partitions().map(|partition| &partition.topic)) {
+            Ok(()) => consumer::read(&self.reader_settings, from),
+            Err(error) => Reader::refused(error),
+        }
     }
 
     fn join(&self, group: &str, topics: &[Arc<str>]) -> Reader {
-        consumer::join(&self.reader_settings, group, topics)
+        match Topic::check_declared(&self.topics, topics) {
+            Ok(()) => consumer::join(&self.reader_settings, group, topics),
+            Err(error) => Reader::refused(error),
+        }
     }
 
-    async fn identity(&self) -> Result<String, LogError> {
-        Ok(self.identity.clone())
+    fn identity(&self) -> BoxFuture<'_, Result<String, LogError>> {
+        Box::pin(async { Ok(self.identity.clone()) })
     }
 }

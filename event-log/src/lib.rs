@@ -1,110 +1,126 @@
 //! The log: what happened, in order, for ever.
 //!
-//! One port, [`EventLog`], and two adapters: [`kafka::KafkaLog`] for many machines and
-//! [`embedded::EmbeddedLog`], one SQLite table, for one process. Both pass the same conformance suite
-//! (`tests/conformance`). This crate knows nothing of comments, of CloudEvents or of read models: a record is
-//! a key, headers and bytes.
+//! One port, [`EventLog`], and its adapters: `kafka::KafkaLog` for many machines (feature `kafka`),
+//! `embedded::EmbeddedLog`, one SQLite table, for one process (feature `sqlite`), and `memory::MemoryLog` for tests
+//! (feature `testing`). This crate knows nothing of what a record says: it is a key, headers and bytes.
 //!
 //! Offsets may have holes (transaction markers, compaction, other topics): nobody may count on `offset + 1`.
 //! A reader therefore learns from [`Batch::reached`] how far it has read, never from the offsets of the records.
+//!
+//! # A log of one's own
+//!
+//! Whoever keeps records elsewhere implements [`EventLog`]:
+//!
+//! - Every method that takes topics begins with [`Topic::check_declared`]; [`EventLog::read`] and [`EventLog::join`]
+//!   return what it refuses as [`Reader::refused`].
+//! - [`EventLog::read`] and [`EventLog::join`] return the reader of [`Reader::channel`] and give its [`Feed`] to a
+//!   thread or task, which fills it until the reader is dropped. [`Feed`] says in which order.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use balcony_event_log::*;
+//!
+//! /// One topic of one partition, whose records were there before and do not change.
+//! struct Archive(Topic, Vec<Record>);
+//!
+//! impl EventLog for Archive {
+//!     fn topics(&self) -> &[Topic] {
+//!         std::slice::from_ref(&self.0)
+//!     }
+//!
+//!     fn append<'a>(&'a self, _: &'a str, _: Message) -> BoxFuture<'a, Result<Position, AppendError>> {
+//!         Box::pin(async { Err(AppendError::Unavailable("an archive is read only".to_owned())) })
+//!     }
+//!
+//!     fn starts<'a>(&'a self, topics: &'a [Arc<str>]) -> BoxFuture<'a, Result<Positions, LogError>> {
+//!         let partitions = topics.iter().map(|topic| (TopicPartition::new(topic.clone(), 0), 0));
+//!         let checked = Topic::check_declared(self.topics(), topics);
+//!         Box::pin(std::future::ready(checked.map(|()| partitions.collect())))
+//!     }
+//!
+//!     fn ends<'a>(&'a self, topics: &'a [Arc<str>]) -> BoxFuture<'a, Result<Positions, LogError>> {
+//!         let end = self.1.last().map_or(0, |last| last.offset + 1);
+//!         let partitions = topics.iter().map(move |topic| (TopicPartition::new(topic.clone(), 0), end));
+//!         let checked = Topic::check_declared(self.topics(), topics);
+//!         Box::pin(std::future::ready(checked.map(|()| partitions.collect())))
+//!     }
+//!
+//!     fn read(&self, from: Positions) -> Reader {
+//!         if let Err(error) = Topic::check_declared(self.topics(), from.partitions().map(|at| &at.topic)) {
+//!             return Reader::refused(error);
+//!         }
+//!         let (reader, feed) = Reader::channel();
+//!         let records = self.1.iter().filter(|record| record.offset >= from.next_offset(&record.partition));
+//!         let records: Vec<Record> = records.cloned().collect();
+//!         tokio::spawn(async move {
+//!             for records in records.chunks(Feed::BATCH_RECORDS) {
+//!                 let reached = records.iter().map(|record| (record.partition.clone(), record.offset + 1)).collect();
+//!                 let batch = Batch { records: records.to_vec(), reached };
+//!                 if feed.send(Ok(Incoming::Records(batch))).await.is_err() {
+//!                     return;
+//!                 }
+//!             }
+//!             feed.closed().await;
+//!         });
+//!         reader
+//!     }
+//!
+//!     fn join(&self, _: &str, _: &[Arc<str>]) -> Reader {
+//!         Reader::refused(LogError::Misconfigured("an archive has no groups".to_owned()))
+//!     }
+//!
+//!     fn identity(&self) -> BoxFuture<'_, Result<String, LogError>> {
+//!         Box::pin(async { Ok("the archive".to_owned()) })
+//!     }
+//! }
+//!
+//! # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+//! # runtime.block_on(async {
+//! let topic = Topic { name: "letters".into(), partitions: 1, replication: 1, retention: None };
+//! let partition = TopicPartition::new("letters", 0);
+//! let record = |offset| Record {
+//!     partition: partition.clone(),
+//!     offset,
+//!     timestamp: 0,
+//!     key: Vec::new(),
+//!     headers: Headers::new(),
+//!     payload: Vec::new(),
+//! };
+//! let log: Arc<dyn EventLog> = Arc::new(Archive(topic, (0..3).map(record).collect()));
+//! let Ok(Incoming::Records(batch)) = log.read([(partition.clone(), 1)].into_iter().collect()).next().await else {
+//!     panic!("records come");
+//! };
+//! assert_eq!(batch.records.len(), 2);
+//! assert!(batch.reached.covers(&log.ends(&["letters".into()]).await.unwrap()));
+//! # });
+//! ```
+//!
+//! What else is asked of a log, its tests say: copy `suite.rs`, `sharing.rs`, `reading.rs` and `log_under_test.rs` of
+//! `tests/conformance`, add the log to `Place`, and run all of `suite.rs`, and of `sharing.rs` if topics have
+//! several partitions.
 
+#[cfg(feature = "sqlite")]
 pub mod embedded;
+mod error;
+#[cfg(feature = "kafka")]
 pub mod kafka;
+mod log;
+#[cfg(feature = "testing")]
+pub mod memory;
 mod positions;
 mod reader;
 mod record;
+#[cfg(feature = "testing")]
+pub mod testing;
+#[cfg(any(feature = "kafka", feature = "sqlite"))]
+mod threads;
+mod topic;
 
-use std::sync::Arc;
-use std::time::Duration;
-
+pub use error::{AppendError, LogError};
+pub use log::{BoxFuture, EventLog};
+pub use positions::encoding::EncodingError;
 pub use positions::{Position, Positions, TopicPartition};
-pub use reader::{Batch, Delivery, Reader};
+pub use reader::{Batch, Feed, Incoming, Reader, ReaderGone, Room};
 pub use record::{Headers, Message, Record};
-
-/// What a topic has to be when the log is opened: created so when missing, refused when it exists and could lose
-/// facts.
-#[derive(Debug, Clone)]
-pub struct Topic {
-    /// The full name, prefix included (`balcony.events`).
-    pub name: Arc<str>,
-    /// Partitions of a topic that has to be created. An existing topic keeps its own number. The embedded log
-    /// has one.
-    pub partitions: i32,
-    /// Replicas of a topic that has to be created; fewer when the cluster has fewer brokers.
-    pub replication: i32,
-    /// How long records are kept; `None` is for ever.
-    pub retention: Option<Duration>,
-}
-
-/// An append-only log of records, ordered within a partition.
-#[async_trait::async_trait]
-pub trait EventLog: Send + Sync + 'static {
-    /// Appends one record and returns where it stands, once it is as durable as the adapter promises (every
-    /// in-sync replica; `fsync`). Records of one key keep the order in which their appends were started by one
-    /// caller after the other.
-    ///
-    /// # Errors
-    /// See [`AppendError`]: only [`AppendError::Unknown`] leaves open whether the record was written.
-    async fn append(&self, topic: &str, message: Message) -> Result<Position, AppendError>;
-
-    /// The ends of `topics` now: for every partition the offset the next record will have at the earliest. A
-    /// reader whose [`Batch::reached`] covers them has seen every record acknowledged before this call.
-    ///
-    /// # Errors
-    /// [`LogError::Unavailable`] when the log does not answer within some seconds.
-    async fn ends(&self, topics: &[Arc<str>]) -> Result<Positions, LogError>;
-
-    /// Reads the partitions of `from`, each from its offset (0 is the beginning), to the end and then on as
-    /// records come. Every call is a subscriber of its own.
-    fn read(&self, from: Positions) -> Reader;
-
-    /// Joins the group that shares out the partitions of `topics` among its members. The log only assigns:
-    /// positions come from the caller, who answers each [`Delivery::Assigned`] with [`Reader::start`].
-    fn join(&self, group: &str, topics: &[Arc<str>]) -> Reader;
-
-    /// A text that is the same for every process on this log and different for every other log.
-    ///
-    /// # Errors
-    /// [`LogError::Unavailable`] when the log does not answer within some seconds.
-    async fn identity(&self) -> Result<String, LogError>;
-}
-
-/// Why a record could not be appended.
-#[derive(Debug, thiserror::Error)]
-pub enum AppendError {
-    /// The record was not written and will not be; trying again later is safe.
-    #[error("the log is not available: {0}")]
-    Unavailable(String),
-    /// No answer came: the record may have been written or not.
-    #[error("the log did not confirm the record, which may have been written or not: {0}")]
-    Unknown(String),
-    /// The record is larger than the log takes; it was not written.
-    #[error("the record is larger than the log takes")]
-    TooLarge,
-}
-
-/// Why the log could not be opened or read.
-#[derive(Debug, thiserror::Error)]
-pub enum LogError {
-    /// The log is away or busy. Readers go on by themselves when it is back.
-    #[error("the log is not available: {0}")]
-    Unavailable(String),
-    /// The wanted position is not in the log (any more): records are missing and reading on would lose facts.
-    #[error("{topic}/{partition} has no offset {offset}: the log was cut or is another one: {reason}")]
-    OutOfRange {
-        /// The topic.
-        topic: Arc<str>,
-        /// The partition.
-        partition: i32,
-        /// The offset that was asked for.
-        offset: i64,
-        /// What the log said.
-        reason: String,
-    },
-    /// A topic exists with settings that would lose facts, or the configuration is wrong.
-    #[error("{0}")]
-    Misconfigured(String),
-    /// The reader was closed.
-    #[error("the reader is closed")]
-    Closed,
-}
+pub use topic::Topic;

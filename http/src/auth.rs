@@ -5,13 +5,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
-use balcony_domain::{Role, UserId, name_from_token, user_of_subject};
+use axum::http::{HeaderMap, StatusCode, header};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use quick_cache::sync::Cache;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
-use crate::Problem;
+use crate::describe::{Describe, Description};
+use crate::{Problem, Role};
 
 /// Checks tokens, and makes them for operators. Cheap to clone.
 #[derive(Clone)]
@@ -21,8 +22,10 @@ struct Keys {
     encoding: EncodingKey,
     decoding: DecodingKey,
     validation: Validation,
-    /// Tokens that were accepted, with whom they stand for and when they expire. What was right once stays right until
-    /// then, and checking a signature takes longer than remembering it.
+    issuer: Arc<str>,
+    subjects: Subjects,
+    /// Tokens that were accepted, with whom they stand for and when they expire. A token that was right once stays
+    /// right until then, and checking its signature takes longer than looking it up.
     accepted: Cache<String, (Identity, f64)>,
 }
 
@@ -30,11 +33,18 @@ struct Keys {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// The user.
-    pub user: UserId,
-    /// The name to register the user by.
-    pub name: String,
+    pub user: Uuid,
+    /// The user's name, as the token says it.
+    pub name: Option<String>,
     /// What the user may do.
     pub role: Role,
+}
+
+/// How the subject of a token becomes the id of a user: a UUID in its hyphenated form is taken as it is, anything else
+/// becomes the UUIDv5 (RFC 9562) of the token's issuer and the subject.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Subjects {
+    namespace: Uuid,
 }
 
 /// The user a request comes from, or nobody.
@@ -57,28 +67,44 @@ struct Claims {
 
 /// What a secret must have at least, in bytes: as much as the digest it keys (RFC 7518, section 3.2).
 pub const SECRET_MIN: usize = 32;
-/// Who the tokens made here are from.
-const ISSUER: &str = "balcony";
 /// How far clocks may be apart, in seconds.
 const LEEWAY: u64 = 60;
+/// How many accepted tokens are remembered.
 const TOKENS_REMEMBERED: usize = 10_000;
 /// The longest token that is remembered, in bytes.
 const REMEMBERED_MAX: usize = 2_048;
 
+/// The length of a UUID in its hyphenated form.
+const HYPHENATED: usize = 36;
+
+impl Subjects {
+    /// Subjects that are no UUIDs become UUIDs in `namespace`.
+    pub const fn derived_in(namespace: Uuid) -> Self {
+        Self { namespace }
+    }
+
+    /// The user that `subject` of `issuer` stands for.
+    pub fn user(&self, issuer: &str, subject: &str) -> Uuid {
+        let id = if subject.len() == HYPHENATED { Uuid::try_parse(subject).ok() } else { None };
+        id.unwrap_or_else(|| Uuid::new_v5(&self.namespace, format!("user\0{issuer}\0{subject}").as_bytes()))
+    }
+}
+
 impl Authority {
-    /// An authority over the tokens signed with `secret`.
-    pub fn new(secret: &[u8]) -> Self {
+    /// An authority over the tokens signed with `secret`. It makes tokens in the name of `issuer`.
+    pub fn new(secret: &[u8], issuer: impl Into<Arc<str>>, subjects: Subjects) -> Self {
         let mut validation = Validation::new(Algorithm::HS256);
         validation.leeway = LEEWAY;
         validation.validate_nbf = true;
         validation.validate_aud = false;
         let (encoding, decoding) = (EncodingKey::from_secret(secret), DecodingKey::from_secret(secret));
-        Self(Arc::new(Keys { encoding, decoding, validation, accepted: Cache::new(TOKENS_REMEMBERED) }))
+        let accepted = Cache::new(TOKENS_REMEMBERED);
+        Self(Arc::new(Keys { encoding, decoding, validation, issuer: issuer.into(), subjects, accepted }))
     }
 
-    /// The user that tokens for `name` stand for.
-    pub fn user(&self, name: &str) -> UserId {
-        user_of_subject(ISSUER, name)
+    /// The user that tokens made for `name` stand for.
+    pub fn user(&self, name: &str) -> Uuid {
+        self.0.subjects.user(&self.0.issuer, name)
     }
 
     /// A token for the user called `name`, valid for `seconds` from now. The same name is the same user.
@@ -91,7 +117,7 @@ impl Authority {
             "sub": self.user(name).to_string(),
             "name": name,
             "role": role.as_str(),
-            "iss": ISSUER,
+            "iss": &*self.0.issuer,
             "iat": now,
             "exp": now.saturating_add(seconds),
         });
@@ -148,8 +174,8 @@ impl Authority {
         }
         let role = claims.role.as_deref().map_or(Ok(Role::User), str::parse);
         let role = role.map_err(|error| Problem::token_invalid(format!("the token's `role` {error}")))?;
-        let user = user_of_subject(&claims.iss, &claims.sub);
-        Ok((Identity { user, name: name_from_token(claims.name.as_deref(), user), role }, claims.exp))
+        let user = self.0.subjects.user(&claims.iss, &claims.sub);
+        Ok((Identity { user, name: claims.name, role }, claims.exp))
     }
 }
 
@@ -174,6 +200,19 @@ impl<S: Send + Sync> FromRequestParts<S> for Identity {
     }
 }
 
+impl Describe for Identity {
+    fn describe(description: &mut Description<'_>) {
+        description.needs_token();
+        description.refuses(StatusCode::UNAUTHORIZED, "no token came");
+    }
+}
+
+impl Describe for Visitor {
+    fn describe(description: &mut Description<'_>) {
+        description.takes_token();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -181,6 +220,11 @@ mod tests {
     use super::*;
 
     const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
+    const SUBJECTS: Subjects = Subjects::derived_in(Uuid::from_u128(0x5b6f_1c57_9f0b_4d3e_8a61_7d2c_0e94_b1fa));
+
+    fn authority() -> Authority {
+        Authority::new(SECRET, "balcony", SUBJECTS)
+    }
 
     fn signed(algorithm: Algorithm, secret: &[u8], claims: &Value) -> String {
         jsonwebtoken::encode(&Header::new(algorithm), claims, &EncodingKey::from_secret(secret)).expect("a token")
@@ -189,7 +233,7 @@ mod tests {
     fn visit(value: &str) -> Result<Visitor, Problem> {
         let mut headers = HeaderMap::new();
         headers.insert(header::AUTHORIZATION, value.parse().expect("a header"));
-        Authority::new(SECRET).visitor(&headers)
+        authority().visitor(&headers)
     }
 
     fn visit_as(claims: &Value) -> Result<Identity, Problem> {
@@ -199,11 +243,36 @@ mod tests {
 
     #[test]
     fn a_token_that_was_issued_is_accepted() {
-        let token = Authority::new(SECRET).issue("Mia", Role::Moderator, 60).expect("a token");
+        let token = authority().issue("Mia", Role::Moderator, 60).expect("a token");
         let Visitor(Some(mia)) = visit(&format!("bearer {token}")).expect("accepted") else { panic!("somebody") };
-        assert_eq!((mia.name.as_str(), mia.role), ("Mia", Role::Moderator));
-        let again = Authority::new(SECRET).issue("Mia", Role::User, 60).expect("a token");
+        assert_eq!((mia.name.as_deref(), mia.role), (Some("Mia"), Role::Moderator));
+        let again = authority().issue("Mia", Role::User, 60).expect("a token");
         assert_eq!(visit(&format!("Bearer {again}")).expect("accepted").0.expect("somebody").user, mia.user);
+    }
+
+    #[test]
+    fn a_uuid_subject_is_the_user_and_another_is_derived_with_its_issuer() {
+        let id = "0192f0c1-7c3e-7b0a-9d58-2f6a1b3c4d5e";
+        assert_eq!(SUBJECTS.user("a", id).to_string(), id);
+        assert_eq!(SUBJECTS.user("a", &id.to_uppercase()).to_string(), id);
+        for (issuer, subject, user) in [
+            ("balcony", "Mia", "ab0c8cd8-8909-5908-973f-accb721f9f20"),
+            ("", "mia", "46d864a0-2cac-52f9-8f5e-36fda00b010d"),
+            ("https://issuer.example", "mia", "88166844-0e1e-57ce-93b4-82b16efb9cd0"),
+        ] {
+            assert_eq!(SUBJECTS.user(issuer, subject).to_string(), user, "{issuer} {subject}");
+        }
+        for other in [id.replace('-', ""), format!("{{{id}}}"), format!("urn:uuid:{id}")] {
+            assert_ne!(SUBJECTS.user("a", &other).to_string(), id, "{other}");
+        }
+        assert_eq!(authority().user("Mia"), SUBJECTS.user("balcony", "Mia"));
+    }
+
+    #[test]
+    fn the_name_is_as_the_token_says_it() {
+        let name = |claims: Value| visit_as(&claims).expect("accepted").name;
+        assert_eq!(name(json!({"sub": "mia", "exp": now() + 9})), None);
+        assert_eq!(name(json!({"sub": "mia", "exp": now() + 9, "name": " \u{200b}"})).as_deref(), Some(" \u{200b}"));
     }
 
     #[test]
@@ -240,7 +309,7 @@ mod tests {
 
     #[test]
     fn a_token_that_is_remembered_still_expires_and_is_no_other() {
-        let authority = Authority::new(SECRET);
+        let authority = authority();
         let visit = |token: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::AUTHORIZATION, format!("Bearer {token}").parse().expect("a header"));
@@ -259,6 +328,6 @@ mod tests {
 
     #[test]
     fn nobody_is_a_visitor_too() {
-        assert_eq!(Authority::new(SECRET).visitor(&HeaderMap::new()).expect("a visitor"), Visitor(None));
+        assert_eq!(authority().visitor(&HeaderMap::new()).expect("a visitor"), Visitor(None));
     }
 }

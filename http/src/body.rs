@@ -2,10 +2,12 @@
 
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Request};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
+use utoipa::ToSchema;
 
+use crate::describe::{Describe, Description};
 use crate::problem::{FieldError, Problem};
 
 /// The most bytes a body may have.
@@ -60,6 +62,16 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
         let bytes = Bytes::from_request(request, state).await;
         let bytes = bytes.map_err(|_| Problem::malformed("the body could not be read"))?;
         parse(&bytes).map(Self)
+    }
+}
+
+impl<T: ToSchema> Describe for JsonBody<T> {
+    fn describe(description: &mut Description<'_>) {
+        description.takes_json::<T>();
+        description.refuses(StatusCode::BAD_REQUEST, "the body is no JSON or broke off");
+        description.refuses(StatusCode::PAYLOAD_TOO_LARGE, &format!("the body has more than {LIMIT} bytes"));
+        description.refuses(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body is not sent as JSON");
+        description.refuses(StatusCode::UNPROCESSABLE_ENTITY, "a field breaks a rule");
     }
 }
 

@@ -1,10 +1,10 @@
 //! Reading one's own writes: a command's answer names the positions it wrote, and a query waits for them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use balcony_domain::Topics;
-use balcony_event_log::{Positions, TopicPartition};
+use balcony_event_log::Positions;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
@@ -18,13 +18,18 @@ pub const CONSISTENCY: HeaderName = HeaderName::from_static("consistency");
 
 /// Makes and reads the tokens of one installation. Cheap to clone.
 ///
-/// A token is a version, the first bytes of a digest of the log's identity, the positions as variable-length
-/// integers, and the first bytes of a digest of it all, in base64url. It is not secret and proves nothing: the
-/// checks only tell a broken token, or one of another installation, from a good one.
+/// A token is a version, the first bytes of a digest of the log's identity, the positions (in which topics are numbers:
+/// their places in the declared list), and the first bytes of a digest of it all, in base64url. It is not secret and
+/// proves nothing: the checks only tell a broken token, or one of another installation, from a good one.
+///
+/// How the positions are written depends on how many topics they are written for: two, or as many as are needed to
+/// name the last of theirs. The digest of the identity tells the number. So a topic that is added to the end of the list
+/// changes no token that clients hold, and programs of before go on reading the tokens that do not name it.
 #[derive(Debug, Clone)]
 pub struct Consistency {
-    installation: [u8; 8],
-    topics: Topics,
+    /// How tokens begin whose positions are written for the first two topics, three, and so on.
+    installations: Arc<[[u8; 8]]>,
+    topics: Arc<[Arc<str>]>,
 }
 
 /// The positions that a client has seen written.
@@ -42,19 +47,25 @@ pub struct Patience {
 
 const VERSION: u8 = 1;
 const CHECK: usize = 4;
-/// More partitions than any topic has; a bound on what a client can make us hold.
-const MOST_PARTITIONS: usize = 4_096;
+/// How many topics positions are written for at the least.
+const FEWEST_TOPICS: usize = 2;
 
 impl Consistency {
-    /// The tokens of the installation whose log is called `identity`.
-    pub fn new(identity: &str, topics: Topics) -> Self {
-        Self { installation: prefix(identity.as_bytes()), topics }
+    /// The tokens of the installation whose log is called `identity` and has `topics`. Every program of the
+    /// installation declares the same topics in the same order; a new topic is added at the end.
+    pub fn new(identity: &str, topics: Vec<Arc<str>>) -> Self {
+        let of = |count: usize| match count {
+            FEWEST_TOPICS => prefix(identity.as_bytes()),
+            more => prefix(format!("{identity}\0{more}").as_bytes()),
+        };
+        let installations = (FEWEST_TOPICS..=topics.len().max(FEWEST_TOPICS)).map(of).collect();
+        Self { installations, topics: topics.into() }
     }
 
     /// The token in a request's headers; without one nothing has been seen.
     ///
     /// # Errors
-    /// 422 for a token that is malformed or of another installation.
+    /// 422 for a token that is malformed, of another installation, or of a topic that is not declared.
     pub fn token(&self, headers: &HeaderMap) -> Result<ConsistencyToken, Problem> {
         let Some(value) = headers.get(&TOKEN) else { return Ok(ConsistencyToken::default()) };
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(value.as_bytes()).ok();
@@ -67,20 +78,23 @@ impl Consistency {
         })
     }
 
-    /// The header that carries `token`.
+    /// The header that carries `token`. What it says of a topic that is not declared is left out.
     pub fn header(&self, token: &ConsistencyToken) -> (HeaderName, HeaderValue) {
         let text = BASE64_URL_SAFE_NO_PAD.encode(self.encode(token));
         (TOKEN, HeaderValue::try_from(text).expect("base64url is visible ASCII"))
     }
 
     fn encode(&self, token: &ConsistencyToken) -> Vec<u8> {
+        let mut positions = token.0.clone();
+        positions.retain(|partition| self.topics.contains(&partition.topic));
+        let number = |topic: &Arc<str>| self.topics.iter().position(|declared| declared == topic);
+        let last = positions.into_iter().filter_map(|(partition, _)| number(&partition.topic)).max().unwrap_or(0);
+        let more = (last + 1).saturating_sub(FEWEST_TOPICS);
+
         let mut bytes = vec![VERSION];
-        bytes.extend_from_slice(&self.installation);
-        for (partition, next_offset) in &token.0 {
-            let topic = u64::from(partition.topic != self.topics.facts);
-            write(&mut bytes, u64::from(partition.partition.unsigned_abs()) << 1 | topic);
-            write(&mut bytes, next_offset.unsigned_abs());
-        }
+        bytes.extend_from_slice(&self.installations[more]);
+        let positions = positions.to_bytes(self.first_topics(more));
+        bytes.extend_from_slice(&positions.expect("the topics are declared, and a log counts from 0"));
         let check: [u8; CHECK] = prefix(&bytes);
         bytes.extend_from_slice(&check);
         bytes
@@ -88,30 +102,17 @@ impl Consistency {
 
     fn decode(&self, bytes: &[u8]) -> Option<ConsistencyToken> {
         let (body, check) = bytes.split_last_chunk::<CHECK>()?;
-        let (head, mut rest) = body.split_first_chunk::<9>()?;
-        if *check != prefix(body) || head[0] != VERSION || head[1..] != self.installation {
+        let (head, positions) = body.split_first_chunk::<9>()?;
+        if *check != prefix(body) || head[0] != VERSION {
             return None;
         }
-        let mut positions = Positions::new();
-        while !rest.is_empty() {
-            let partition = read(&mut rest)?;
-            let topic = if partition & 1 == 0 { &self.topics.facts } else { &self.topics.views };
-            let partition = TopicPartition::new(topic.clone(), i32::try_from(partition >> 1).ok()?);
-            positions.set(partition, i64::try_from(read(&mut rest)?).ok()?);
-            if positions.len() > MOST_PARTITIONS {
-                return None;
-            }
-        }
-        Some(ConsistencyToken(positions))
+        let more = self.installations.iter().position(|installation| head[1..] == *installation)?;
+        Positions::from_bytes(positions, self.first_topics(more)).ok().map(ConsistencyToken)
     }
-}
 
-impl ConsistencyToken {
-    /// What the token says of `topic` alone.
-    pub fn of_topic(&self, topic: &str) -> Positions {
-        let mut positions = self.0.clone();
-        positions.retain(|partition| &*partition.topic == topic);
-        positions
+    /// The topics that positions are written for: the first two and `more`.
+    fn first_topics(&self, more: usize) -> &[Arc<str>] {
+        &self.topics[..self.topics.len().min(FEWEST_TOPICS + more)]
     }
 }
 
@@ -135,36 +136,21 @@ fn prefix<const N: usize>(bytes: &[u8]) -> [u8; N] {
     std::array::from_fn(|index| digest[index])
 }
 
-/// Seven bits to a byte, the lowest first; the top bit says that more follow (LEB128).
-fn write(bytes: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        bytes.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    bytes.push(number as u8);
-}
-
-fn read(bytes: &mut &[u8]) -> Option<u64> {
-    let mut number = 0_u64;
-    for shift in (0..63).step_by(7) {
-        let (&byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        number |= u64::from(byte & 0x7f) << shift;
-        if byte < 0x80 {
-            return Some(number);
-        }
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
+    use balcony_event_log::TopicPartition;
+
     use super::*;
 
-    fn consistency(identity: &str) -> Consistency {
-        Consistency::new(identity, Topics::with_prefix("balcony."))
+    fn topics(count: usize) -> Vec<Arc<str>> {
+        // The declared order is not the alphabet's.
+        ["balcony.events", "balcony.views", "a", "z", "m"].into_iter().take(count).map(Into::into).collect()
+    }
+
+    fn consistency(identity: &str, topics: usize) -> Consistency {
+        Consistency::new(identity, self::topics(topics))
     }
 
     fn headers(value: &[u8]) -> HeaderMap {
@@ -173,46 +159,83 @@ mod tests {
         headers
     }
 
-    fn positions() -> impl Strategy<Value = Positions> {
-        let topics = Topics::with_prefix("balcony.");
-        let one = (any::<bool>(), 0..4_000_i32, 0..i64::MAX);
+    fn positions(topics: usize) -> impl Strategy<Value = Positions> {
+        let one = (0..topics, 0..4_000_i32, 0..i64::MAX);
+        let topics = self::topics(topics);
         proptest::collection::vec(one, 0..20).prop_map(move |all| {
-            let partition = |fact, partition| {
-                TopicPartition::new(if fact { topics.facts.clone() } else { topics.views.clone() }, partition)
-            };
-            all.into_iter().map(|(fact, number, offset)| (partition(fact, number), offset)).collect()
+            all.into_iter()
+                .map(|(topic, partition, offset)| (TopicPartition::new(topics[topic].clone(), partition), offset))
+                .collect()
         })
+    }
+
+    fn topics_and_positions() -> impl Strategy<Value = (usize, Positions)> {
+        proptest::sample::select(vec![1, 2, 3, 5]).prop_flat_map(|count| (Just(count), positions(count)))
     }
 
     proptest! {
         #[test]
-        fn a_token_says_what_was_put_in(positions in positions()) {
+        fn topics_may_be_added_to_the_end((topics, positions) in topics_and_positions(), added in 1..4_usize) {
             let token = ConsistencyToken(positions);
-            let (name, value) = consistency("a").header(&token);
-            prop_assert_eq!(name, TOKEN);
-            prop_assert_eq!(consistency("a").token(&headers(value.as_bytes())).expect("a token"), token);
-            prop_assert!(consistency("b").token(&headers(value.as_bytes())).is_err());
+            let (before, after) = (consistency("a", topics), consistency("a", (topics + added).min(5)));
+            let (_, value) = before.header(&token);
+            prop_assert_eq!(&after.header(&token).1, &value);
+            prop_assert_eq!(after.token(&headers(value.as_bytes())).expect("a token"), token);
         }
 
         #[test]
-        fn a_token_with_a_changed_character_is_refused(positions in positions(), at in any::<proptest::sample::Index>(), to in "[A-Za-z0-9_-]") {
-            let (_, value) = consistency("a").header(&ConsistencyToken(positions));
+        fn a_token_says_what_was_put_in((topics, positions) in topics_and_positions()) {
+            let token = ConsistencyToken(positions);
+            let (name, value) = consistency("a", topics).header(&token);
+            prop_assert_eq!(name, TOKEN);
+            prop_assert_eq!(consistency("a", topics).token(&headers(value.as_bytes())).expect("a token"), token);
+            prop_assert!(consistency("b", topics).token(&headers(value.as_bytes())).is_err());
+        }
+
+        #[test]
+        fn a_token_with_a_changed_character_is_refused(
+            (topics, positions) in topics_and_positions(), at in any::<proptest::sample::Index>(), to in "[A-Za-z0-9_-]"
+        ) {
+            let (_, value) = consistency("a", topics).header(&ConsistencyToken(positions));
             let mut bytes = value.as_bytes().to_vec();
             let at = at.index(bytes.len());
             prop_assume!(bytes[at] != to.as_bytes()[0]);
             bytes[at] = to.as_bytes()[0];
-            prop_assert!(consistency("a").token(&headers(&bytes)).is_err());
+            prop_assert!(consistency("a", topics).token(&headers(&bytes)).is_err());
         }
 
         #[test]
         fn no_header_makes_reading_panic(value in "[ -~]{0,40}") {
-            let _ = consistency("a").token(&headers(value.as_bytes()));
+            let _ = consistency("a", 2).token(&headers(value.as_bytes()));
         }
     }
 
     #[test]
     fn no_token_is_the_empty_token() {
-        assert_eq!(consistency("a").token(&HeaderMap::new()).expect("none"), ConsistencyToken::default());
-        assert!(consistency("a").token(&headers(b"")).is_err());
+        assert_eq!(consistency("a", 2).token(&HeaderMap::new()).expect("none"), ConsistencyToken::default());
+        assert!(consistency("a", 2).token(&headers(b"")).is_err());
+    }
+
+    #[test]
+    fn a_token_of_two_topics_has_the_bytes_that_clients_hold() {
+        let positions = [("balcony.events", 0, 1), ("balcony.events", 5, 300), ("balcony.views", 2, 0)];
+        let positions = positions.map(|(topic, partition, offset)| (TopicPartition::new(topic, partition), offset));
+        let token = ConsistencyToken(positions.into_iter().collect());
+        let (_, value) = consistency("this installation", 2).header(&token);
+        assert_eq!(value, "AVics8mpcDrdAAEKrAIFAI1Oqes");
+    }
+
+    #[test]
+    fn a_topic_that_is_not_declared_is_refused() {
+        let at = |topic: &str| [(TopicPartition::new(topic, 1), 7)].into_iter().collect();
+        let (_, of_views) = consistency("a", 2).header(&ConsistencyToken(at("balcony.views")));
+        let refused = consistency("a", 1).token(&headers(of_views.as_bytes())).expect_err("refused");
+        assert_eq!(refused.status().as_u16(), 422);
+        let (_, of_m) = consistency("a", 5).header(&ConsistencyToken(at("m")));
+        assert!(consistency("a", 4).token(&headers(of_m.as_bytes())).is_err());
+        assert!(consistency("a", 2).token(&headers(of_m.as_bytes())).is_err());
+        let (_, left_out) = consistency("a", 2).header(&ConsistencyToken(at("m")));
+        let nothing = consistency("a", 2).token(&headers(left_out.as_bytes())).expect("a token");
+        assert_eq!(nothing, ConsistencyToken::default());
     }
 }

@@ -1,18 +1,24 @@
-//! What the command API and the query API share at their edge: who asks ([`auth`]), what was sent ([`body`],
-//! [`params`]), what is answered when it is wrong ([`problem`]), and what every service shows of itself
-//! ([`service`]). **Nothing here knows what a comment is**, and the two APIs never meet except in the same process.
+//! What services on an event log share at their edge: who asks ([`auth`]), what was sent ([`body`], [`params`]), what
+//! the client has seen ([`consistency`]), what is answered when something is wrong ([`problem`]), how all of it is
+//! described ([`describe`]), and what every service shows of itself ([`service`]). **Nothing here knows what the events
+//! are**: the names that clients and operators see come from the program.
 
 pub mod auth;
 pub mod body;
 pub mod consistency;
+pub mod describe;
 pub mod params;
 pub mod problem;
 pub mod rate_limit;
+mod role;
 pub mod service;
 pub mod telemetry;
+#[cfg(feature = "testing")]
+pub mod testing;
 
-pub use auth::{Authority, Identity, Visitor};
+pub use auth::{Authority, Identity, Subjects, Visitor};
 pub use body::JsonBody;
 pub use consistency::{Consistency, ConsistencyToken};
 pub use params::{Params, PathId};
 pub use problem::{FieldError, Problem};
+pub use role::{Role, UnknownRole};

@@ -5,8 +5,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use axum::extract::{FromRequestParts, Path};
+use axum::http::StatusCode;
 use axum::http::request::Parts;
 
+use crate::describe::{Describe, Description};
 use crate::problem::{FieldError, Problem};
 
 /// The id in a path. One that is no UUID names nothing, so it is not found.
@@ -20,6 +22,13 @@ impl<S: Send + Sync, T: FromStr + Send> FromRequestParts<S> for PathId<T> {
         let text = Path::<String>::from_request_parts(parts, state).await;
         let id = text.ok().and_then(|Path(text)| text.parse().ok());
         id.map(PathId).ok_or_else(|| Problem::not_found("there is nothing with this id"))
+    }
+}
+
+/// The name and the meaning of the id are in the route, so the handler describes the parameter.
+impl<T> Describe for PathId<T> {
+    fn describe(description: &mut Description<'_>) {
+        description.refuses(StatusCode::NOT_FOUND, "there is nothing with this id");
     }
 }
 

@@ -1,9 +1,10 @@
 //! Refusals as problem documents (RFC 9457).
 
+use std::borrow::Cow;
+
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use balcony_domain::Violation;
 use balcony_store::StoreError;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -11,16 +12,17 @@ use utoipa::ToSchema;
 /// Why a request was not done, and what to do about it. Nothing inside the service shows in it.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Problem {
-    /// What kind of problem it is: `urn:balcony:problem:` and a name.
-    #[serde(rename = "type", serialize_with = "as_urn")]
+    /// What kind of problem it is, as a URI: the same for all problems of the kind.
+    #[serde(rename = "type")]
     #[schema(value_type = String)]
-    name: &'static str,
+    kind: Cow<'static, str>,
     /// The kind in words.
     title: &'static str,
     /// The HTTP status.
     status: u16,
     /// What happened this time and what to do.
-    detail: String,
+    #[schema(value_type = String)]
+    detail: Box<str>,
     /// The path of the request.
     #[serde(skip_serializing_if = "String::is_empty")]
     instance: String,
@@ -59,17 +61,13 @@ impl FieldError {
 const TOKEN_MISSING: &str = "token-missing";
 const TOKEN_INVALID: &str = "token-invalid";
 
-fn as_urn<S: serde::Serializer>(name: &str, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&format_args!("urn:balcony:problem:{name}"))
-}
-
 impl Problem {
     fn new(status: StatusCode, name: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
         Self {
-            name,
+            kind: name.into(),
             title,
             status: status.as_u16(),
-            detail: detail.into(),
+            detail: detail.into().into(),
             instance: String::new(),
             errors: Vec::new(),
             retry_after: None,
@@ -140,13 +138,6 @@ impl Problem {
         let mut problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "The request breaks rules", detail);
         problem.errors = errors;
         problem
-    }
-
-    /// 422: the body's fields break rules.
-    pub fn violations(violations: &[Violation]) -> Self {
-        Self::invalid(
-            violations.iter().map(|violation| FieldError::field(violation.field, violation.detail.as_str())).collect(),
-        )
     }
 
     /// 422: a rule is broken that is no field's.
@@ -240,7 +231,7 @@ impl IntoResponse for Problem {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
         // RFC 6750, section 3.
-        let challenge = match self.name {
+        let challenge = match &*self.kind {
             TOKEN_MISSING => Some("Bearer"),
             TOKEN_INVALID => Some("Bearer error=\"invalid_token\""),
             _ => None,
@@ -253,10 +244,11 @@ impl IntoResponse for Problem {
     }
 }
 
-/// Gives a response that is a problem the path of its request.
-pub(crate) fn name_instance(mut response: Response, uri: &Uri) -> Response {
+/// Gives a response that is a problem the path of its request, and puts `types` before the name of its kind.
+pub(crate) fn complete(mut response: Response, uri: &Uri, types: &str) -> Response {
     let Some(mut problem) = response.extensions_mut().remove::<Problem>() else { return response };
     uri.path().clone_into(&mut problem.instance);
+    problem.kind = format!("{types}{}", problem.kind).into();
     let (mut parts, _) = response.into_parts();
     parts.headers.remove(header::CONTENT_LENGTH);
     Response::from_parts(parts, Body::from(serde_json::to_vec(&problem).unwrap_or_default()))
@@ -278,5 +270,15 @@ mod tests {
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(response.headers()[header::RETRY_AFTER], "1");
         assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");
+    }
+
+    #[tokio::test]
+    async fn a_type_begins_as_the_program_says() {
+        let response = Problem::gone("x").into_response();
+        let response = complete(response, &Uri::from_static("/v1/x?y=1"), "urn:example:problem:");
+        let body = axum::body::to_bytes(response.into_body(), 1_000).await.expect("a body");
+        let document: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+        assert_eq!(document["type"], "urn:example:problem:gone");
+        assert_eq!(document["instance"], "/v1/x");
     }
 }

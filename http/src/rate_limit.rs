@@ -6,9 +6,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use balcony_domain::UserId;
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use uuid::Uuid;
 
 use crate::{Problem, Visitor};
 
@@ -30,7 +30,7 @@ pub struct NotARateLimit;
 const PER_SECOND: NonZeroU32 = NonZeroU32::new(200).expect("not zero");
 const BURST_SECONDS: u32 = 25;
 const USERS_OF_AN_ADDRESS: u32 = 10;
-/// How often what is at rest again is forgotten.
+/// How often users and addresses that have asked for nothing lately are forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(30);
 
 impl Default for RateLimit {
@@ -59,7 +59,7 @@ impl FromStr for RateLimit {
 pub struct Limiter(Option<Arc<Buckets>>);
 
 struct Buckets {
-    users: DefaultKeyedRateLimiter<UserId>,
+    users: DefaultKeyedRateLimiter<Uuid>,
     addresses: DefaultKeyedRateLimiter<IpAddr>,
     clock: DefaultClock,
 }
@@ -106,7 +106,7 @@ impl Limiter {
     }
 }
 
-/// What counts as one address: of IPv6 a whole /64, which one household or machine has to itself.
+/// The addresses that count as one: of IPv6 a whole /64, which one household or machine has to itself.
 fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,

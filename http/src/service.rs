@@ -12,7 +12,6 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use axum::serve::ListenerExt as _;
 use axum::{Json, Router, middleware};
-use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tower_http::cors::{AllowOrigin, CorsLayer};
@@ -20,13 +19,14 @@ use utoipa::openapi::OpenApi;
 
 use crate::auth::Authority;
 use crate::rate_limit::Limiter;
-use crate::{Problem, body, consistency, problem, telemetry};
+use crate::telemetry::{Telemetry, Timer};
+use crate::{Problem, body, consistency, describe, problem};
 
 /// A part of a service that has to be there for the service to be ready: its name, and a check that says what is
 /// missing.
 #[derive(Clone)]
 pub struct Check {
-    name: &'static str,
+    name: Arc<str>,
     run: Arc<dyn Fn() -> Checking + Send + Sync>,
 }
 
@@ -41,10 +41,20 @@ pub struct Edge {
     pub limiter: Limiter,
     /// Which pages of other origins may ask; all when one of them is `*`.
     pub cors_origins: Vec<HeaderValue>,
-    /// Shows the figures.
-    pub metrics: PrometheusHandle,
+    /// Counts requests by status and time, and shows all metrics.
+    pub telemetry: Telemetry,
+    /// What the types of problem documents begin with, such as `urn:example:problem:`; a name follows.
+    pub problem_types: Arc<str>,
 }
 
+/// What the edge refuses of any request.
+const REFUSALS: &[(StatusCode, &str)] = &[
+    (StatusCode::UNAUTHORIZED, "the token is not accepted"),
+    (
+        StatusCode::TOO_MANY_REQUESTS,
+        "the user or the address asks too often; `Retry-After` says when there is room again",
+    ),
+];
 /// How long a check may take.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long requests under way may go on once the service is told to stop.
@@ -52,11 +62,11 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Check {
     /// A part called `name`.
-    pub fn new<F>(name: &'static str, run: impl Fn() -> F + Send + Sync + 'static) -> Self
+    pub fn new<F>(name: impl Into<Arc<str>>, run: impl Fn() -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Result<(), String>> + Send + 'static,
     {
-        Self { name, run: Arc::new(move || Box::pin(run())) }
+        Self { name: name.into(), run: Arc::new(move || Box::pin(run())) }
     }
 
     /// What is missing, if anything is.
@@ -69,14 +79,20 @@ impl Check {
     }
 }
 
+/// The description of a service: of its routes, which is given, and of what the edge adds to each of them.
+pub fn described(mut openapi: OpenApi) -> OpenApi {
+    describe::at_the_edge(&mut openapi, REFUSALS);
+    openapi
+}
+
 /// A whole service: its routes with what they are described as, behind the edge.
 pub fn service(routes: Router, openapi: OpenApi, checks: Vec<Check>, edge: &Edge) -> Router {
-    let openapi = Arc::new(openapi);
-    let metrics = edge.metrics.clone();
+    let openapi = Arc::new(described(openapi));
+    let telemetry = edge.telemetry.clone();
     let own = Router::new()
         .route("/livez", get(async || Json(Alive { status: "alive" })))
         .route("/readyz", get(ready).with_state(checks))
-        .route("/metrics", get(async move || metrics.render()))
+        .route("/metrics", get(async move || telemetry.render()))
         .route("/openapi.json", get(async move || Json(openapi.as_ref().clone())))
         .route("/docs", get(async || Html(include_str!("docs.html"))));
     let router = routes
@@ -88,16 +104,16 @@ pub fn service(routes: Router, openapi: OpenApi, checks: Vec<Check>, edge: &Edge
 }
 
 /// What happens to every request, in this order: its body is read, up to the limit; who asks is found out; whoever
-/// asks too often is refused; it is handled; a refusal gets the request's path; it is counted.
+/// asks too often is refused; it is handled; it is counted; a refusal gets its type and the request's path.
 async fn at_the_edge(State(edge): State<Arc<Edge>>, request: Request, next: Next) -> Response {
-    let timer = telemetry::Timer::start(&request);
+    let timer = Timer::start(&request);
     let uri = request.uri().clone();
     let response = match edge.admit(request).await {
         Ok(request) => next.run(request).await,
         Err(problem) => problem.into_response(),
     };
-    timer.stop(response.status());
-    problem::name_instance(response, &uri)
+    edge.telemetry.count(timer, response.status());
+    problem::complete(response, &uri, &edge.problem_types)
 }
 
 impl Edge {
@@ -150,7 +166,7 @@ struct Ready {
 
 #[derive(Serialize)]
 struct Part {
-    name: &'static str,
+    name: Arc<str>,
     ready: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     missing: Option<String>,

@@ -1,5 +1,7 @@
-//! What a service counts of its requests.
+//! The metrics of a service: `PREFIX_http_request_seconds`, a histogram of its requests, and whatever else the process
+//! counts.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request};
@@ -7,19 +9,52 @@ use axum::http::{Method, StatusCode};
 use metrics::Label;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
-const SECONDS: &str = "balcony_http_request_seconds";
+/// Upper bounds of the buckets of histograms in seconds.
 const SECONDS_BUCKETS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+/// Upper bounds of the buckets of histograms in events.
 const SIZE_BUCKETS: &[f64] = &[1.0, 10.0, 100.0, 500.0, 1_000.0, 2_500.0, 5_000.0, 10_000.0];
 
-/// Starts counting for the whole process, once; the handle shows the figures in the form of Prometheus.
+/// The metrics of this process. Cheap to clone.
+#[derive(Clone)]
+pub struct Telemetry {
+    recorded: PrometheusHandle,
+    request_seconds: Arc<str>,
+}
+
+/// Starts counting for the whole process, once. The names of a service's metrics begin with `prefix` and `_`.
 ///
 /// # Errors
 /// When the process counts already.
-pub fn install() -> Result<PrometheusHandle, metrics_exporter_prometheus::BuildError> {
-    PrometheusBuilder::new()
+pub fn install(prefix: &str) -> Result<Telemetry, metrics_exporter_prometheus::BuildError> {
+    let recorded = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), SECONDS_BUCKETS)?
         .set_buckets_for_metric(Matcher::Suffix("_events".into()), SIZE_BUCKETS)?
-        .install_recorder()
+        .install_recorder()?;
+    Ok(Telemetry::new(prefix, recorded))
+}
+
+impl Telemetry {
+    /// The metrics that a recorder of the program's own has; their names begin with `prefix` and `_`.
+    pub fn new(prefix: &str, recorded: PrometheusHandle) -> Self {
+        Self { recorded, request_seconds: format!("{prefix}_http_request_seconds").into() }
+    }
+
+    /// The metrics in Prometheus's text format.
+    pub fn render(&self) -> String {
+        self.recorded.render()
+    }
+
+    /// Counts a request that was answered with `status`, by method, route and status, with its time.
+    pub(crate) fn count(&self, request: Timer, status: StatusCode) {
+        let route = request.route.as_ref().map_or("unknown", MatchedPath::as_str).to_owned();
+        let labels = [
+            Label::from_static_parts("method", request.method),
+            Label::new("route", route),
+            Label::new("status", status.as_str().to_owned()),
+        ];
+        let seconds = request.started.elapsed().as_secs_f64();
+        metrics::histogram!(self.request_seconds.clone(), labels.iter()).record(seconds);
+    }
 }
 
 /// A request that is being answered.
@@ -41,16 +76,5 @@ impl Timer {
             _ => "other",
         };
         Self { started: Instant::now(), method, route: request.extensions().get::<MatchedPath>().cloned() }
-    }
-
-    /// Counts the request by method, route and status, with its time.
-    pub(crate) fn stop(self, status: StatusCode) {
-        let route = self.route.as_ref().map_or("unknown", MatchedPath::as_str).to_owned();
-        let labels = [
-            Label::from_static_parts("method", self.method),
-            Label::new("route", route),
-            Label::new("status", status.as_str().to_owned()),
-        ];
-        metrics::histogram!(SECONDS, labels.iter()).record(self.started.elapsed().as_secs_f64());
     }
 }

@@ -1,15 +1,15 @@
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use balcony_event_log::{Batch, Positions, Record, TopicPartition};
 
-use crate::AnyProjection;
 use crate::parking::{ParkedKeys, PassedOver, Reason, is_behind, key};
-use crate::projection::{Events, Verdict};
+use crate::received::{Events, Reads, Verdict};
 
 /// A batch that was decoded: what is applied, what is set aside, and how far it brings each partition.
 pub(crate) struct Decoded {
     /// In the order of the log; the two lists tell apart what is applied from what is set aside.
-    pub(crate) events: Events,
+    pub(crate) events: Arc<Events>,
     pub(crate) set_aside: Vec<SetAside>,
     /// How many events are of a type that is not known here.
     pub(crate) unknown: usize,
@@ -28,14 +28,15 @@ impl Decoded {
     /// Decodes the records of `batch` that are held and wanted, and sets aside what cannot be decoded with all that
     /// comes after it of the same key.
     pub(crate) fn new(
-        projection: &AnyProjection,
+        reads: &dyn Reads,
         batch: &Batch,
         held: impl Fn(&TopicPartition) -> bool,
         parked_keys: &ParkedKeys,
         passed_over: &PassedOver,
     ) -> Self {
+        let mut events = reads.events(batch.records.len());
         let mut decoded = Self {
-            events: projection.events(batch.records.len()),
+            events: Arc::new(reads.events(0)),
             set_aside: Vec::new(),
             unknown: 0,
             failed_at_the_end: 0,
@@ -43,7 +44,7 @@ impl Decoded {
         };
         decoded.reached.retain(&held);
         let mut newly_parked = HashSet::new();
-        for record in batch.records.iter().filter(|record| held(&record.partition) && projection.wants(record)) {
+        for record in batch.records.iter().filter(|record| held(&record.partition) && reads.wants(record)) {
             if !passed_over.is_empty() && passed_over.contains(&(record.partition.clone(), record.offset)) {
                 continue;
             }
@@ -53,7 +54,7 @@ impl Decoded {
             let reason = if waits {
                 Reason::Waits
             } else {
-                match projection.decode(record, &mut decoded.events) {
+                match reads.decode(record, &mut events) {
                     Verdict::Applies => {
                         decoded.failed_at_the_end = 0;
                         continue;
@@ -72,14 +73,15 @@ impl Decoded {
             newly_parked.insert(key(record));
             decoded.set_aside.push(SetAside { record: record.clone(), reason });
         }
+        decoded.events = Arc::new(events);
         decoded
     }
 
     /// A batch of which every record failed in the same way.
-    pub(crate) fn failed(projection: &AnyProjection, batch: &Batch, error: &str) -> Self {
+    pub(crate) fn failed(reads: &dyn Reads, batch: &Batch, error: &str) -> Self {
         let set_aside = |record: &Record| SetAside { record: record.clone(), reason: Reason::Failed(error.to_owned()) };
         Self {
-            events: projection.events(0),
+            events: Arc::new(reads.events(0)),
             set_aside: batch.records.iter().map(set_aside).collect(),
             unknown: 0,
             failed_at_the_end: batch.records.len(),
@@ -89,12 +91,12 @@ impl Decoded {
 
     /// How many records failed.
     pub(crate) fn failures(&self) -> usize {
-        self.set_aside.iter().filter(|set_aside| set_aside.reason != Reason::Waits).count()
+        self.failed_records().count()
     }
 
-    /// The first record that failed, with its error.
-    pub(crate) fn first_failure(&self) -> Option<(&Record, &str)> {
-        self.set_aside.iter().find_map(|set_aside| match &set_aside.reason {
+    /// The records that failed, each with its error.
+    pub(crate) fn failed_records(&self) -> impl Iterator<Item = (&Record, &str)> {
+        self.set_aside.iter().filter_map(|set_aside| match &set_aside.reason {
             Reason::Failed(error) => Some((&set_aside.record, error.as_str())),
             Reason::Waits => None,
         })
@@ -115,24 +117,17 @@ pub(crate) fn halves(batch: Batch) -> [Batch; 2] {
 /// What of a batch lies below `target`; it then reaches no further.
 pub(crate) fn below(mut batch: Batch, target: &Positions) -> Batch {
     batch.records.retain(|record| record.offset < target.next_offset(&record.partition));
-    batch.reached = batch
-        .reached
-        .into_iter()
-        .map(|(partition, next)| (partition.clone(), next.min(target.next_offset(partition))))
-        .collect();
+    batch.reached = batch.reached.up_to(target);
     batch
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use balcony_event_log::Headers;
-    use balcony_store::{ReadModel, StoreError, Tx};
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{Decode, Projection, Received};
+    use crate::Decode;
 
     /// Decodes to its payload's first byte: 0 is unknown, 255 is broken.
     struct Byte;
@@ -150,24 +145,17 @@ mod tests {
     /// Wants what has a key that does not begin with x.
     struct Bytes;
 
-    #[async_trait::async_trait]
-    impl Projection for Bytes {
-        type Event = Byte;
-
-        fn read_model(&self) -> ReadModel {
-            ReadModel { name: "bytes", version: 1, schema: "" }
-        }
-
-        fn topics(&self) -> &[Arc<str>] {
-            &[]
+    impl Reads for Bytes {
+        fn events(&self, capacity: usize) -> Events {
+            Events::with_capacity::<Byte>(capacity)
         }
 
         fn wants(&self, record: &Record) -> bool {
             !record.key.starts_with(b"x")
         }
 
-        async fn apply(&self, _: &[Received<Byte>], _: &mut Tx) -> Result<(), StoreError> {
-            Ok(())
+        fn decode(&self, record: &Record, events: &mut Events) -> Verdict {
+            events.decode::<Byte>(record)
         }
     }
 
@@ -191,7 +179,7 @@ mod tests {
     }
 
     fn decode(batch: &Batch, parked_keys: &ParkedKeys, passed_over: &PassedOver) -> Decoded {
-        Decoded::new(&Bytes.into(), batch, |_| true, parked_keys, passed_over)
+        Decoded::new(&Bytes, batch, |_| true, parked_keys, passed_over)
     }
 
     fn set_aside(decoded: &Decoded) -> Vec<(i64, Reason)> {
@@ -213,7 +201,7 @@ mod tests {
         assert_eq!((decoded.events.len(), decoded.unknown), (3, 1));
         let broken = || Reason::Failed("broken".into());
         assert_eq!(set_aside(&decoded), [(1, broken()), (3, Reason::Waits), (4, broken())]);
-        assert_eq!(decoded.first_failure().map(|(record, _)| record.offset), Some(1));
+        assert_eq!(decoded.failed_records().next().map(|(record, _)| record.offset), Some(1));
     }
 
     #[test]
@@ -237,7 +225,7 @@ mod tests {
     fn what_is_not_held_is_dropped() {
         let batch = batch(vec![record(0, 0, b"a", 1), record(1, 0, b"b", 2)]);
         let held = |partition: &TopicPartition| partition.partition == 1;
-        let decoded = Decoded::new(&Bytes.into(), &batch, held, &ParkedKeys::new(), &PassedOver::new());
+        let decoded = Decoded::new(&Bytes, &batch, held, &ParkedKeys::new(), &PassedOver::new());
         assert_eq!((decoded.events.len(), decoded.reached.len()), (1, 1));
     }
 

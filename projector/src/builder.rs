@@ -2,17 +2,23 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use balcony_event_log::{Batch, Delivery, EventLog, LogError, Positions, Reader, TopicPartition};
-use balcony_store::{Database, Generation, GenerationState, ListedGeneration, StoreError, TableDigest, Tx, Writer};
-
+use balcony_event_log::{Batch, EventLog, Incoming, LogError, Positions, Reader, TopicPartition};
+use balcony_store::{
+    Database, Generation, GenerationState, GenerationTx, ListedGeneration, ParkedRecord, StoreError, TableDigest,
+    Writer,
+};
 use tokio::sync::watch;
 
-use crate::AnyProjection;
 use crate::applier::{Applier, Decoder, OnFailure};
 use crate::batch::{Decoded, below};
-use crate::keeper::supervise;
+use crate::error::WorkError;
 use crate::observer::Observer;
-use crate::worker::WorkerError;
+use crate::parking::parked_keys;
+use crate::plan::before;
+use crate::projection::AnyProjection;
+use crate::rows::Rows;
+use crate::sink::Sink as _;
+use crate::supervise::supervise;
 
 /// The most records in one transaction of a copy: rows that many of them change, such as counts, are written once
 /// for all, while two batches of large comments still fit into some hundred megabytes.
@@ -25,7 +31,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Builds `generation`, which was asked for by [`Database::begin_build`], and switches to it, as a running projector
 /// does: once nobody else builds it, from where they left it. How it ended is noted with the generation.
 pub async fn build(projection: AnyProjection, log: Arc<dyn EventLog>, database: Database, generation: Generation) {
-    let observer = Observer::new(projection.name(), generation.number);
+    let observer = Observer::new(database.namespace(), projection.name(), generation.number);
     let (_stop, stopped) = watch::channel(false);
     let builder =
         |_| Builder::new(projection.clone(), log.clone(), database.clone(), generation.clone(), observer.clone()).run();
@@ -57,7 +63,7 @@ impl Builder {
 
     /// Does what is left to do, once nobody else does. What failed for good is noted with the generation; everything
     /// else may be tried again, and goes on where this ended.
-    pub(crate) async fn run(self) -> Result<(), WorkerError> {
+    pub(crate) async fn run(self) -> Result<(), WorkError> {
         let _lease = loop {
             match self.database.lease(&self.generation.projection).await? {
                 Some(lease) => break lease,
@@ -73,7 +79,7 @@ impl Builder {
         }
     }
 
-    async fn build(&self) -> Result<(), WorkerError> {
+    async fn build(&self) -> Result<(), WorkError> {
         let Some(listed) = self.listed().await? else { return Ok(()) };
         if listed.state != GenerationState::Following {
             let on_failure = if listed.options.park_failures { OnFailure::Park } else { OnFailure::Stop };
@@ -89,52 +95,54 @@ impl Builder {
         Ok(listed.into_iter().find(own).filter(|listed| listed.state != GenerationState::Failed))
     }
 
-    async fn live(&self) -> Result<Option<Generation>, StoreError> {
+    /// The generation before; see [`before`].
+    async fn before(&self) -> Result<Option<Generation>, StoreError> {
         let listed = self.database.generations(Some(&self.generation.projection)).await?;
-        let live = listed.into_iter().find(|listed| listed.state == GenerationState::Live);
-        Ok(live.map(|live| live.generation))
+        Ok(before(&listed, self.generation.version).cloned())
     }
 
-    /// The live generation if it is of the same version, so that both hold the same at the same positions.
-    fn comparable<'g>(&self, live: Option<&'g Generation>) -> Option<&'g Generation> {
-        live.filter(|live| live.version == self.generation.version)
+    /// The generation before if it is of the same version, so that both hold the same at the same positions.
+    fn comparable<'g>(&self, before: Option<&'g Generation>) -> Option<&'g Generation> {
+        before.filter(|before| before.version == self.generation.version)
     }
 
-    async fn copy_and_verify(&self, on_failure: OnFailure, allow_differences: bool) -> Result<(), WorkerError> {
-        let live = self.live().await?;
-        let comparable = self.comparable(live.as_ref());
+    fn topics(&self) -> &[Arc<str>] {
+        &self.projection.read_model().topics
+    }
+
+    async fn copy_and_verify(&self, on_failure: OnFailure, allow_differences: bool) -> Result<(), WorkError> {
+        let before = self.before().await?;
+        let comparable = self.comparable(before.as_ref());
         self.database.build_stands_at(&self.generation, GenerationState::Copying).await?;
-        let mut applier = Applier::new(
-            self.projection.clone(),
-            &self.database,
-            self.generation.clone(),
-            on_failure,
-            self.observer.clone(),
-        );
-        let partitions: Vec<TopicPartition> =
-            self.log.ends(self.projection.topics()).await?.partitions().cloned().collect();
+        let rows = Rows::new(self.projection.clone(), &self.database, self.generation.clone());
+        let (reads, name) = (Arc::new(self.projection.clone()), self.projection.name().clone());
+        let mut applier = Applier::new(reads, rows, name, on_failure, self.observer.clone());
+        let partitions: Vec<TopicPartition> = self.log.ends(self.topics()).await?.partitions().cloned().collect();
         applier.claim(&partitions).await?;
+        if let Some(before) = &before {
+            self.inherit(&mut applier, before, allow_differences).await?;
+        }
         loop {
             // What is compared must not come further than what it is compared with.
             let target = match comparable {
                 Some(live) => self.database.writer(live).snapshot().await?.checkpoints().await?,
-                None => self.log.ends(self.projection.topics()).await?,
+                None => self.log.ends(self.topics()).await?,
             };
-            let target = among(target, &partitions);
-            let behind = distance(&applier.positions(), &target);
-            applier = self.copy_to(applier, target, live.as_ref()).await?;
+            let target = target.among(&partitions);
+            let behind = applier.positions().distance(&target);
+            applier = self.copy_to(applier, target, before.as_ref()).await?;
             if behind <= NEARLY_THERE {
                 break;
             }
         }
 
         self.database.build_stands_at(&self.generation, GenerationState::Indexing).await?;
-        self.database.make_indexes(&self.generation, &self.projection.read_model()).await?;
+        self.database.make_indexes(&self.generation, self.projection.read_model()).await?;
         if let Some(live) = comparable {
             self.database.build_stands_at(&self.generation, GenerationState::Verifying).await?;
             let differences = self.compare(applier, live, &partitions).await?;
             if !differences.is_empty() && !allow_differences {
-                return Err(WorkerError::Differs(format!(
+                return Err(WorkError::Differs(format!(
                     "generation {} differs from the live generation {} at the same positions: {}; the log is what \
                      counts: rebuild with --allow-differences to switch to the new one, or with --cancel to give up",
                     self.generation.number,
@@ -150,12 +158,12 @@ impl Builder {
     /// Comes to where the live generation stands, and says in what the two differ there.
     async fn compare(
         &self,
-        applier: Applier,
+        applier: Applier<Rows>,
         live: &Generation,
         partitions: &[TopicPartition],
-    ) -> Result<Vec<String>, WorkerError> {
+    ) -> Result<Vec<String>, WorkError> {
         let mut snapshot = self.database.writer(live).snapshot().await?;
-        let target = among(snapshot.checkpoints().await?, partitions);
+        let target = snapshot.checkpoints().await?.among(partitions);
         let applier = self.copy_to(applier, target, Some(live)).await?;
         let mut own = self.own.snapshot().await?;
         drop(applier);
@@ -167,34 +175,77 @@ impl Builder {
                 Some(new) if new.rows != live.rows => {
                     format!("{table} has {} rows here and {} there", new.rows, live.rows)
                 }
-                Some(_) => format!("{table} has other keys, of as many rows"),
+                Some(_) => format!("{table} has other rows, as many"),
                 None => format!("{table} is there alone"),
             })
             .collect())
     }
 
+    /// Takes over from the generation before what the log has forgotten: what it has read of each partition whose
+    /// beginning is not in the log any more.
+    async fn inherit(
+        &self,
+        applier: &mut Applier<Rows>,
+        before: &Generation,
+        may_be_lost: bool,
+    ) -> Result<(), WorkError> {
+        let starts = self.log.starts(self.topics()).await?;
+        let mut known = self.database.writer(before).snapshot().await?;
+        let read_before = known.checkpoints().await?;
+        for (partition, start) in &starts {
+            let position = applier.positions().next_offset(partition);
+            // What the generation before has not read either is not lost by this one.
+            if position >= start || read_before.next_offset(partition) == 0 {
+                continue;
+            }
+            // Inheriting is for a partition of which nothing was read yet.
+            if self.projection.inherits() && position == 0 {
+                let reached = Positions::from_iter([(partition.clone(), read_before.next_offset(partition))]);
+                let version = u32::try_from(before.version).unwrap_or_default();
+                let mut tx = applier.sink.writer().begin().await?;
+                tx.advance(applier.sink.claim_of(), &reached).await?;
+                self.projection.inherit(partition, version, &mut known, &mut tx).await?;
+                tx.commit().await?;
+                applier.sink.written(&reached);
+            } else if !may_be_lost {
+                return Err(WorkError::Forgotten { partition: partition.clone(), start });
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets aside in this generation what was set aside in the one before, and passes over it from now on.
+    async fn pass_over(&self, applier: &mut Applier<Rows>, records: &[ParkedRecord]) -> Result<(), StoreError> {
+        let mut tx = applier.sink.writer().begin().await?;
+        tx.park(records).await?;
+        let parked_keys = parked_keys(&mut tx, |partition| applier.sink.holds(partition)).await?;
+        tx.commit().await?;
+        applier.pass_over(records, parked_keys);
+        Ok(())
+    }
+
     /// Applies everything below `target`: one batch is written while the next is read and decoded.
     async fn copy_to(
         &self,
-        mut applier: Applier,
+        mut applier: Applier<Rows>,
         target: Positions,
         live: Option<&Generation>,
-    ) -> Result<Applier, WorkerError> {
-        let from = unreached(&applier.positions(), &target);
-        if from.is_empty() {
-            return Ok(applier);
-        }
+    ) -> Result<Applier<Rows>, WorkError> {
+        let from = applier.positions().behind(&target);
         if let Some(live) = live {
             let mut set_aside = self.database.writer(live).snapshot().await?.parked().await?;
             set_aside.retain(|record| record.offset < target.next_offset(&record.partition));
-            applier.pass_over(&set_aside).await?;
+            self.pass_over(&mut applier, &set_aside).await?;
+        }
+        if from.is_empty() {
+            return Ok(applier);
         }
         // A log that is read beside its process learns only now how far it reaches: at least to the target.
-        self.log.ends(self.projection.topics()).await?;
+        self.log.ends(self.topics()).await?;
         let source = Source { reader: self.log.read(from), reached: applier.positions(), target };
         let mut coming = tokio::spawn(source.next(applier.decoder()));
         loop {
-            let next = (&mut coming).await.map_err(|_| WorkerError::Panicked)??;
+            let next = (&mut coming).await.map_err(|_| WorkError::Panicked)??;
             let Some((source, decoder, batch, decoded)) = next else { return Ok(applier) };
             let decoded = if decoder.is_current(&applier) { decoded } else { applier.decoder().decode(&batch) };
             coming = tokio::spawn(source.next(applier.decoder()));
@@ -207,19 +258,25 @@ impl Builder {
 
     /// Workers follow the log with this generation by now, in every process. When they are where the live one is, it
     /// is switched to.
-    async fn follow_and_switch(&self) -> Result<(), WorkerError> {
-        let live = self.live().await?;
-        let live_writer = self.comparable(live.as_ref()).map(|live| self.database.writer(live));
+    async fn follow_and_switch(&self) -> Result<(), WorkError> {
+        let before = self.before().await?.map(|before| self.database.writer(&before));
+        // Where a switch was tried in vain.
+        let mut stood_at = None;
         loop {
-            let target = match &live_writer {
-                Some(live) => live.snapshot().await?.checkpoints().await?,
-                None => self.log.ends(self.projection.topics()).await?,
+            let reached = self.reached().await?;
+            let is_near = match &before {
+                Some(before) => {
+                    let target = before.snapshot().await?.checkpoints().await?.of_topics(self.topics());
+                    reached.distance(&target) <= NEARLY_THERE
+                }
+                None => true,
             };
-            if live.is_none() || distance(&self.reached().await?, &target) <= NEARLY_THERE {
+            // A switch holds up who works on the generation before: not for one that nobody brings on.
+            if is_near && stood_at.as_ref() != Some(&reached) {
                 let switched = self.database.switch(&self.generation, async |live| self.wait_for(live).await).await;
                 match switched {
                     Ok(true) => return Ok(()),
-                    Ok(false) => {}
+                    Ok(false) => stood_at = Some(reached),
                     // Cancelled, or switched by another process.
                     Err(StoreError::Fenced(_)) => return Ok(()),
                     Err(error) => return Err(error.into()),
@@ -238,6 +295,8 @@ impl Builder {
 
     /// Waits until the workers have brought this generation as far as `live`.
     async fn wait_for(&self, live: &Positions) -> bool {
+        // The version before may read topics that this one does not.
+        let live = &live.of_topics(self.topics());
         let progress = self.database.progress();
         let mut ticks = progress.ticks();
         loop {
@@ -266,17 +325,17 @@ struct Source {
 
 impl Source {
     /// Reads and decodes the next batch; `None` at the target.
-    async fn next(mut self, decoder: Decoder) -> Result<Option<(Self, Decoder, Batch, Decoded)>, WorkerError> {
+    async fn next(mut self, decoder: Decoder) -> Result<Option<(Self, Decoder, Batch, Decoded)>, WorkError> {
         let mut batch = Batch::default();
         while batch.records.len() < MOST_RECORDS && !self.reached.covers(&self.target) {
             match self.reader.next().await {
-                Ok(Delivery::Records(mut next)) => {
+                Ok(Incoming::Records(mut next)) => {
                     self.reader.fill(&mut next, MOST_RECORDS - batch.records.len());
                     let next = below(next, &self.target);
                     self.reached.merge(&next.reached);
                     batch.extend(next);
                 }
-                Ok(Delivery::Assigned(_) | Delivery::Revoked(_)) => {}
+                Ok(Incoming::Assigned(_) | Incoming::Revoked(_)) => {}
                 Err(error @ LogError::Unavailable(_)) => tracing::warn!(%error, "a rebuild waits for the log"),
                 Err(error) => return Err(error.into()),
             }
@@ -289,22 +348,6 @@ impl Source {
     }
 }
 
-async fn digests(tx: &mut Tx) -> Result<BTreeMap<String, TableDigest>, StoreError> {
+async fn digests(tx: &mut GenerationTx) -> Result<BTreeMap<String, TableDigest>, StoreError> {
     Ok(tx.digests().await?.into_iter().map(|digest| (digest.table.clone(), digest)).collect())
-}
-
-/// `positions` of these partitions, each named.
-fn among(positions: Positions, partitions: &[TopicPartition]) -> Positions {
-    partitions.iter().map(|partition| (partition.clone(), positions.next_offset(partition))).collect()
-}
-
-/// Of the partitions of `target` those that are not there yet, from where they are read on.
-fn unreached(reached: &Positions, target: &Positions) -> Positions {
-    let behind = target.into_iter().filter(|(partition, next)| reached.next_offset(partition) < *next);
-    behind.map(|(partition, _)| (partition.clone(), reached.next_offset(partition))).collect()
-}
-
-/// How many offsets `reached` is behind `target`.
-fn distance(reached: &Positions, target: &Positions) -> i64 {
-    target.into_iter().map(|(partition, next)| (next - reached.next_offset(partition)).max(0)).sum()
 }

@@ -2,17 +2,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use balcony_event_log::EventLog;
-use balcony_store::{Database, GenerationState};
+use balcony_store::{Database, GenerationState, ListedGeneration};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::observer::Board;
-use crate::report::{ProjectionState, State};
-use crate::worker::told_to;
-use crate::{Lag, LagError};
+use crate::board::Board;
+use crate::lag::{Lag, LagError};
+use crate::report::{State, StepState};
+use crate::supervise::told_to;
 
-/// Shows every process that a projection or a reactor is worked on in this one, and what its board says; counts anew
+/// Shows every process that a step is worked on in this one, and what its board says; counts anew
 /// what changes without its doing: how far it is behind, and what is parked.
 pub(crate) struct Heartbeat {
     pub(crate) log: Arc<dyn EventLog>,
@@ -28,15 +28,6 @@ const EVERY: Duration = Duration::from_secs(3);
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How long counting and taking the row away may take.
 const PATIENCE: Duration = Duration::from_secs(4);
-
-/// Names of the metrics.
-mod metric {
-    pub(super) const LAG_EVENTS: &str = "balcony_projection_lag_events";
-    pub(super) const LAG_SECONDS: &str = "balcony_projection_lag_seconds";
-    pub(super) const BUSY: &str = "balcony_projection_busy_ratio";
-    pub(super) const GENERATION: &str = "balcony_projection_generation";
-    pub(super) const STATE: &str = "balcony_projection_state";
-}
 
 impl Heartbeat {
     /// Beats until it is told to stop; then takes its row away.
@@ -58,11 +49,11 @@ impl Heartbeat {
     }
 
     /// Tells what the board says, and gives it.
-    async fn beat(&self, id: Uuid) -> ProjectionState {
+    async fn beat(&self, id: Uuid) -> StepState {
         let report = self.board.snapshot();
         let text = serde_json::to_string(&report).expect("a report is plain JSON");
         if let Err(error) = self.database.beat(id, self.board.name(), &text).await {
-            tracing::debug!(projection = self.board.name(), %error, "the heartbeat could not be told");
+            tracing::debug!(step = &**self.board.name(), %error, "the heartbeat could not be told");
         }
         report
     }
@@ -72,7 +63,7 @@ impl Heartbeat {
         let lag = match counted {
             Ok(Ok(lag)) => lag,
             Ok(Err(error)) => {
-                tracing::debug!(projection = self.board.name(), %error, "the lag is not known");
+                tracing::debug!(step = &**self.board.name(), %error, "the lag is not known");
                 None
             }
             Err(_) => None,
@@ -84,7 +75,8 @@ impl Heartbeat {
     /// Counts what is parked in the live generation, and how far it is behind.
     async fn try_count(&self) -> Result<Option<Lag>, LagError> {
         let listed = self.database.generations(Some(self.board.name())).await?;
-        let live = listed.into_iter().find(|listed| listed.state == GenerationState::Live);
+        let own = |listed: &ListedGeneration| listed.generation.version == self.board.version();
+        let live = listed.into_iter().find(|listed| own(listed) && listed.state == GenerationState::Live);
         let Some(live) = live.map(|live| live.generation) else { return Ok(None) };
         let observer = self.board.live();
         if observer.generation() == live.number {
@@ -94,21 +86,24 @@ impl Heartbeat {
     }
 
     fn show(&self) {
-        let (name, report) = (self.board.name(), self.board.snapshot());
+        let (namespace, report) = (self.database.namespace(), self.board.snapshot());
+        let step = [("projection", report.name.clone())];
+        let gauge = |name: &str| metrics::gauge!(format!("{namespace}_projection_{name}"), &step);
         // What is not known is no number.
         let (events, seconds) = report.lag.map_or((f64::NAN, None), |lag| (lag.events as f64, lag.seconds));
-        metrics::gauge!(metric::LAG_EVENTS, "projection" => name).set(events);
-        metrics::gauge!(metric::LAG_SECONDS, "projection" => name).set(seconds.unwrap_or(f64::NAN));
-        metrics::gauge!(metric::BUSY, "projection" => name).set(report.busy);
-        metrics::gauge!(metric::GENERATION, "projection" => name).set(report.generation as f64);
+        gauge("lag_events").set(events);
+        gauge("lag_seconds").set(seconds.unwrap_or(f64::NAN));
+        gauge("busy_ratio").set(report.busy);
+        gauge("generation").set(report.generation as f64);
         for state in State::ALL {
+            let labels = [("projection", report.name.clone()), ("state", state.as_str().to_owned())];
             let is = f64::from(u8::from(state == report.state));
-            metrics::gauge!(metric::STATE, "projection" => name, "state" => state.as_str()).set(is);
+            metrics::gauge!(format!("{namespace}_projection_state"), &labels).set(is);
         }
     }
 
     /// Waits until it is time to tell, or something changed that operators want to know at once.
-    async fn until_there_is_news(&self, told: &ProjectionState) {
+    async fn until_there_is_news(&self, told: &StepState) {
         let due = Instant::now() + EVERY;
         while Instant::now() < due {
             tokio::time::sleep(LOOK_EVERY).await;

@@ -2,12 +2,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use balcony_event_log::{Delivery, EventLog, LogError, Positions};
+use balcony_event_log::{EventLog, Incoming, LogError, Positions};
 use balcony_store::{Database, Generation, StoreError};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::applier::milliseconds_now;
+use crate::clock::milliseconds_now;
 
 /// How far a generation is behind the log.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -51,12 +51,12 @@ impl Lag {
         let ends = log.ends(topics).await?;
         let asked = Instant::now();
         let reached = async || database.look_at(generation).await?.checkpoints().await;
-        let mut from = unreached(&reached().await?, &ends);
-        let events = distance(&from, &ends);
+        let first = reached().await?;
+        let (mut from, events) = (first.behind(&ends), first.distance(&ends));
         // Reading costs more than looking again, and under load there is always something on its way.
         while !from.is_empty() && asked.elapsed() < MOMENT {
             tokio::time::sleep(LOOK_EVERY).await;
-            from = unreached(&reached().await?, &ends);
+            from = reached().await?.behind(&ends);
         }
         let seconds = match (events, from.is_empty()) {
             (0, _) => Some(0.0),
@@ -70,18 +70,19 @@ impl Lag {
 /// When the oldest of the first records from `from` on was appended, in milliseconds since 1970.
 async fn oldest(log: &dyn EventLog, from: Positions, ends: &Positions) -> Option<i64> {
     let mut firsts = BTreeMap::new();
+    let ends = ends.among(from.partitions());
     let mut reached = from.clone();
     let mut reader = log.read(from.clone());
     let reading = async {
-        while firsts.len() < from.len() && !reached.covers(&among(ends, &from)) {
+        while firsts.len() < from.len() && !reached.covers(&ends) {
             match reader.next().await {
-                Ok(Delivery::Records(batch)) => {
+                Ok(Incoming::Records(batch)) => {
                     for record in batch.records {
                         firsts.entry(record.partition).or_insert(record.timestamp);
                     }
                     reached.merge(&batch.reached);
                 }
-                Ok(Delivery::Assigned(_) | Delivery::Revoked(_)) | Err(LogError::Unavailable(_)) => {}
+                Ok(Incoming::Assigned(_) | Incoming::Revoked(_)) | Err(LogError::Unavailable(_)) => {}
                 Err(error) => {
                     tracing::debug!(%error, "the first record that is not applied yet cannot be read");
                     return;
@@ -97,44 +98,4 @@ async fn oldest(log: &dyn EventLog, from: Positions, ends: &Positions) -> Option
 
 fn seconds_since(milliseconds: i64) -> f64 {
     (milliseconds_now() - milliseconds).max(0) as f64 / 1_000.0
-}
-
-/// Of the partitions of `ends` those that are not read to their end, from where they are read on.
-fn unreached(reached: &Positions, ends: &Positions) -> Positions {
-    let behind = ends.into_iter().filter(|(partition, end)| reached.next_offset(partition) < *end);
-    behind.map(|(partition, _)| (partition.clone(), reached.next_offset(partition))).collect()
-}
-
-/// How many offsets there are from `from` to `ends`, in the partitions of `from`.
-fn distance(from: &Positions, ends: &Positions) -> i64 {
-    from.into_iter().map(|(partition, next)| ends.next_offset(partition) - next).sum()
-}
-
-/// `ends` of the partitions of `from`.
-fn among(ends: &Positions, from: &Positions) -> Positions {
-    from.partitions().map(|partition| (partition.clone(), ends.next_offset(partition))).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use balcony_event_log::TopicPartition;
-
-    use super::*;
-
-    fn positions(offsets: &[(i32, i64)]) -> Positions {
-        offsets.iter().map(|&(number, offset)| (TopicPartition::new("t", number), offset)).collect()
-    }
-
-    #[test]
-    fn lag_is_counted_where_the_log_is_ahead() {
-        let ends = positions(&[(0, 10), (1, 5), (2, 0), (3, 7)]);
-        let from = unreached(&positions(&[(0, 4), (1, 5), (9, 1)]), &ends);
-        assert_eq!(from, positions(&[(0, 4), (3, 0)]));
-        assert_eq!(distance(&from, &ends), 13);
-        assert_eq!(among(&ends, &from), positions(&[(0, 10), (3, 7)]));
-        assert!(
-            unreached(&positions(&[(0, 12), (1, 5), (3, 7)]), &ends).is_empty(),
-            "a look may be older than another"
-        );
-    }
 }

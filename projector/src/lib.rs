@@ -1,49 +1,67 @@
-//! Turns the log into read models, and into effects on the world.
+//! Turns a log of events into read models, into stores of a node's own, and into effects on the world. For anybody's
+//! events: **this crate knows nothing of what the events say.**
 //!
-//! A [`Projection`] says which topics it reads, which tables it has and how a batch of events changes them. The
-//! runtime ([`Projector`]) does the rest: it shares the partitions out among the running workers, reads from the
-//! checkpoints in the read model itself, writes rows and checkpoint in one transaction under an epoch, retries what
-//! may pass, sets aside what never will, and restarts what failed.
-//!
+//! There are three kinds of step. A [`Projection`] changes rows in the database as a batch of events says, and may be
+//! replayed. A [`Replica`] is a store of each node's own (an index, a cache, a file) whose commit carries the positions.
 //! A [`Reactor`] does what cannot be taken back: it is never replayed, and told each event at least once, with an id by
 //! which the receiver drops repeats.
 //!
-//! **Nobody but the checkpoint says how far a read model or a reactor has come**; what the log knows of its consumers
-//! is used to share out partitions and for nothing else.
+//! The runtime ([`Projector`]) does the rest: it shares the partitions out among the running processes, reads from the
+//! checkpoints, writes rows and checkpoint in one transaction under an epoch, retries what may pass, sets aside what never
+//! will, builds new generations beside the live ones, and restarts what failed.
+//!
+//! **Nobody but the checkpoint says how far a step has come**; what the log knows of its consumers is used to share out
+//! partitions and for nothing else.
 
-// A projection then reads the same in this crate and in another.
-extern crate self as balcony_projector;
-
+mod application;
 mod applier;
+mod backoff;
 mod batch;
+mod board;
 mod builder;
+mod catalogue;
+mod clock;
+mod error;
+mod follower;
+mod group;
 mod heartbeat;
+#[cfg(feature = "operations")]
+mod installation;
 mod keeper;
 mod lag;
+mod moment;
 mod observer;
+pub mod operations;
 mod parking;
+mod plan;
 mod projection;
-pub mod projections;
+mod projector;
 mod reactor;
+mod received;
 mod recent;
 mod replica;
 mod report;
-mod retry;
-mod supervisor;
+mod rows;
+#[cfg(feature = "operations")]
+pub mod settings;
+mod sink;
+mod supervise;
 #[cfg(feature = "testkit")]
 pub mod testkit;
-mod worker;
 
+pub use application::{Application, InstalledTopic, TopicSpec, Topics};
 pub use builder::build;
+pub use catalogue::{Catalogue, Step, UnknownStep};
+#[cfg(feature = "operations")]
+pub use installation::Installation;
 pub use lag::{Lag, LagError};
-pub use projection::{AnyProjection, Decode, Projection, Received};
-pub use reactor::{AnyReactor, Delivery, DeliveryPolicy, Publisher, ReactError, Reactor, Start};
-pub use replica::{Folder, SEARCH, SEARCH_MODEL};
-pub use report::{BatchMeans, Kind, Process, ProjectionState, RebuildState, State, by_topic};
-pub use retry::{Outcome, Refused, RetryError, discard, discard_all, retry};
-pub use supervisor::Projector;
-
-/// The page's code is compiled and its test is run.
-#[cfg(doctest)]
-#[doc = include_str!("../../docs/writing-a-projection.md")]
-struct WritingAProjection;
+pub use moment::{Moment, NotAMoment};
+pub use operations::{Outcome, Refused, Retried, RetryError, discard, discard_all, retry};
+pub use projection::{AnyProjection, Projection};
+pub use projector::Projector;
+pub use reactor::{AnyReactor, Delivery, DeliveryPolicy, ParkedDeliveries, Publisher, ReactError, Reactor, Start};
+pub use received::{Decode, Received};
+pub use replica::{AnyReplica, Folder, Opened, Place, Replica, ReplicaError, ReplicaStore, Serving};
+pub use report::{BatchMeans, Kind, Process, RebuildState, State, StepState};
+#[cfg(feature = "operations")]
+pub use settings::{Deployment, Settings};

@@ -4,10 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::{Display, Formatter};
 
 use balcony_event_log::{Record, TopicPartition};
-use balcony_store::{Claim, ParkedRecord, StoreError, Tx};
+use balcony_store::{GenerationTx, ParkedRecord, StoreError};
 use uuid::Uuid;
-
-use crate::worker::WorkerError;
 
 /// How many records in a row may fail before the fault is taken to be elsewhere than in the records.
 pub(crate) const MOST_FAILED_IN_A_ROW: usize = 100;
@@ -34,6 +32,15 @@ pub(crate) type ParkedKeys = HashMap<Key, i64>;
 /// Records that were set aside before, by the generation before or by whoever held the partition, and stay so.
 pub(crate) type PassedOver = HashSet<(TopicPartition, i64)>;
 
+/// A limit on what may be parked without anybody looking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Limit {
+    /// [`MOST_FAILED_IN_A_ROW`] records failed one after the other.
+    InARow,
+    /// More than one in [`ONE_IN`] of the last records failed.
+    Share,
+}
+
 /// Records that failed lately.
 #[derive(Default)]
 pub(crate) struct Failures {
@@ -58,15 +65,15 @@ impl Failures {
         self.looked_at += failed + passed;
     }
 
-    /// Whether a record that failed with `error` may be parked like those before it.
-    pub(crate) fn stop_at_too_many(&self, error: &str) -> Result<(), WorkerError> {
+    /// Whether one more record may be parked like those before it, or which limit is reached.
+    pub(crate) fn limit(&self) -> Option<Limit> {
         if self.in_a_row >= MOST_FAILED_IN_A_ROW {
-            return Err(WorkerError::TooManyInARow(error.to_owned()));
+            return Some(Limit::InARow);
         }
         if self.looked_at >= SHARE_OF && self.lately * ONE_IN > self.looked_at {
-            return Err(WorkerError::TooLargeAShare(error.to_owned()));
+            return Some(Limit::Share);
         }
-        Ok(())
+        None
     }
 }
 
@@ -90,8 +97,11 @@ pub(crate) fn is_behind(parked_keys: &ParkedKeys, record: &Record) -> bool {
 }
 
 /// The parked keys of the partitions that are held; those of others change at any time.
-pub(crate) async fn parked_keys(tx: &mut Tx, claim: &Claim) -> Result<ParkedKeys, StoreError> {
-    let keys = tx.parked_keys().await?.into_iter().filter(|(partition, ..)| claim.holds(partition));
+pub(crate) async fn parked_keys(
+    tx: &mut GenerationTx,
+    holds: impl Fn(&TopicPartition) -> bool,
+) -> Result<ParkedKeys, StoreError> {
+    let keys = tx.parked_keys().await?.into_iter().filter(|(partition, ..)| holds(partition));
     Ok(keys.map(|(partition, key, first)| ((partition, key), first)).collect())
 }
 

@@ -1,35 +1,9 @@
-use std::any::Any;
 use std::sync::Arc;
 
-use balcony_domain::Recorded;
-use balcony_event_log::{Record, TopicPartition};
+use balcony_event_log::{BoxFuture, Record, TopicPartition};
 use balcony_store::{ReadModel, StoreError, Tx};
 
-/// An event as it is read back from a record.
-pub trait Decode: Send + Sync + Sized + 'static {
-    /// Reads the event. `None` is an event of a type this program does not know, which is passed over.
-    ///
-    /// # Errors
-    /// A text for the operator that says what is wrong with a record that should be an event and is not.
-    fn decode(record: &Record) -> Result<Option<Self>, String>;
-}
-
-impl Decode for Recorded {
-    fn decode(record: &Record) -> Result<Option<Self>, String> {
-        Self::decode(|name| record.headers.get(name), &record.payload).map_err(|error| error.to_string())
-    }
-}
-
-/// An event and where it stands in the log.
-#[derive(Debug, Clone)]
-pub struct Received<E> {
-    /// The partition it was read from.
-    pub partition: TopicPartition,
-    /// Its offset there.
-    pub offset: i64,
-    /// The event.
-    pub event: E,
-}
+use crate::received::{Decode, Events, Reads, Received, Verdict};
 
 /// Turns events into the rows of one read model.
 ///
@@ -37,16 +11,12 @@ pub struct Received<E> {
 /// partitions, and again from the beginning for a new generation. Its result may depend on the events alone: no
 /// clock, no randomness, no table but its own, and not on where batches begin and end. Events of one key come in order;
 /// events of different partitions come in any.
-#[async_trait::async_trait]
 pub trait Projection: Send + Sync + 'static {
     /// What it reads.
     type Event: Decode;
 
-    /// Its name, version and tables.
-    fn read_model(&self) -> ReadModel;
-
-    /// The topics it reads.
-    fn topics(&self) -> &[Arc<str>];
+    /// Its name, version, topics and tables.
+    fn read_model(&self) -> &ReadModel;
 
     /// Whether the record could matter here. What does not is passed over without being decoded, and cannot be parked.
     fn wants(&self, _record: &Record) -> bool {
@@ -57,74 +27,87 @@ pub trait Projection: Send + Sync + 'static {
     ///
     /// # Errors
     /// The store's. A refusal ([`StoreError::Refused`]) parks the event it is due to.
-    async fn apply(&self, events: &[Received<Self::Event>], tx: &mut Tx) -> Result<(), StoreError>;
+    fn apply(
+        &self,
+        events: &[Received<Self::Event>],
+        tx: &mut Tx,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Whether a new generation may take over from the generation before what the log has forgotten of a topic with
+    /// finite retention; see [`Projection::inherit`].
+    fn inherits(&self) -> bool {
+        false
+    }
+
+    /// Copies into the new generation all rows that the generation before has from `partition`, which it has read up
+    /// to where the new one then goes on. Called once for each partition whose beginning the log has forgotten, in one
+    /// transaction with the checkpoint. What is copied has to be told from the rows of other partitions, so such a
+    /// read model has the partition in its keys. `version` is that of the generation before.
+    ///
+    /// # Errors
+    /// The store's.
+    fn inherit(
+        &self,
+        _partition: &TopicPartition,
+        _version: u32,
+        _before: &mut Tx,
+        _tx: &mut Tx,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send {
+        async { Ok(()) }
+    }
 }
 
 /// Any projection, whatever its events are, as the runtime holds it. Cheap to clone.
 #[derive(Clone)]
 pub struct AnyProjection(Arc<dyn Erased>);
 
-/// Events of the type that their projection reads, as it decoded them.
-pub(crate) struct Events {
-    of_its_type: Box<dyn Any + Send + Sync>,
-    count: usize,
-}
-
-/// What became of a record that was to be decoded.
-pub(crate) enum Verdict {
-    /// It is among the events now.
-    Applies,
-    /// Its type is not known here.
-    Unknown,
-    /// It should be an event and is not, for this reason.
-    Broken(String),
-}
-
 impl AnyProjection {
     /// Its name.
-    pub fn name(&self) -> &'static str {
-        self.0.read_model().name
+    pub fn name(&self) -> &Arc<str> {
+        &self.read_model().name
     }
 
-    /// Its name, version and tables.
-    pub fn read_model(&self) -> ReadModel {
+    /// Its name, version, topics and tables.
+    pub fn read_model(&self) -> &ReadModel {
         self.0.read_model()
     }
 
-    /// The topics it reads.
-    pub fn topics(&self) -> &[Arc<str>] {
-        self.0.topics()
-    }
-
-    /// No events yet, and room for some.
-    pub(crate) fn events(&self, capacity: usize) -> Events {
-        Events { of_its_type: self.0.events(capacity), count: 0 }
-    }
-
-    /// Whether the record could matter here.
-    pub(crate) fn wants(&self, record: &Record) -> bool {
-        self.0.wants(record)
-    }
-
-    /// Decodes a record that is wanted and adds it to `events`.
-    pub(crate) fn decode(&self, record: &Record, events: &mut Events) -> Verdict {
-        let verdict = self.0.decode(record, events.of_its_type.as_mut());
-        events.count += usize::from(matches!(verdict, Verdict::Applies));
-        verdict
+    /// See [`Projection::inherits`].
+    pub(crate) fn inherits(&self) -> bool {
+        self.0.inherits()
     }
 
     /// See [`Projection::apply`].
     pub(crate) async fn apply(&self, events: &Events, tx: &mut Tx) -> Result<(), StoreError> {
-        if events.count == 0 {
+        if events.is_empty() {
             return Ok(());
         }
-        self.0.apply(events.of_its_type.as_ref(), tx).await
+        self.0.apply(events, tx).await
+    }
+
+    /// See [`Projection::inherit`].
+    pub(crate) async fn inherit(
+        &self,
+        partition: &TopicPartition,
+        version: u32,
+        before: &mut Tx,
+        tx: &mut Tx,
+    ) -> Result<(), StoreError> {
+        self.0.inherit(partition, version, before, tx).await
     }
 }
 
-impl Events {
-    pub(crate) fn len(&self) -> usize {
-        self.count
+impl Reads for AnyProjection {
+    fn events(&self, capacity: usize) -> Events {
+        self.0.events(capacity)
+    }
+
+    fn wants(&self, record: &Record) -> bool {
+        self.0.wants(record)
+    }
+
+    fn decode(&self, record: &Record, events: &mut Events) -> Verdict {
+        self.0.decode(record, events)
     }
 }
 
@@ -134,51 +117,55 @@ impl<P: Projection> From<P> for AnyProjection {
     }
 }
 
-/// A [`Projection`] whose type of events is hidden: events are a `Vec<Received<Event>>` behind [`Any`].
-#[async_trait::async_trait]
+/// A [`Projection`] whose type of events is hidden.
 trait Erased: Send + Sync {
-    fn read_model(&self) -> ReadModel;
-    fn topics(&self) -> &[Arc<str>];
-    fn events(&self, capacity: usize) -> Box<dyn Any + Send + Sync>;
+    fn read_model(&self) -> &ReadModel;
+    fn inherits(&self) -> bool;
+    fn events(&self, capacity: usize) -> Events;
     fn wants(&self, record: &Record) -> bool;
-    fn decode(&self, record: &Record, events: &mut (dyn Any + Send + Sync)) -> Verdict;
-    async fn apply(&self, events: &(dyn Any + Send + Sync), tx: &mut Tx) -> Result<(), StoreError>;
+    fn decode(&self, record: &Record, events: &mut Events) -> Verdict;
+    fn apply<'a>(&'a self, events: &'a Events, tx: &'a mut Tx) -> BoxFuture<'a, Result<(), StoreError>>;
+    fn inherit<'a>(
+        &'a self,
+        partition: &'a TopicPartition,
+        version: u32,
+        before: &'a mut Tx,
+        tx: &'a mut Tx,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
 }
 
-const SAME_TYPE: &str = "events stay with the projection that decoded them";
-
-#[async_trait::async_trait]
 impl<P: Projection> Erased for P {
-    fn read_model(&self) -> ReadModel {
+    fn read_model(&self) -> &ReadModel {
         Projection::read_model(self)
     }
 
-    fn topics(&self) -> &[Arc<str>] {
-        Projection::topics(self)
+    fn inherits(&self) -> bool {
+        Projection::inherits(self)
     }
 
-    fn events(&self, capacity: usize) -> Box<dyn Any + Send + Sync> {
-        Box::new(Vec::<Received<P::Event>>::with_capacity(capacity))
+    fn events(&self, capacity: usize) -> Events {
+        Events::with_capacity::<P::Event>(capacity)
     }
 
     fn wants(&self, record: &Record) -> bool {
         Projection::wants(self, record)
     }
 
-    fn decode(&self, record: &Record, events: &mut (dyn Any + Send + Sync)) -> Verdict {
-        match P::Event::decode(record) {
-            Ok(Some(event)) => {
-                let events: &mut Vec<Received<P::Event>> = events.downcast_mut().expect(SAME_TYPE);
-                events.push(Received { partition: record.partition.clone(), offset: record.offset, event });
-                Verdict::Applies
-            }
-            Ok(None) => Verdict::Unknown,
-            Err(error) => Verdict::Broken(error),
-        }
+    fn decode(&self, record: &Record, events: &mut Events) -> Verdict {
+        events.decode::<P::Event>(record)
     }
 
-    async fn apply(&self, events: &(dyn Any + Send + Sync), tx: &mut Tx) -> Result<(), StoreError> {
-        let events: &Vec<Received<P::Event>> = events.downcast_ref().expect(SAME_TYPE);
-        Projection::apply(self, events, tx).await
+    fn apply<'a>(&'a self, events: &'a Events, tx: &'a mut Tx) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(Projection::apply(self, events.of::<P::Event>(), tx))
+    }
+
+    fn inherit<'a>(
+        &'a self,
+        partition: &'a TopicPartition,
+        version: u32,
+        before: &'a mut Tx,
+        tx: &'a mut Tx,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(Projection::inherit(self, partition, version, before, tx))
     }
 }

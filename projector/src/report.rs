@@ -1,15 +1,14 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-use balcony_domain::Timestamp;
-use balcony_event_log::Positions;
 use serde::{Deserialize, Serialize};
 
-use crate::Lag;
+use crate::lag::Lag;
+use crate::moment::Moment;
 
-/// What a projection or a reactor is doing in one process, as operators see it.
+/// What a step is doing in one process, as operators see it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct ProjectionState {
+pub struct StepState {
     /// Its name.
     pub name: String,
     /// What it is.
@@ -37,7 +36,7 @@ pub struct ProjectionState {
     /// What went wrong last.
     pub last_error: Option<String>,
     /// When.
-    pub last_error_at: Option<Timestamp>,
+    pub last_error_at: Option<Moment>,
     /// The generation that is built beside it.
     pub rebuild: Option<RebuildState>,
     /// Where it runs.
@@ -45,11 +44,11 @@ pub struct ProjectionState {
     pub process: Process,
 }
 
-/// What is told from what else runs.
+/// What a step does with what it reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// Writes a read model.
+    /// Writes a read model: rows in the database, or a store of each node's own.
     Projector,
     /// Acts on the world outside.
     Reactor,
@@ -144,15 +143,6 @@ impl Process {
         });
         Self { host: host.clone(), pid: std::process::id() }
     }
-}
-
-/// Positions as JSON shows them: by topic and partition.
-pub fn by_topic(positions: &Positions) -> BTreeMap<String, BTreeMap<i32, i64>> {
-    let mut topics: BTreeMap<String, BTreeMap<i32, i64>> = BTreeMap::new();
-    for (partition, next_offset) in positions {
-        topics.entry(partition.topic.to_string()).or_default().insert(partition.partition, next_offset);
-    }
-    topics
 }
 
 #[cfg(test)]

@@ -8,12 +8,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use balcony_event_log::embedded::EmbeddedLog;
+use balcony_event_log::testing::eventually;
 use balcony_event_log::{EventLog, Headers, Message, Record, Topic};
 use balcony_projector::{
     AnyProjection, Decode, Outcome, Projection, Projector, Received, RetryError, discard, discard_all, retry,
 };
 use balcony_store::{
-    BuildOptions, Database, Generation, ParkedRecord, ReadModel, Reader, Settings, StoreError, Tx, Value,
+    BuildOptions, Database, Generation, ParkedRecord, Place, ReadModel, Reader, Settings, StoreError, Tx, Value,
 };
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -33,27 +34,27 @@ impl Decode for Number {
 /// Numbers in the order in which they were applied. The database refuses some, which can be changed.
 #[derive(Clone)]
 struct Numbers {
-    topics: [Arc<str>; 1],
-    version: u32,
+    model: ReadModel,
     refused: Arc<Mutex<HashSet<i64>>>,
 }
 
-#[async_trait::async_trait]
+impl Numbers {
+    fn of_version(version: u32, refused: Arc<Mutex<HashSet<i64>>>) -> Self {
+        let schema = "CREATE TABLE numbers (place BIGINT NOT NULL PRIMARY KEY, number BIGINT NOT NULL);";
+        Self { model: ReadModel::new("numbers", version, ["numbers"], schema), refused }
+    }
+}
+
 impl Projection for Numbers {
     type Event = Number;
 
-    fn read_model(&self) -> ReadModel {
-        let schema = "CREATE TABLE numbers (place BIGINT NOT NULL PRIMARY KEY, number BIGINT NOT NULL);";
-        ReadModel { name: "numbers", version: self.version, schema }
-    }
-
-    fn topics(&self) -> &[Arc<str>] {
-        &self.topics
+    fn read_model(&self) -> &ReadModel {
+        &self.model
     }
 
     async fn apply(&self, events: &[Received<Number>], tx: &mut Tx) -> Result<(), StoreError> {
         for received in events {
-            let number = received.event.0;
+            let number = received.0;
             let refused = self.refused.lock().unwrap().contains(&number);
             let number = if refused { Value::Int(None) } else { number.into() };
             let sql = "INSERT INTO numbers SELECT COALESCE(MAX(place), 0) + 1, $1 FROM numbers";
@@ -63,30 +64,33 @@ impl Projection for Numbers {
     }
 }
 
+const PATIENCE: Duration = Duration::from_secs(30);
+
 struct Installation {
-    log: Arc<EmbeddedLog>,
+    log: Arc<dyn EventLog>,
     database: Database,
     numbers: Numbers,
-    projection: AnyProjection,
+    step: AnyProjection,
 }
 
 impl Installation {
     async fn open(folder: &Path, refused: &[i64]) -> Self {
         let topic: Arc<str> = "numbers".into();
         let topics = [Topic { name: topic.clone(), partitions: 1, replication: 1, retention: None }];
-        let log = Arc::new(EmbeddedLog::open(&folder.join("log.db"), &topics).unwrap());
-        let settings = Settings::Sqlite { directory: folder.join("read-models") };
+        let log: Arc<dyn EventLog> = Arc::new(EmbeddedLog::open(&folder.join("log.db"), &topics).unwrap());
+        let place = Place::Sqlite { directory: folder.join("read-models") };
+        let settings = Settings { namespace: "test".parse().unwrap(), place };
         let refused = Arc::new(Mutex::new(refused.iter().copied().collect()));
-        let numbers = Numbers { topics: [topic], version: 1, refused };
-        let projection = numbers.clone().into();
-        Self { log, database: Database::open(&settings).await.unwrap(), numbers, projection }
+        let numbers = Numbers::of_version(1, refused);
+        let step = AnyProjection::from(numbers.clone());
+        Self { log, database: Database::open(&settings).await.unwrap(), numbers, step }
     }
 
     /// Appends records of one key.
     async fn append(&self, key: &str, payloads: &[&str]) {
         for payload in payloads {
             let message = Message { key: key.into(), headers: Headers::new(), payload: (*payload).into() };
-            self.log.append(&self.numbers.topics[0], message).await.unwrap();
+            self.log.append(&self.numbers.model.topics[0], message).await.unwrap();
         }
     }
 
@@ -102,13 +106,13 @@ impl Installation {
 
     /// Waits until the log was read to its end and gives what was applied, in order.
     async fn applied(&self) -> Vec<i64> {
-        let reader = Reader::open(&self.database, &["numbers"]).await;
-        let ends = self.log.ends(&self.numbers.topics).await.unwrap();
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while !reader.wait_for("numbers", &ends, deadline).await.unwrap_or(false) {
-            assert!(Instant::now() < deadline, "the projection does not come to the end of the log");
-            tokio::task::yield_now().await;
-        }
+        let reader = Reader::open(&self.database, vec![self.numbers.model.clone()]).await;
+        let ends = self.log.ends(&self.numbers.model.topics).await.unwrap();
+        // It is not ready before its first generation is live.
+        eventually("the projection comes to the end of the log", PATIENCE, async || {
+            reader.wait_for(&self.numbers.model, &ends, Instant::now() + PATIENCE).await.unwrap_or(false).then_some(())
+        })
+        .await;
         let rows: Vec<(i64,)> = reader.fetch("SELECT number FROM numbers ORDER BY place", &[]).await.unwrap();
         rows.into_iter().map(|(number,)| number).collect()
     }
@@ -135,7 +139,7 @@ impl Installation {
     }
 
     async fn retry(&self, payload: &str) -> Outcome {
-        retry(&self.projection, &self.database, self.id(payload).await).await.unwrap()
+        retry(&self.step, &self.database, self.id(payload).await).await.unwrap()
     }
 
     async fn discard(&self, payloads: &[&str]) -> Outcome {
@@ -143,7 +147,7 @@ impl Installation {
         for payload in payloads {
             ids.push(self.id(payload).await);
         }
-        discard(&self.projection, &self.database, &ids).await.unwrap()
+        discard(&self.step, &self.database, &ids).await.unwrap()
     }
 }
 
@@ -215,11 +219,11 @@ async fn what_waited_behind_a_discarded_record_is_applied() {
     installation.append("", &["y"]).await;
     installation.applied().await;
     let id = installation.id("x").await;
-    assert_eq!(discard_all(&installation.projection, &installation.database).await.unwrap(), 3);
+    assert_eq!(discard_all(&installation.step, &installation.database).await.unwrap(), 3);
     assert_eq!(installation.payloads().await, [""; 0]);
-    let refused = retry(&installation.projection, &installation.database, id).await;
+    let refused = retry(&installation.step, &installation.database, id).await;
     assert!(matches!(refused, Err(RetryError::Discarded(_))), "{refused:?}");
-    assert_eq!(discard(&installation.projection, &installation.database, &[id]).await.unwrap(), Outcome::default());
+    assert_eq!(discard(&installation.step, &installation.database, &[id]).await.unwrap(), Outcome::default());
     assert_eq!(installation.applied().await, [15, 16]);
     projector.stop().await;
 }
@@ -235,22 +239,22 @@ async fn nothing_is_done_while_the_next_generation_is_built_or_by_another_versio
     let (database, id) = (&installation.database, installation.id("13").await);
     installation.refuse(&[]);
 
-    let next = database.begin_build(&installation.numbers.read_model(), BuildOptions::default()).await.unwrap();
+    let next = database.begin_build(&installation.numbers.model, BuildOptions::default()).await.unwrap();
     for failed in [false, true] {
         if failed {
             database.build_failed(&next, "as it was asked to").await.unwrap();
         }
-        let refused = retry(&installation.projection, database, id).await.unwrap_err();
-        assert!(refused.to_string().contains("balcony rebuild numbers --cancel"), "{refused}");
-        let refused = discard_all(&installation.projection, database).await.unwrap_err();
+        let refused = retry(&installation.step, database, id).await.unwrap_err();
+        assert!(refused.to_string().contains("rebuild numbers --cancel"), "{refused}");
+        let refused = discard_all(&installation.step, database).await.unwrap_err();
         assert!(matches!(refused, RetryError::Rebuilding { .. }), "{refused}");
     }
     database.cancel_build("numbers").await.unwrap();
 
-    let newer = Numbers { version: 2, ..installation.numbers.clone() }.into();
+    let newer = AnyProjection::from(Numbers::of_version(2, installation.numbers.refused.clone()));
     let refused = discard(&newer, database, &[id]).await.unwrap_err();
     assert!(matches!(refused, RetryError::OtherVersion { .. }), "{refused}");
-    let refused = retry(&installation.projection, database, Uuid::nil()).await.unwrap_err();
+    let refused = retry(&installation.step, database, Uuid::nil()).await.unwrap_err();
     assert!(matches!(refused, RetryError::Unknown { .. }), "{refused}");
     assert_eq!(installation.payloads().await, ["13"]);
     assert_eq!(installation.retry("13").await.applied, 1);

@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use balcony_event_log::embedded::EmbeddedLog;
+use balcony_event_log::testing::eventually;
 use balcony_event_log::{EventLog, Headers, Message, Record, Topic};
 use balcony_projector::{AnyProjection, Decode, Projection, Projector, Received, State, build};
-use balcony_store::{BuildOptions, Database, ReadModel, Reader, Settings, StoreError, Tx, Value};
+use balcony_store::{BuildOptions, Database, Place, ReadModel, Reader, Settings, StoreError, Tx, Value};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -35,38 +36,38 @@ impl Decode for Number {
 }
 
 struct Numbers {
-    topics: Vec<Arc<str>>,
+    model: ReadModel,
     panics: Arc<AtomicUsize>,
 }
 
-#[async_trait::async_trait]
+impl Numbers {
+    fn of(topics: &[Arc<str>]) -> Self {
+        let schema = "CREATE TABLE numbers (
+            id UUID NOT NULL PRIMARY KEY, number BIGINT NOT NULL CHECK (number <> 13), position BIGINT NOT NULL UNIQUE)";
+        Self { model: ReadModel::new("numbers", 1, topics.to_vec(), schema), panics: Arc::default() }
+    }
+}
+
 impl Projection for Numbers {
     type Event = Number;
 
-    fn read_model(&self) -> ReadModel {
-        let schema = "CREATE TABLE numbers (
-            id UUID NOT NULL PRIMARY KEY, number BIGINT NOT NULL CHECK (number <> 13), position BIGINT NOT NULL UNIQUE)";
-        ReadModel { name: "numbers", version: 1, schema }
-    }
-
-    fn topics(&self) -> &[Arc<str>] {
-        &self.topics
+    fn read_model(&self) -> &ReadModel {
+        &self.model
     }
 
     /// Inserts without regard to what is there: applying an event twice fails.
     async fn apply(&self, events: &[Received<Number>], tx: &mut Tx) -> Result<(), StoreError> {
-        let rows: Vec<[Value<'_>; 3]> = events
-            .iter()
-            .map(|received| [Uuid::now_v7().into(), received.event.0.into(), received.offset.into()])
-            .collect();
+        let rows: Vec<[Value<'_>; 3]> =
+            events.iter().map(|received| [Uuid::now_v7().into(), received.0.into(), received.offset.into()]).collect();
         tx.execute_rows("INSERT INTO numbers (id, number, position) VALUES $rows", &rows).await?;
-        if events.iter().any(|received| received.event.0 == PANICS) && self.panics.fetch_add(1, Ordering::Relaxed) == 0
-        {
+        if events.iter().any(|received| received.0 == PANICS) && self.panics.fetch_add(1, Ordering::Relaxed) == 0 {
             panic!("as it was asked to");
         }
         Ok(())
     }
 }
+
+const PATIENCE: Duration = Duration::from_secs(30);
 
 struct Installation {
     log: Arc<EmbeddedLog>,
@@ -80,7 +81,8 @@ impl Installation {
         let topics = [&topic, &Arc::from(OTHER_TOPIC)];
         let topics = topics.map(|name| Topic { name: name.clone(), partitions: 1, replication: 1, retention: None });
         let log = Arc::new(EmbeddedLog::open(&folder.join("log.db"), &topics).unwrap());
-        let settings = Settings::Sqlite { directory: folder.join("read-models") };
+        let place = Place::Sqlite { directory: folder.join("read-models") };
+        let settings = Settings { namespace: "test".parse().unwrap(), place };
         Self { log, database: Database::open(&settings).await.unwrap(), topic }
     }
 
@@ -89,27 +91,31 @@ impl Installation {
         self.log.append(&self.topic, message).await.unwrap();
     }
 
+    fn model(&self) -> ReadModel {
+        Numbers::of(std::slice::from_ref(&self.topic)).model
+    }
+
     fn projector(&self) -> Projector {
         let mut projector = Projector::new(self.log.clone(), self.database.clone(), "test.");
-        projector.start(Numbers { topics: vec![self.topic.clone()], panics: Arc::default() });
+        projector.start(Numbers::of(std::slice::from_ref(&self.topic)));
         projector
     }
 
     /// Waits until everything in the log is applied and gives the numbers in the order of the log.
     async fn numbers(&self) -> Vec<i64> {
-        let reader = Reader::open(&self.database, &["numbers"]).await;
+        let reader = Reader::open(&self.database, vec![self.model()]).await;
         let ends = self.log.ends(std::slice::from_ref(&self.topic)).await.unwrap();
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while !reader.wait_for("numbers", &ends, deadline).await.unwrap_or(false) {
-            assert!(Instant::now() < deadline, "the projection does not come to the end of the log");
-            tokio::task::yield_now().await;
-        }
+        // It is not ready before its first generation is live.
+        eventually("the projection comes to the end of the log", PATIENCE, async || {
+            reader.wait_for(&self.model(), &ends, Instant::now() + PATIENCE).await.unwrap_or(false).then_some(())
+        })
+        .await;
         let rows: Vec<(i64,)> = reader.fetch("SELECT number FROM numbers ORDER BY position", &[]).await.unwrap();
         rows.into_iter().map(|(number,)| number).collect()
     }
 
     async fn parked(&self) -> Vec<(String, String)> {
-        let reader = Reader::open(&self.database, &["numbers"]).await;
+        let reader = Reader::open(&self.database, vec![self.model()]).await;
         let sql = "SELECT payload, error FROM parked ORDER BY record_offset";
         let rows: Vec<(Vec<u8>, String)> = reader.fetch(sql, &[]).await.unwrap();
         rows.into_iter().map(|(payload, error)| (String::from_utf8(payload).unwrap(), error)).collect()
@@ -138,11 +144,11 @@ async fn what_is_refused_is_parked_with_what_follows_of_its_key_and_the_rest_is_
     assert!(parked[0].1.contains("CHECK"), "{parked:?}");
     assert!(parked[1].1.contains("waits behind"), "{parked:?}");
     // The rows are there before their worker says that it has taken them over.
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !matches!(&projector.states()[..], [state] if (state.state, state.parked) == (State::Running, 6)) {
-        assert!(Instant::now() < deadline, "{:?}", projector.states());
-        tokio::task::yield_now().await;
-    }
+    eventually("the state says so", PATIENCE, async || {
+        let states = projector.states();
+        matches!(&states[..], [state] if (state.state, state.parked) == (State::Running, 6)).then_some(())
+    })
+    .await;
 
     // After a restart later records of that key wait, too.
     projector.stop().await;
@@ -180,11 +186,7 @@ async fn a_hundred_refusals_in_a_row_stop_the_projection_and_say_so() {
     for number in 0..120 {
         installation.append(&number.to_string(), &REFUSED.to_string()).await;
     }
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while projector.states()[0].state != State::Stopped {
-        assert!(Instant::now() < deadline, "{:?}", projector.states());
-        tokio::task::yield_now().await;
-    }
+    eventually("it stops", PATIENCE, async || (projector.states()[0].state == State::Stopped).then_some(())).await;
     let error = projector.states()[0].last_error.clone().unwrap();
     assert!(error.contains("in a row"), "{error}");
     assert_eq!(installation.parked().await.len(), 100);
@@ -200,9 +202,9 @@ async fn a_build_goes_on_where_some_partitions_are_done_already() {
     installation.log.append(OTHER_TOPIC, other).await.unwrap();
 
     let topics = vec![installation.topic.clone(), OTHER_TOPIC.into()];
-    let projection = AnyProjection::from(Numbers { topics: topics.clone(), panics: Arc::default() });
+    let projection = AnyProjection::from(Numbers::of(&topics));
     let (log, database) = (installation.log.clone(), installation.database.clone());
-    let generation = database.begin_build(&projection.read_model(), BuildOptions::default()).await.unwrap();
+    let generation = database.begin_build(projection.read_model(), BuildOptions::default()).await.unwrap();
     let ends = log.ends(&topics[1..]).await.unwrap();
     let done: Vec<_> = ends.partitions().cloned().collect();
     let mut tx = database.writer(&generation).begin().await.unwrap();

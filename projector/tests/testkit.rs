@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 use balcony_event_log::{Message, Record};
 use balcony_projector::testkit::{Given, Scenario};
@@ -56,7 +56,7 @@ enum Way {
 
 struct Words {
     way: Way,
-    topics: [Arc<str>; 1],
+    model: ReadModel,
     sums: Mutex<Option<BTreeMap<String, i64>>>,
 }
 
@@ -64,24 +64,25 @@ const ADD: &str = "INSERT INTO sums (who, sum) VALUES ($1, $2)
                    ON CONFLICT (who) DO UPDATE SET sum = sums.sum + excluded.sum";
 const SET: &str = "INSERT INTO sums (who, sum) VALUES ($1, $2) ON CONFLICT (who) DO UPDATE SET sum = excluded.sum";
 
-#[async_trait::async_trait]
-impl Projection for Words {
-    type Event = Word;
-
-    fn read_model(&self) -> ReadModel {
-        let schema = match self.way {
+impl Words {
+    fn that_go(way: Way) -> Self {
+        let schema = match way {
             Way::RestsOnAnIndex => {
                 "CREATE TABLE sums (who TEXT NOT NULL, sum BIGINT NOT NULL);
-                                    CREATE UNIQUE INDEX by_who ON sums (who);"
+                 CREATE UNIQUE INDEX by_who ON sums (who);"
             }
             Way::Checks => "CREATE TABLE sums (who TEXT NOT NULL PRIMARY KEY, sum BIGINT NOT NULL CHECK (sum > 0))",
             _ => "CREATE TABLE sums (who TEXT NOT NULL PRIMARY KEY, sum BIGINT NOT NULL)",
         };
-        ReadModel { name: "words", version: 1, schema }
+        Self { way, model: ReadModel::new("words", 1, ["words"], schema), sums: Mutex::default() }
     }
+}
 
-    fn topics(&self) -> &[Arc<str>] {
-        &self.topics
+impl Projection for Words {
+    type Event = Word;
+
+    fn read_model(&self) -> &ReadModel {
+        &self.model
     }
 
     async fn apply(&self, events: &[Received<Word>], tx: &mut Tx) -> Result<(), StoreError> {
@@ -90,7 +91,7 @@ impl Projection for Words {
                 tx.execute(ADD, &["all".into(), 1_i64.into()]).await?;
             }
             Way::LastOfAll => {
-                let last = &events[events.len() - 1].event;
+                let last = &events[events.len() - 1];
                 tx.execute(SET, &["last".into(), last.what.into()]).await?;
             }
             Way::Remembers | Way::ReadsOnce => {
@@ -101,7 +102,7 @@ impl Projection for Words {
                     }
                     known => known.unwrap_or_default(),
                 };
-                for Received { event, .. } in events {
+                for event in events {
                     *sums.entry(event.who.clone()).or_default() += event.what;
                     tx.execute(SET, &[event.who.as_str().into(), sums[&event.who].into()]).await?;
                 }
@@ -109,20 +110,20 @@ impl Projection for Words {
             }
             Way::ReadsAndWrites => {
                 let before: Vec<(i64,)> = tx.fetch("SELECT sum FROM sums WHERE who = 'all'", &[]).await?;
-                let said: i64 = events.iter().map(|received| received.event.what).sum();
+                let said: i64 = events.iter().map(|received| received.what).sum();
                 let sum = before.first().map_or(0, |(sum,)| *sum) + said;
                 tx.execute(SET, &["all".into(), sum.into()]).await?;
             }
             Way::LocksInAnyOrder => {
                 let mut keys = ["one", "other"];
-                keys.rotate_left(usize::from(events[0].event.who == "b"));
+                keys.rotate_left(usize::from(events[0].who == "b"));
                 for key in keys {
                     tx.execute(ADD, &[key.into(), (events.len() as i64).into()]).await?;
                 }
             }
             Way::Right | Way::RestsOnAnIndex | Way::Checks => {
                 let mut sums: BTreeMap<&str, i64> = BTreeMap::new();
-                for Received { event, .. } in events {
+                for event in events {
                     *sums.entry(&event.who).or_default() += event.what;
                 }
                 let rows: Vec<[Value<'_>; 2]> = sums.into_iter().map(|(who, sum)| [who.into(), sum.into()]).collect();
@@ -136,7 +137,7 @@ impl Projection for Words {
 fn scenario(way: Way) -> Scenario {
     // What workers do to each other takes long to make shorter.
     let events = if matches!(way, Way::ReadsAndWrites | Way::LocksInAnyOrder) { 12 } else { 40 };
-    let words = move || Words { way, topics: ["words".into()], sums: Mutex::default() };
+    let words = move || Words::that_go(way);
     Scenario::of(words).given((1..=events).map(|what| Word { who: ["a", "b", "c"][what as usize % 3].into(), what }))
 }
 

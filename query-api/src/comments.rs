@@ -2,6 +2,7 @@ use axum::extract::State;
 use axum::response::Response;
 use balcony_domain::{CommentId, MovieId, Timestamp, UserId};
 use balcony_http::{Params, PathId, Problem};
+use balcony_read_models::{Comments, Registry};
 use balcony_store::StoreError;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -11,12 +12,12 @@ use crate::comment::{self, COLUMNS, Comment, CommentRow, TABLES};
 use crate::conditions::Conditions;
 use crate::cursor::{AuthorKey, NameKey, Scope, TimeKey};
 use crate::page::{Page, PageParams, PageRequest};
-use crate::query::{Query, ReadModel, TokenHeader, WaitParams};
+use crate::query::Query;
 use crate::time_range::{Direction, TimeRange};
 use crate::timeline::{self, Sources};
 
 /// What is read for any list of comments.
-pub(crate) const READS: &[ReadModel] = &[ReadModel::Registry, ReadModel::Comments];
+pub(crate) const READS: &[&str] = &[Registry::NAME, Comments::NAME];
 
 /// Which comments are wanted.
 #[derive(Debug, Default)]
@@ -68,12 +69,10 @@ const TABLES_BY_AUTHOR: &str = "users CROSS JOIN comments JOIN movies ON movies.
 /// Comments, the newest first unless asked otherwise.
 #[utoipa::path(
     get, path = "/v1/comments", tag = "comments", operation_id = "list_comments",
-    params(FilterParams, PageParams, WaitParams, TokenHeader),
+    params(FilterParams, PageParams),
     responses(
         (status = 200, description = "A page of comments, with an `ETag`", body = Page<Comment>),
         (status = 304, description = "The client has this page already"),
-        (status = 422, description = "A parameter or the token is wrong", body = Problem),
-        (status = 503, description = "The read model is behind the token, or not available", body = Problem),
     ),
 )]
 pub(crate) async fn list(State(api): State<QueryApi>, mut query: Query) -> Result<Response, Problem> {
@@ -98,13 +97,10 @@ pub(crate) async fn list(State(api): State<QueryApi>, mut query: Query) -> Resul
 /// One comment.
 #[utoipa::path(
     get, path = "/v1/comments/{id}", tag = "comments", operation_id = "get_comment",
-    params(("id" = Uuid, Path, description = "The comment"), WaitParams, TokenHeader),
+    params(("id" = Uuid, Path, description = "The comment")),
     responses(
         (status = 200, description = "The comment", body = Comment),
-        (status = 404, description = "There is no such comment", body = Problem),
-        (status = 410, description = "The comment was deleted", body = Problem),
-        (status = 422, description = "A parameter or the token is wrong", body = Problem),
-        (status = 503, description = "The read model is behind the token, or not available", body = Problem),
+        (status = 410, description = "The comment was deleted"),
     ),
 )]
 pub(crate) async fn get(

@@ -2,6 +2,7 @@ use axum::extract::State;
 use axum::response::Response;
 use balcony_domain::{CompanyId, Timestamp};
 use balcony_http::{PathId, Problem};
+use balcony_read_models::Registry;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -9,7 +10,7 @@ use uuid::Uuid;
 use crate::comment::Comment;
 use crate::cursor::{Scope, TimeKey};
 use crate::page::{Page, PageParams, PageRequest};
-use crate::query::{Query, ReadModel, TokenHeader, WaitParams};
+use crate::query::Query;
 use crate::timeline::{self, Sources};
 use crate::{QueryApi, comments, stored_time};
 
@@ -25,33 +26,25 @@ pub(crate) struct Company {
 /// One company.
 #[utoipa::path(
     get, path = "/v1/companies/{id}", tag = "companies", operation_id = "get_company",
-    params(("id" = Uuid, Path, description = "The company"), WaitParams, TokenHeader),
-    responses(
-        (status = 200, description = "The company", body = Company),
-        (status = 404, description = "There is no such company", body = Problem),
-        (status = 422, description = "A parameter or the token is wrong", body = Problem),
-        (status = 503, description = "The read model is behind the token, or not available", body = Problem),
-    ),
+    params(("id" = Uuid, Path, description = "The company")),
+    responses((status = 200, description = "The company", body = Company)),
 )]
 pub(crate) async fn get(
     State(api): State<QueryApi>,
     PathId(id): PathId<CompanyId>,
     query: Query,
 ) -> Result<Response, Problem> {
-    let answer = query.wait(&api, &[ReadModel::Registry]).await?;
+    let answer = query.wait(&api, &[Registry::NAME]).await?;
     Ok(answer.json(find(&api, id).await))
 }
 
 /// The comments on a company's movies, the newest first.
 #[utoipa::path(
     get, path = "/v1/companies/{id}/comments", tag = "companies", operation_id = "list_comments_on_company",
-    params(("id" = Uuid, Path, description = "The company"), PageParams, WaitParams, TokenHeader),
+    params(("id" = Uuid, Path, description = "The company"), PageParams),
     responses(
         (status = 200, description = "A page of comments, with an `ETag`", body = Page<Comment>),
         (status = 304, description = "The client has this page already"),
-        (status = 404, description = "There is no such company", body = Problem),
-        (status = 422, description = "A parameter or the token is wrong", body = Problem),
-        (status = 503, description = "A read model is behind the token, or not available", body = Problem),
     ),
 )]
 pub(crate) async fn list_comments(

@@ -2,6 +2,7 @@ use axum::extract::State;
 use axum::response::Response;
 use balcony_domain::{Timestamp, UserId};
 use balcony_http::{PathId, Problem};
+use balcony_read_models::{Journeys, Registry};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -9,7 +10,7 @@ use uuid::Uuid;
 use crate::comment::{CommentedMovie, NamedUser};
 use crate::cursor::{Scope, TimeKey};
 use crate::page::{Page, PageParams, PageRequest};
-use crate::query::{Query, ReadModel, TokenHeader, WaitParams};
+use crate::query::Query;
 use crate::{QueryApi, stored_time, users};
 
 /// Something that a user did.
@@ -45,13 +46,10 @@ struct StepRow {
 /// What a user did, the newest first.
 #[utoipa::path(
     get, path = "/v1/users/{id}/journey", tag = "users", operation_id = "list_journey_of_user",
-    params(("id" = Uuid, Path, description = "The user"), PageParams, WaitParams, TokenHeader),
+    params(("id" = Uuid, Path, description = "The user"), PageParams),
     responses(
         (status = 200, description = "A page of what the user did, with an `ETag`", body = Page<Step>),
         (status = 304, description = "The client has this page already"),
-        (status = 404, description = "There is no such user", body = Problem),
-        (status = 422, description = "A parameter or the token is wrong", body = Problem),
-        (status = 503, description = "A read model is behind the token, or not available", body = Problem),
     ),
 )]
 pub(crate) async fn list(
@@ -60,7 +58,7 @@ pub(crate) async fn list(
     mut query: Query,
 ) -> Result<Response, Problem> {
     let wanted = PageRequest::take(&mut query.params, Scope::of("users/journey").with("user", id));
-    let answer = query.wait(&api, &[ReadModel::Registry, ReadModel::Journeys]).await?;
+    let answer = query.wait(&api, &[Registry::NAME, Journeys::NAME]).await?;
     Ok(answer.public_list(steps_of(&api, id, &wanted).await))
 }
 

@@ -1,8 +1,8 @@
 //! The query API: timelines, favourites, movies and people, from the read models, and search.
 //!
 //! A query takes its parameters, waits for what its client has seen ([`query`]), reads, and answers ([`answer`]). One
-//! file per resource; what lists share is their shape ([`page`]) and their cursors ([`cursor`]). **Nothing is written
-//! here, and no state is held between requests.**
+//! file per resource, which names the read models that it reads; what lists share is their shape ([`page`]) and their
+//! cursors ([`cursor`]). **Nothing is written here, and no state is held between requests.**
 
 mod answer;
 mod comment;
@@ -20,103 +20,231 @@ mod time_range;
 mod timeline;
 mod users;
 
-use axum::Router;
-use balcony_domain::{Timestamp, Topics};
-use balcony_http::service::Check;
-use balcony_http::{Consistency, Problem};
-use balcony_search::Serving;
-use balcony_store::{Database, Reader};
-use utoipa::openapi::OpenApi;
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::{Modify, OpenApi as _};
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
+use std::sync::Arc;
+use std::time::Duration;
 
-use crate::query::ReadModel;
+use axum::Router;
+use balcony_domain::Timestamp;
+use balcony_event_log::Positions;
+use balcony_http::service::Check;
+use balcony_http::{Consistency, Problem, operation};
+use balcony_projector::{Catalogue, Serving, Step};
+use balcony_search::Index;
+use balcony_store::{Database, GenerationState, ReadModel, Reader, StoreError};
+use tokio::time::Instant;
+use utoipa::OpenApi as _;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+
 use crate::search::Search;
 
 /// The query API over the read models. Cheap to clone.
 #[derive(Clone)]
 pub struct QueryApi {
     reader: Reader,
+    database: Database,
+    /// What it reads, in the database and elsewhere.
+    models: Arc<[ReadModel]>,
     consistency: Consistency,
-    topics: Topics,
     search: Search,
+    opened: Instant,
 }
 
-/// The read models it reads in the database.
-pub const PROJECTIONS: &[&str] = &[
-    ReadModel::Registry.name(),
-    ReadModel::Comments.name(),
-    ReadModel::Favorites.name(),
-    ReadModel::Journeys.name(),
-    ReadModel::Statistics.name(),
-];
+/// How long the service is not ready for a read model that is still being built. One that takes longer makes only its own
+/// queries wait.
+const BUILT_IN: Duration = Duration::from_secs(10);
 
 #[derive(utoipa::OpenApi)]
-#[openapi(
-    info(title = "Balcony query API", description = "Shows what happened: comments, timelines, movies, people."),
-    modifiers(&Token)
-)]
+#[openapi(info(
+    title = "Balcony query API",
+    description = "Shows what happened: comments, timelines, movies, people."
+))]
 struct Description;
 
-/// The scheme that operations call `token`.
-struct Token;
-
-impl Modify for Token {
-    fn modify(&self, openapi: &mut OpenApi) {
-        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
-        let components = openapi.components.get_or_insert_default();
-        components.add_security_scheme("token", SecurityScheme::Http(bearer));
-    }
+fn operations() -> OpenApiRouter<QueryApi> {
+    OpenApiRouter::with_openapi(Description::openapi())
+        .routes(operation!(comments::list))
+        .routes(operation!(comments::get))
+        .routes(operation!(movies::list))
+        .routes(operation!(movies::get))
+        .routes(operation!(movies::list_comments))
+        .routes(operation!(companies::get))
+        .routes(operation!(companies::list_comments))
+        .routes(operation!(users::get))
+        .routes(operation!(users::list_comments))
+        .routes(operation!(search::search))
+        .routes(operation!(journey::list))
+        .routes(operation!(me::get))
+        .routes(operation!(me::list_favorites))
+        .routes(operation!(me::timeline))
 }
 
 impl QueryApi {
-    /// An API on the read models in `database`, and on the index of comments that `serving` has.
-    pub async fn open(database: &Database, topics: Topics, consistency: Consistency, serving: Serving) -> Self {
-        let search = Search::new(serving);
-        Self { reader: Reader::open(database, PROJECTIONS).await, consistency, topics, search }
+    /// An API on the read models of `catalogue` in `database`, each in its version, and on the index of comments that
+    /// `serving` has.
+    pub async fn open(
+        database: &Database,
+        catalogue: &Catalogue,
+        consistency: Consistency,
+        serving: Serving<Index>,
+    ) -> Self {
+        let (mut in_database, mut models) = (Vec::new(), Vec::new());
+        for step in catalogue.steps() {
+            match step {
+                Step::Projection(projection) => {
+                    in_database.push(projection.read_model().clone());
+                    models.push(projection.read_model().clone());
+                }
+                Step::Replica { replica, .. } => models.push(replica.read_model().clone()),
+                Step::Reactor(_) => {}
+            }
+        }
+        Self {
+            reader: Reader::open(database, in_database).await,
+            database: database.clone(),
+            models: models.into(),
+            consistency,
+            search: Search::new(serving),
+            opened: Instant::now(),
+        }
+    }
+
+    /// Waits until the read model called `name` has everything below `wanted` of its topics; `false` when it has not by
+    /// `deadline`.
+    async fn wait_for(&self, name: &str, wanted: &Positions, deadline: Instant) -> Result<bool, Problem> {
+        let model = self.models.iter().find(|model| &*model.name == name);
+        let model = model.expect("a query reads what the catalogue has");
+        let wanted = wanted.of_topics(&model.topics);
+        if name == balcony_read_models::Search::NAME {
+            return if wanted.is_empty() { Ok(true) } else { self.search.wait_for(&wanted, deadline).await };
+        }
+        if wanted.is_empty() {
+            self.reader.check(model).await?;
+            return Ok(true);
+        }
+        Ok(self.reader.wait_for(model, &wanted, deadline).await?)
     }
 
     /// The routes and what they are described as.
     pub fn routes(&self) -> (Router, OpenApi) {
-        OpenApiRouter::with_openapi(Description::openapi())
-            .routes(routes!(comments::list))
-            .routes(routes!(comments::get))
-            .routes(routes!(movies::list))
-            .routes(routes!(movies::get))
-            .routes(routes!(movies::list_comments))
-            .routes(routes!(companies::get))
-            .routes(routes!(companies::list_comments))
-            .routes(routes!(users::get))
-            .routes(routes!(users::list_comments))
-            .routes(routes!(search::search))
-            .routes(routes!(journey::list))
-            .routes(routes!(me::get))
-            .routes(routes!(me::list_favorites))
-            .routes(routes!(me::timeline))
-            .with_state(self.clone())
-            .split_for_parts()
+        operations().with_state(self.clone()).split_for_parts()
     }
 
     /// What has to be there for queries to be answered.
     pub fn checks(&self) -> Vec<Check> {
-        let reader = self.reader.clone();
-        let serving = self.search.serving.clone();
+        let (api, serving) = (self.clone(), self.search.serving.clone());
         vec![
             Check::new("read models", move || {
-                let reader = reader.clone();
-                async move { reader.check().await.map_err(|error| error.to_string()) }
+                let api = api.clone();
+                async move { api.ready().await.map_err(|error| error.to_string()) }
             }),
             Check::new("search", move || {
-                let index = serving.index();
+                let index = serving.view();
                 async move { index.map(drop) }
             }),
         ]
     }
 }
 
+impl QueryApi {
+    /// Whether every read model is there in its version. One that is only there in another version is waited for however
+    /// long its build takes, because its readers are elsewhere meanwhile; one that is new is waited for a while.
+    async fn ready(&self) -> Result<(), StoreError> {
+        for model in self.reader.models() {
+            if let Err(error) = self.reader.check(model).await {
+                let listed = self.database.generations(Some(&model.name)).await?;
+                let is_new = !listed.iter().any(|listed| listed.state == GenerationState::Live);
+                if !is_new || self.opened.elapsed() < BUILT_IN {
+                    return Err(error);
+                }
+            }
+        }
+        self.database.ping().await
+    }
+}
+
 /// A time as a read model holds it, in milliseconds.
 fn stored_time(milliseconds: i64) -> Result<Timestamp, Problem> {
     Timestamp::from_milliseconds(milliseconds).map_err(|error| Problem::internal(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use balcony_http::service::described;
+    use balcony_http::testing::{gaps, operations};
+
+    use super::*;
+
+    /// What every operation takes.
+    const PARAMETERS: &[(&str, &[&str])] = &[
+        (
+            "GET /v1/comments",
+            &[
+                "movie",
+                "author",
+                "author_location",
+                "since",
+                "until",
+                "sort",
+                "limit",
+                "cursor",
+                "wait",
+                "stale",
+                "Consistency-Token",
+            ],
+        ),
+        ("GET /v1/comments/{id}", &["id", "wait", "stale", "Consistency-Token"]),
+        ("GET /v1/companies/{id}", &["id", "wait", "stale", "Consistency-Token"]),
+        ("GET /v1/companies/{id}/comments", &["id", "limit", "cursor", "wait", "stale", "Consistency-Token"]),
+        ("GET /v1/me", &["wait", "stale", "Consistency-Token"]),
+        ("GET /v1/me/favorites", &["limit", "cursor", "wait", "stale", "Consistency-Token"]),
+        ("GET /v1/me/timeline", &["limit", "cursor", "wait", "stale", "Consistency-Token"]),
+        ("GET /v1/movies", &["limit", "cursor", "wait", "stale", "Consistency-Token"]),
+        ("GET /v1/movies/{id}", &["id", "wait", "stale", "Consistency-Token"]),
+        ("GET /v1/movies/{id}/comments", &["id", "limit", "cursor", "wait", "stale", "Consistency-Token"]),
+        (
+            "GET /v1/search",
+            &[
+                "q",
+                "movie",
+                "author",
+                "since",
+                "until",
+                "sort",
+                "limit",
+                "cursor",
+                "wait",
+                "stale",
+                "Consistency-Token",
+            ],
+        ),
+        ("GET /v1/users/{id}", &["id", "wait", "stale", "Consistency-Token"]),
+        ("GET /v1/users/{id}/comments", &["id", "limit", "cursor", "wait", "stale", "Consistency-Token"]),
+        ("GET /v1/users/{id}/journey", &["id", "limit", "cursor", "wait", "stale", "Consistency-Token"]),
+    ];
+
+    fn openapi() -> OpenApi {
+        described(super::operations().split_for_parts().1)
+    }
+
+    #[test]
+    fn the_description_has_no_gaps() {
+        assert_eq!(gaps(&openapi()), [""; 0]);
+    }
+
+    #[test]
+    fn every_operation_is_described_with_what_it_takes_and_refuses() {
+        let described = operations(&openapi());
+        for operation in &described {
+            assert!(operation.answers(422) && operation.answers(503), "{}", operation.name);
+            let needs_token = operation.described["security"] == serde_json::json!([{"token": []}]);
+            assert_eq!(needs_token, operation.name.starts_with("GET /v1/me"), "{}", operation.name);
+        }
+        let mut found: Vec<_> = described.iter().map(|found| (found.name.as_str(), found.parameters())).collect();
+        let mut expected: Vec<_> = PARAMETERS.iter().map(|&(name, parameters)| (name, parameters.to_vec())).collect();
+        for (_, parameters) in found.iter_mut().chain(&mut expected) {
+            parameters.sort_unstable();
+        }
+        assert_eq!(found, expected);
+    }
 }

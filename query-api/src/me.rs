@@ -1,7 +1,8 @@
 use axum::extract::State;
 use axum::response::Response;
-use balcony_domain::{Timestamp, UserId};
+use balcony_domain::{Timestamp, UserId, name_from_token};
 use balcony_http::{Identity, Problem};
+use balcony_read_models::{Comments, Favorites, Registry};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -9,7 +10,7 @@ use uuid::Uuid;
 use crate::comment::{Comment, NamedUser};
 use crate::cursor::{NameKey, Scope};
 use crate::page::{Page, PageParams, PageRequest};
-use crate::query::{Query, ReadModel, TokenHeader, WaitParams};
+use crate::query::Query;
 use crate::timeline::{self, Sources};
 use crate::{QueryApi, users};
 
@@ -33,63 +34,47 @@ pub(crate) struct Me {
 
 /// Oneself.
 #[utoipa::path(
-    get, path = "/v1/me", tag = "me", operation_id = "get_me", params(WaitParams, TokenHeader),
-    responses(
-        (status = 200, description = "One's profile and role", body = Me),
-        (status = 401, description = "No token, or a bad one", body = Problem),
-        (status = 422, description = "A parameter or the token is wrong", body = Problem),
-        (status = 503, description = "The read model is behind the token, or not available", body = Problem),
-    ),
-    security(("token" = [])),
+    get, path = "/v1/me", tag = "me", operation_id = "get_me",
+    responses((status = 200, description = "One's profile and role", body = Me)),
 )]
 pub(crate) async fn get(State(api): State<QueryApi>, me: Identity, query: Query) -> Result<Response, Problem> {
-    let answer = query.wait(&api, &[ReadModel::Registry]).await?;
+    let answer = query.wait(&api, &[Registry::NAME]).await?;
     Ok(answer.json(profile(&api, me).await))
 }
 
 /// One's favourite users, by name.
 #[utoipa::path(
     get, path = "/v1/me/favorites", tag = "me", operation_id = "list_favorites",
-    params(PageParams, WaitParams, TokenHeader),
-    responses(
-        (status = 200, description = "A page of users, by display name, code point by code point", body = Page<NamedUser>),
-        (status = 401, description = "No token, or a bad one", body = Problem),
-        (status = 422, description = "A parameter or the token is wrong", body = Problem),
-        (status = 503, description = "A read model is behind the token, or not available", body = Problem),
-    ),
-    security(("token" = [])),
+    params(PageParams),
+    responses((status = 200, description = "A page of users, by display name, code point by code point", body = Page<NamedUser>)),
 )]
 pub(crate) async fn list_favorites(
     State(api): State<QueryApi>,
     me: Identity,
     mut query: Query,
 ) -> Result<Response, Problem> {
-    let wanted = PageRequest::take(&mut query.params, Scope::of("me/favorites").with("user", me.user));
-    let answer = query.wait(&api, &[ReadModel::Registry, ReadModel::Favorites]).await?;
-    Ok(answer.json(favorites(&api, me.user, &wanted).await))
+    let me = UserId(me.user);
+    let wanted = PageRequest::take(&mut query.params, Scope::of("me/favorites").with("user", me));
+    let answer = query.wait(&api, &[Registry::NAME, Favorites::NAME]).await?;
+    Ok(answer.json(favorites(&api, me, &wanted).await))
 }
 
 /// The comments of one's favourite users, the newest first.
 #[utoipa::path(
     get, path = "/v1/me/timeline", tag = "me", operation_id = "get_timeline",
-    params(PageParams, WaitParams, TokenHeader),
-    responses(
-        (status = 200, description = "A page of comments", body = Page<Comment>),
-        (status = 401, description = "No token, or a bad one", body = Problem),
-        (status = 422, description = "A parameter or the token is wrong", body = Problem),
-        (status = 503, description = "A read model is behind the token, or not available", body = Problem),
-    ),
-    security(("token" = [])),
+    params(PageParams),
+    responses((status = 200, description = "A page of comments", body = Page<Comment>)),
 )]
 pub(crate) async fn timeline(State(api): State<QueryApi>, me: Identity, mut query: Query) -> Result<Response, Problem> {
-    let wanted = PageRequest::take(&mut query.params, Scope::of("me/timeline").with("user", me.user));
-    let answer = query.wait(&api, &[ReadModel::Registry, ReadModel::Comments, ReadModel::Favorites]).await?;
-    Ok(answer.json(timeline::newest(&api, Sources::FavoritesOf(me.user), &wanted).await))
+    let me = UserId(me.user);
+    let wanted = PageRequest::take(&mut query.params, Scope::of("me/timeline").with("user", me));
+    let answer = query.wait(&api, &[Registry::NAME, Comments::NAME, Favorites::NAME]).await?;
+    Ok(answer.json(timeline::newest(&api, Sources::FavoritesOf(me), &wanted).await))
 }
 
 async fn profile(api: &QueryApi, me: Identity) -> Result<Me, Problem> {
-    let role = me.role.as_str();
-    Ok(match users::find(api, me.user).await? {
+    let (id, role) = (UserId(me.user), me.role.as_str());
+    Ok(match users::find(api, id).await? {
         Some(user) => Me {
             id: user.id,
             display_name: user.display_name,
@@ -98,7 +83,10 @@ async fn profile(api: &QueryApi, me: Identity) -> Result<Me, Problem> {
             registered_at: Some(user.registered_at),
             role,
         },
-        None => Me { id: me.user.0, display_name: me.name, about: None, location: None, registered_at: None, role },
+        None => {
+            let display_name = name_from_token(me.name.as_deref(), id);
+            Me { id: id.0, display_name, about: None, location: None, registered_at: None, role }
+        }
     })
 }
 

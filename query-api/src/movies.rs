@@ -2,6 +2,7 @@ use axum::extract::State;
 use axum::response::Response;
 use balcony_domain::{MovieId, Timestamp};
 use balcony_http::{PathId, Problem};
+use balcony_read_models::{Comments, Registry, Statistics};
 use balcony_store::Value;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -11,7 +12,7 @@ use crate::comment::Comment;
 use crate::comments::{self, Filter};
 use crate::cursor::{Scope, TimeKey};
 use crate::page::{Page, PageParams, PageRequest};
-use crate::query::{Query, ReadModel, TokenHeader, WaitParams};
+use crate::query::Query;
 use crate::time_range::Direction;
 use crate::{QueryApi, stored_time};
 
@@ -54,7 +55,7 @@ struct MovieRow {
 }
 
 /// What a movie's counts are read from.
-const READS: &[ReadModel] = &[ReadModel::Registry, ReadModel::Comments, ReadModel::Statistics];
+const READS: &[&str] = &[Registry::NAME, Comments::NAME, Statistics::NAME];
 
 const SELECT: &str = "
     SELECT movies.id, movies.title, companies.id AS company_id, companies.name AS company_name,
@@ -70,12 +71,10 @@ const SELECT: &str = "
 /// Movies, the one registered last first.
 #[utoipa::path(
     get, path = "/v1/movies", tag = "movies", operation_id = "list_movies",
-    params(PageParams, WaitParams, TokenHeader),
+    params(PageParams),
     responses(
         (status = 200, description = "A page of movies, with an `ETag`", body = Page<Movie>),
         (status = 304, description = "The client has this page already"),
-        (status = 422, description = "A parameter or the token is wrong", body = Problem),
-        (status = 503, description = "A read model is behind the token, or not available", body = Problem),
     ),
 )]
 pub(crate) async fn list(State(api): State<QueryApi>, mut query: Query) -> Result<Response, Problem> {
@@ -87,13 +86,8 @@ pub(crate) async fn list(State(api): State<QueryApi>, mut query: Query) -> Resul
 /// One movie.
 #[utoipa::path(
     get, path = "/v1/movies/{id}", tag = "movies", operation_id = "get_movie",
-    params(("id" = Uuid, Path, description = "The movie"), WaitParams, TokenHeader),
-    responses(
-        (status = 200, description = "The movie", body = Movie),
-        (status = 404, description = "There is no such movie", body = Problem),
-        (status = 422, description = "A parameter or the token is wrong", body = Problem),
-        (status = 503, description = "A read model is behind the token, or not available", body = Problem),
-    ),
+    params(("id" = Uuid, Path, description = "The movie")),
+    responses((status = 200, description = "The movie", body = Movie)),
 )]
 pub(crate) async fn get(
     State(api): State<QueryApi>,
@@ -107,13 +101,10 @@ pub(crate) async fn get(
 /// The comments on a movie, the newest first.
 #[utoipa::path(
     get, path = "/v1/movies/{id}/comments", tag = "movies", operation_id = "list_comments_on_movie",
-    params(("id" = Uuid, Path, description = "The movie"), PageParams, WaitParams, TokenHeader),
+    params(("id" = Uuid, Path, description = "The movie"), PageParams),
     responses(
         (status = 200, description = "A page of comments, with an `ETag`", body = Page<Comment>),
         (status = 304, description = "The client has this page already"),
-        (status = 404, description = "There is no such movie", body = Problem),
-        (status = 422, description = "A parameter or the token is wrong", body = Problem),
-        (status = 503, description = "A read model is behind the token, or not available", body = Problem),
     ),
 )]
 pub(crate) async fn list_comments(

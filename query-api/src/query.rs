@@ -3,9 +3,10 @@
 use std::convert::Infallible;
 
 use axum::extract::FromRequestParts;
-use axum::http::HeaderMap;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
 use balcony_http::consistency::Patience;
+use balcony_http::describe::{Describe, Description};
 use balcony_http::{Params, Problem};
 use tokio::time::Instant;
 use utoipa::IntoParams;
@@ -21,23 +22,11 @@ pub(crate) struct Query {
     headers: HeaderMap,
 }
 
-/// A read model, by what tells how far it has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ReadModel {
-    Registry,
-    Comments,
-    Favorites,
-    Journeys,
-    Statistics,
-    /// The index of comments, which is no table.
-    Search,
-}
-
 /// The parameters of every query.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "describes the parameters, which are read one by one")]
-pub(crate) struct WaitParams {
+struct WaitParams {
     /// How long to wait for what the `Consistency-Token` stands for: a number with its unit, up to `10s`.
     #[param(default = "2s", example = "500ms")]
     wait: Option<String>,
@@ -50,51 +39,25 @@ pub(crate) struct WaitParams {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "describes the header, which is read by name")]
-pub(crate) struct TokenHeader {
+struct TokenHeader {
     /// The token of the last command whose effect has to be seen.
     #[param(rename = "Consistency-Token", nullable = false)]
     consistency_token: Option<String>,
 }
 
-impl ReadModel {
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Registry => "registry",
-            Self::Comments => "comments",
-            Self::Favorites => "favorites",
-            Self::Journeys => "journeys",
-            Self::Statistics => "statistics",
-            Self::Search => "search",
-        }
-    }
-}
-
 impl Query {
-    /// Ends the taking of parameters, then waits until each of `reads` has what the client's token stands for. All
+    /// Ends the taking of parameters, then waits until each of the read models `reads` is there and has what the client's token stands for. All
     /// of them share one deadline.
     ///
     /// # Errors
     /// 422 for parameters that are wrong and for a token that is malformed or of another installation; 503 when a
     /// read model is behind and older data is not wanted.
-    pub(crate) async fn wait(self, api: &QueryApi, reads: &[ReadModel]) -> Result<Answer, Problem> {
+    pub(crate) async fn wait(self, api: &QueryApi, reads: &[&str]) -> Result<Answer, Problem> {
         self.params.finish()?;
         let token = api.consistency.token(&self.headers)?;
         let deadline = Instant::now() + self.patience.wait;
-        for &read_model in reads {
-            let topic = match read_model {
-                ReadModel::Statistics => &api.topics.views,
-                ReadModel::Registry
-                | ReadModel::Comments
-                | ReadModel::Favorites
-                | ReadModel::Journeys
-                | ReadModel::Search => &api.topics.facts,
-            };
-            let wanted = token.of_topic(topic);
-            let has_come = match read_model {
-                _ if wanted.is_empty() => true,
-                ReadModel::Search => api.search.wait_for(&wanted, deadline).await?,
-                _ => api.reader.wait_for(read_model.name(), &wanted, deadline).await?,
-            };
+        for name in reads {
+            let has_come = api.wait_for(name, &token.0, deadline).await?;
             if has_come {
                 continue;
             }
@@ -114,5 +77,14 @@ impl FromRequestParts<QueryApi> for Query {
         let mut params = Params::new(parts.uri.query());
         let patience = Patience::take(&mut params);
         Ok(Self { params, patience, headers: parts.headers.clone() })
+    }
+}
+
+impl Describe for Query {
+    fn describe(description: &mut Description<'_>) {
+        description.takes::<WaitParams>();
+        description.takes::<TokenHeader>();
+        description.refuses(StatusCode::UNPROCESSABLE_ENTITY, "a parameter or the token is wrong");
+        description.refuses(StatusCode::SERVICE_UNAVAILABLE, "a read model is behind the token, or not available");
     }
 }

@@ -6,7 +6,9 @@ use axum::extract::State;
 use axum::response::Response;
 use balcony_domain::{CommentId, MovieId, Timestamp, UserId};
 use balcony_http::Problem;
-use balcony_search::{Cursor, Serving, Sort};
+use balcony_projector::Serving;
+use balcony_read_models::{Comments, Registry};
+use balcony_search::{Cursor, Index, Sort};
 use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
@@ -19,12 +21,12 @@ use crate::comment::{COLUMNS, Comment, CommentRow, TABLES};
 use crate::conditions::Conditions;
 use crate::cursor::{Key, Scope};
 use crate::page::{PageParams, PageRequest};
-use crate::query::{Query, ReadModel, TokenHeader, WaitParams};
+use crate::query::Query;
 
 /// The index, and how many may search it at a time.
 #[derive(Clone)]
 pub(crate) struct Search {
-    pub(crate) serving: Serving,
+    pub(crate) serving: Serving<Index>,
     places: Arc<Semaphore>,
 }
 
@@ -84,7 +86,7 @@ struct SearchParams {
 }
 
 /// What is read: the index, and the comments that it names.
-const READS: &[ReadModel] = &[ReadModel::Registry, ReadModel::Comments, ReadModel::Search];
+const READS: &[&str] = &[Registry::NAME, Comments::NAME, balcony_read_models::Search::NAME];
 /// Searches at a time for each core. Each holds one, for half a second at the most.
 const SEARCHES_PER_CORE: usize = 2;
 /// How long a search waits for its turn.
@@ -93,12 +95,11 @@ const LONGEST_WAIT: Duration = Duration::from_secs(2);
 /// Comments by what they say, in whatever language.
 #[utoipa::path(
     get, path = "/v1/search", tag = "comments", operation_id = "search_comments",
-    params(SearchParams, PageParams, WaitParams, TokenHeader),
+    params(SearchParams, PageParams),
     responses(
         (status = 200, description = "A page of what was found, with an `ETag`", body = FoundPage),
         (status = 304, description = "The client has this page already"),
-        (status = 422, description = "A parameter or the token is wrong", body = Problem),
-        (status = 503, description = "The index is being built, is behind the token, or too many search", body = Problem),
+        (status = 503, description = "The index is being built, or too many are searching"),
     ),
 )]
 pub(crate) async fn search(State(api): State<QueryApi>, mut query: Query) -> Result<Response, Problem> {
@@ -186,13 +187,13 @@ fn unavailable(reason: &str) -> Problem {
 }
 
 impl Search {
-    pub(crate) fn new(serving: Serving) -> Self {
+    pub(crate) fn new(serving: Serving<Index>) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self { serving, places: Arc::new(Semaphore::new(cores * SEARCHES_PER_CORE)) }
     }
 
-    fn index(&self) -> Result<balcony_search::Index, Problem> {
-        self.serving.index().map_err(|reason| unavailable(&reason))
+    fn index(&self) -> Result<Index, Problem> {
+        self.serving.view().map_err(|reason| unavailable(&reason))
     }
 
     /// See [`Serving::wait_for`].

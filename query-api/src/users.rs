@@ -2,6 +2,7 @@ use axum::extract::State;
 use axum::response::Response;
 use balcony_domain::{Timestamp, UserId};
 use balcony_http::{PathId, Problem};
+use balcony_read_models::Registry;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -10,7 +11,7 @@ use crate::comment::Comment;
 use crate::comments::{self, Filter};
 use crate::cursor::{Scope, TimeKey};
 use crate::page::{Page, PageParams, PageRequest};
-use crate::query::{Query, ReadModel, TokenHeader, WaitParams};
+use crate::query::Query;
 use crate::time_range::Direction;
 use crate::{QueryApi, stored_time};
 
@@ -41,33 +42,25 @@ struct UserRow {
 /// One user.
 #[utoipa::path(
     get, path = "/v1/users/{id}", tag = "users", operation_id = "get_user",
-    params(("id" = Uuid, Path, description = "The user"), WaitParams, TokenHeader),
-    responses(
-        (status = 200, description = "The user's profile", body = User),
-        (status = 404, description = "There is no such user", body = Problem),
-        (status = 422, description = "A parameter or the token is wrong", body = Problem),
-        (status = 503, description = "The read model is behind the token, or not available", body = Problem),
-    ),
+    params(("id" = Uuid, Path, description = "The user")),
+    responses((status = 200, description = "The user's profile", body = User)),
 )]
 pub(crate) async fn get(
     State(api): State<QueryApi>,
     PathId(id): PathId<UserId>,
     query: Query,
 ) -> Result<Response, Problem> {
-    let answer = query.wait(&api, &[ReadModel::Registry]).await?;
+    let answer = query.wait(&api, &[Registry::NAME]).await?;
     Ok(answer.json(known(&api, id).await))
 }
 
 /// The comments by a user, the newest first.
 #[utoipa::path(
     get, path = "/v1/users/{id}/comments", tag = "users", operation_id = "list_comments_by_user",
-    params(("id" = Uuid, Path, description = "The user"), PageParams, WaitParams, TokenHeader),
+    params(("id" = Uuid, Path, description = "The user"), PageParams),
     responses(
         (status = 200, description = "A page of comments, with an `ETag`", body = Page<Comment>),
         (status = 304, description = "The client has this page already"),
-        (status = 404, description = "There is no such user", body = Problem),
-        (status = 422, description = "A parameter or the token is wrong", body = Problem),
-        (status = 503, description = "A read model is behind the token, or not available", body = Problem),
     ),
 )]
 pub(crate) async fn list_comments(

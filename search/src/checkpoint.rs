@@ -1,4 +1,4 @@
-use balcony_event_log::{Positions, TopicPartition};
+use balcony_event_log::Positions;
 
 use crate::Error;
 
@@ -8,9 +8,7 @@ const FORM: u32 = 1;
 
 /// `positions` as the text that travels in a commit: the form, a checksum, and the positions as JSON.
 pub(crate) fn encode(positions: &Positions) -> String {
-    let rows: Vec<(&str, i32, i64)> =
-        positions.into_iter().map(|(at, next_offset)| (&*at.topic, at.partition, next_offset)).collect();
-    let rows = serde_json::to_string(&rows).expect("strings and numbers are JSON");
+    let rows = positions.to_json();
     format!("{FORM} {:08x} {rows}", crc32fast::hash(rows.as_bytes()))
 }
 
@@ -27,15 +25,13 @@ pub(crate) fn decode(payload: &str) -> Result<Positions, Error> {
     if form.parse() != Ok(FORM) {
         return Err(Error::OtherForm(format!("{form}, not {FORM}")));
     }
-    let rows: Vec<(&str, i32, i64)> = serde_json::from_str(rows).map_err(|_| damaged())?;
-    Ok(rows
-        .into_iter()
-        .map(|(topic, partition, next_offset)| (TopicPartition::new(topic, partition), next_offset))
-        .collect())
+    Positions::from_json(rows).map_err(|_| damaged())
 }
 
 #[cfg(test)]
 mod tests {
+    use balcony_event_log::TopicPartition;
+
     use super::*;
 
     #[test]

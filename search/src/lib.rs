@@ -8,7 +8,6 @@
 //! - [`Writer`] adds and deletes; one at a time. Both may be repeated, in any order: a comment is there once, and
 //!   never again after it was deleted.
 //! - [`Query`] is what somebody typed, with filters. Its language is described there.
-//! - [`Serving`] is the index of the moment, for those who search while indexes come and go.
 //!
 //! Texts are not kept: a hit is an id and a score, and [`Query::snippet`] marks the words in a text that the caller
 //! has read elsewhere.
@@ -21,7 +20,6 @@ mod index;
 mod merging;
 mod query;
 mod search;
-mod serving;
 mod snapshot;
 mod snippet;
 mod writer;
@@ -31,6 +29,5 @@ pub use error::Error;
 pub use index::{Check, Index};
 pub use query::{Cursor, Query, Sort};
 pub use search::{Hit, Page, TOTAL_MAX};
-pub use serving::Serving;
 pub use snapshot::Kept;
 pub use writer::Writer;

@@ -1,6 +1,6 @@
 //! What somebody looks for.
 
-mod needs;
+pub(crate) mod needs;
 mod parse;
 mod plan;
 

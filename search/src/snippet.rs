@@ -1,7 +1,7 @@
 use std::ops::Range;
 
 use crate::analysis::{Analyzer, Parts, Run, Stems};
-use crate::query::{Characters, Need, Needs};
+use crate::query::needs::{Characters, Need, Needs};
 
 /// About how long a snippet is, in characters.
 const LENGTH: usize = 200;

@@ -2,7 +2,8 @@ use std::collections::BTreeMap;
 
 use balcony_event_log::{Positions, TopicPartition};
 
-use crate::{StoreError, Tx, Value};
+use crate::tx::Inner;
+use crate::{GenerationTx, StoreError, Value};
 
 /// A worker's hold on partitions: where each stands and the epoch under which it may move it. Whoever claims a
 /// partition next raises its epoch, and this claim moves it no more (fencing, as leases are fenced by tokens).
@@ -33,7 +34,7 @@ impl Claim {
         self.partitions.retain(|partition, _| !partitions.contains(partition));
     }
 
-    /// Notes what [`Tx::advance`] wrote, once it is committed.
+    /// Notes what [`GenerationTx::advance`] wrote, once it is committed.
     pub fn advanced(&mut self, reached: &Positions) {
         for (partition, next_offset) in reached {
             if let Some(held) = self.partitions.get_mut(partition) {
@@ -43,7 +44,7 @@ impl Claim {
     }
 }
 
-impl Tx {
+impl GenerationTx {
     /// Writes where reading begins in the topics of `start` that have no checkpoint yet. A topic that has one was begun
     /// before: a partition of it that has none is newer, and begins at its own beginning.
     ///
@@ -144,15 +145,12 @@ impl Tx {
     /// # Errors
     /// [`StoreError`] as the database answers.
     pub async fn hold_checkpoints(&mut self) -> Result<Positions, StoreError> {
-        // A transaction that writes on SQLite is alone with its file.
-        let sql = match self {
-            Self::Postgres(_) => "SELECT topic, partition, next_offset FROM checkpoints FOR UPDATE",
-            Self::Sqlite(_) => "SELECT topic, partition, next_offset FROM checkpoints",
-        };
+        let held = on_each!(&self.inner, Inner, |_tx, database| database::HELD);
+        let sql = format!("SELECT topic, partition, next_offset FROM checkpoints {held}");
         positions(self.fetch(sql, &[]).await?)
     }
 
-    /// Whether the checkpoints of a claim stand at `reached` under the claim's epoch: whether [`Tx::advance`] to
+    /// Whether the checkpoints of a claim stand at `reached` under the claim's epoch: whether [`GenerationTx::advance`] to
     /// there was committed.
     ///
     /// # Errors

@@ -16,8 +16,8 @@ pub enum StoreError {
     /// The installation is not as this version needs it.
     #[error("{0}")]
     Misconfigured(String),
-    /// A read model has no live generation yet.
-    #[error("the read model {0} is not there yet: is a projector running?")]
+    /// The read model of this name has no live generation of the version that was asked for.
+    #[error("the read model {0} is not there yet")]
     NotReady(String),
 }
 
@@ -64,7 +64,7 @@ impl From<sqlx::migrate::MigrateError> for StoreError {
 
 fn is_transient(error: &dyn DatabaseError) -> bool {
     let Some(code) = error.code() else { return false };
-    if error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some() {
+    if is_of_postgres(error) {
         // Classes of SQLSTATE: connection, transaction rollback, resources (a full disk), operator, system. A lock
         // that is not available is single in its class.
         let class = &code[..code.len().min(2)];
@@ -74,6 +74,27 @@ fn is_transient(error: &dyn DatabaseError) -> bool {
         let primary = code.parse::<u32>().unwrap_or(0) & 0xff;
         matches!(primary, 5 | 6 | 7 | 8 | 10 | 13 | 14)
     }
+}
+
+#[cfg(feature = "postgres")]
+fn is_of_postgres(error: &dyn DatabaseError) -> bool {
+    error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some()
+}
+
+#[cfg(not(feature = "postgres"))]
+fn is_of_postgres(_: &dyn DatabaseError) -> bool {
+    false
+}
+
+/// Whether a statement named a table that is not there.
+pub(crate) fn is_missing_table(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| {
+        if is_of_postgres(error) {
+            error.code().is_some_and(|code| code == "42P01")
+        } else {
+            error.message().starts_with("no such table")
+        }
+    })
 }
 
 pub(crate) fn is_unique_violation(error: &sqlx::Error) -> bool {

@@ -1,39 +1,86 @@
 //! The read-model database: PostgreSQL for many machines, SQLite when everything runs in one process.
 //!
 //! SQL is written once, with plain table names and `$1` parameters, and runs on both; this crate holds what differs
-//! ([`Database`], [`Tx`]). Every read model lives in a **generation**, which is a namespace: a schema in PostgreSQL
-//! that `search_path` finds, a file in SQLite that is the writer's main database and that readers attach. So SQL
-//! never names a generation, and dropping one is dropping a schema or a file.
+//! ([`Database`], [`Tx`]). Every read model lives in a **generation**, which is a schema in PostgreSQL that
+//! `search_path` finds, a file in SQLite that is the writer's main database and that readers attach. So SQL never names
+//! a generation, and dropping one is dropping a schema or a file.
 //!
-//! A generation holds its read model's tables, its checkpoints and its parked events, so that all three change in
-//! one transaction. **This crate knows nothing of comments and nothing of events.**
+//! A generation holds its read model's tables, its checkpoints and its parked records, so that all three change in
+//! one transaction. Readers read the generation of the version that they were written for.
+//!
+//! Whoever writes a projection uses [`ReadModel`], [`Tx`], [`Value`] and, for queries, [`Reader`]; whoever runs
+//! projections uses the rest. Every name that this crate makes in a database has the [`Namespace`] of the program's
+//! settings in it, so that several programs share one. **This crate knows nothing of what is stored: no event, no table
+//! but its own.**
+//!
+//! The Cargo features `postgres` and `sqlite`, both on by default, are the databases that are built in; `testing` adds
+//! scratch databases.
 
+#[cfg(not(any(feature = "postgres", feature = "sqlite")))]
+compile_error!("balcony-store needs a database: turn on its feature `sqlite` or `postgres`");
+
+#[macro_use]
+mod on_each;
+
+mod backend;
 mod checkpoints;
 mod database;
-mod digest;
 mod error;
+#[cfg(feature = "sqlite")]
+mod folder;
 mod generation;
-mod hold;
+mod generation_tx;
+mod generations;
+mod insert;
+mod listing;
+mod migrations;
+mod model;
+mod namespace;
+#[cfg(feature = "postgres")]
+mod notify;
 mod parked;
+mod pool;
+#[cfg(feature = "postgres")]
 mod postgres;
 mod progress;
 mod reader;
 mod rebuild;
+mod row;
+#[cfg(feature = "postgres")]
+mod server;
+mod settings;
+#[cfg(feature = "sqlite")]
 mod sqlite;
+mod tables;
+#[cfg(feature = "testing")]
+mod testing;
 mod tx;
 mod value;
 mod workers;
 
 pub use checkpoints::Claim;
-pub use database::{Database, Settings, Writer};
-pub use digest::TableDigest;
+pub use database::{Database, Writer};
 pub use error::StoreError;
-pub use generation::{BuildOptions, Generation, GenerationState, ListedGeneration, ReadModel};
-pub use hold::HeldGenerations;
+pub use generation::{BuildOptions, Generation, GenerationState, ListedGeneration};
+pub use generation_tx::GenerationTx;
+pub use generations::HeldGenerations;
+pub use model::ReadModel;
+pub use namespace::{InvalidNamespace, Namespace};
 pub use parked::ParkedRecord;
 pub use progress::Progress;
 pub use reader::Reader;
 pub use rebuild::Lease;
-pub use tx::{Row, Tx};
+pub use row::Row;
+pub use settings::{Place, Settings};
+pub use tables::TableDigest;
+#[cfg(feature = "testing")]
+pub use testing::Scratch;
+pub use tx::Tx;
 pub use value::Value;
-pub use workers::Worker;
+pub use workers::WorkerStatus;
+
+pub use sqlx;
+pub use sqlx::FromRow;
+pub use sqlx::types::Json;
+pub use time::OffsetDateTime;
+pub use uuid::Uuid;

@@ -2,7 +2,7 @@ use balcony_event_log::TopicPartition;
 use uuid::Uuid;
 
 use crate::checkpoints::topic_partition;
-use crate::{Row, StoreError, Tx, Value};
+use crate::{GenerationTx, Row, StoreError, Value};
 
 /// A record that a projection set aside.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +32,7 @@ const COLUMNS: &str =
 
 type ParkedRow = (Uuid, String, i64, i64, Vec<u8>, String, Vec<u8>, String, i64, Option<i64>);
 
-impl Tx {
+impl GenerationTx {
     /// Sets `records` aside, each once.
     ///
     /// # Errors

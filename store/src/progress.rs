@@ -1,20 +1,17 @@
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
 
-use balcony_event_log::{Positions, TopicPartition};
-use sqlx::PgPool;
-use sqlx::postgres::PgListener;
+use balcony_event_log::Positions;
 use tokio::sync::{Notify, watch};
 
 use crate::Generation;
-use crate::database::Backend;
 
 /// How far each generation has come, told between the processes as it happens: in memory within one process, by
 /// `NOTIFY` on PostgreSQL. What is known here may lag behind the checkpoints and is forgotten when the database goes
 /// away, since a crash may take back its last transactions; it never runs ahead of what was committed.
 #[derive(Debug)]
 pub struct Progress {
+    /// By the schema of the generation.
     known: Mutex<HashMap<String, Positions>>,
     /// Ticks with every change of `known`.
     ticks: watch::Sender<u64>,
@@ -26,63 +23,64 @@ pub struct Progress {
 
 #[derive(Debug, Default)]
 struct Outbox {
-    positions: Mutex<HashMap<String, Positions>>,
-    waiting: Notify,
+    waiting: Mutex<News>,
+    comes: Notify,
 }
 
-const PROGRESS_CHANNEL: &str = "balcony_progress";
-const GENERATIONS_CHANNEL: &str = "balcony_generations";
-/// How long to wait before trying the database again.
-const PAUSE: Duration = Duration::from_millis(500);
+/// What is to be told to other processes.
+#[derive(Debug, Default)]
+pub(crate) struct News {
+    /// How far generations have come, by their schemas.
+    pub(crate) reached: HashMap<String, Positions>,
+    /// Whether the set of generations has changed.
+    pub(crate) generations_changed: bool,
+}
 
 impl Progress {
-    pub(crate) fn start(backend: &Backend) -> Arc<Self> {
-        let outbox = matches!(backend, Backend::Postgres { .. }).then(Outbox::default);
-        let progress = Arc::new(Self {
+    /// Nothing known; `shared` with other processes or not.
+    pub(crate) fn new(shared: bool) -> Self {
+        Self {
             known: Mutex::default(),
             ticks: watch::Sender::new(0),
             generations: watch::Sender::new(0),
-            outbox,
-        });
-        if let Backend::Postgres { store, .. } = backend {
-            tokio::spawn(listen(progress.clone(), store.clone()));
-            tokio::spawn(tell(progress.clone(), store.clone()));
+            outbox: shared.then(Outbox::default),
         }
-        progress
     }
 
     /// Makes known to every process that `generation` has committed everything below `reached`.
     pub fn announce(&self, generation: &Generation, reached: &Positions) {
-        let namespace = generation.namespace();
-        if let Some(outbox) = &self.outbox {
-            let mut positions = outbox.positions.lock().unwrap_or_else(PoisonError::into_inner);
-            positions.entry(namespace.clone()).or_default().merge(reached);
-            outbox.waiting.notify_one();
-        }
-        self.note(&namespace, reached);
+        self.tell(|news| news.reached.entry(generation.schema.clone()).or_default().merge(reached));
+        self.note(&generation.schema, reached);
     }
 
     /// Makes known that the set of generations has changed.
     pub(crate) fn generations_changed(&self) {
-        self.generations.send_modify(|tick| *tick += 1);
-        if let Some(outbox) = &self.outbox {
-            let mut positions = outbox.positions.lock().unwrap_or_else(PoisonError::into_inner);
-            positions.entry(String::new()).or_default();
-            outbox.waiting.notify_one();
-        }
+        self.note_generations();
+        self.tell(|news| news.generations_changed = true);
     }
 
     /// Whether `generation` is known to have committed everything below `wanted`.
     pub fn covers(&self, generation: &Generation, wanted: &Positions) -> bool {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(&generation.namespace()).is_some_and(|positions| positions.covers(wanted))
+        known.get(&generation.schema).is_some_and(|positions| positions.covers(wanted))
     }
 
-    pub(crate) fn note(&self, namespace: &str, reached: &Positions) {
+    /// Notes how far the generation in `schema` has come.
+    pub(crate) fn note(&self, schema: &str, reached: &Positions) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.entry(namespace.to_owned()).or_default().merge(reached);
+        match known.get_mut(schema) {
+            Some(positions) => positions.merge(reached),
+            None => {
+                known.insert(schema.to_owned(), reached.clone());
+            }
+        }
         drop(known);
         self.ticks.send_modify(|tick| *tick += 1);
+    }
+
+    /// Notes that the set of generations has changed.
+    pub(crate) fn note_generations(&self) {
+        self.generations.send_modify(|tick| *tick += 1);
     }
 
     /// Changes with every piece of progress that becomes known.
@@ -95,95 +93,27 @@ impl Progress {
         self.generations.subscribe()
     }
 
-    fn forget(&self) {
+    fn tell(&self, add: impl FnOnce(&mut News)) {
+        if let Some(outbox) = &self.outbox {
+            add(&mut outbox.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+            outbox.comes.notify_one();
+        }
+    }
+}
+
+/// What the connections to other processes do.
+#[cfg(feature = "postgres")]
+impl Progress {
+    /// Waits until there is something to tell, and takes it; never without other processes.
+    pub(crate) async fn news(&self) -> News {
+        let Some(outbox) = &self.outbox else { return std::future::pending().await };
+        outbox.comes.notified().await;
+        std::mem::take(&mut *outbox.waiting.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn forget(&self) {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.ticks.send_modify(|tick| *tick += 1);
-        self.generations.send_modify(|tick| *tick += 1);
-    }
-}
-
-/// Hears what other processes tell, for as long as this one runs.
-async fn listen(progress: Arc<Progress>, pool: PgPool) {
-    loop {
-        if let Err(error) = hear(&progress, &pool).await {
-            tracing::debug!(%error, "the connection that hears of progress was lost");
-        }
-        progress.forget();
-        tokio::time::sleep(PAUSE).await;
-    }
-}
-
-async fn hear(progress: &Progress, pool: &PgPool) -> Result<(), sqlx::Error> {
-    let mut listener = PgListener::connect_with(pool).await?;
-    listener.listen_all([PROGRESS_CHANNEL, GENERATIONS_CHANNEL]).await?;
-    // `None` is a lost connection.
-    while let Some(notification) = listener.try_recv().await? {
-        if notification.channel() == GENERATIONS_CHANNEL {
-            progress.generations.send_modify(|tick| *tick += 1);
-        } else if let Some((namespace, reached)) = parse(notification.payload()) {
-            progress.note(namespace, &reached);
-        }
-    }
-    Ok(())
-}
-
-/// Tells other processes what was announced here. While one message is under way, what comes in the meantime is put
-/// together into the next.
-async fn tell(progress: Arc<Progress>, pool: PgPool) {
-    let Some(outbox) = &progress.outbox else { return };
-    loop {
-        outbox.waiting.notified().await;
-        let waiting = std::mem::take(&mut *outbox.positions.lock().unwrap_or_else(PoisonError::into_inner));
-        for (namespace, reached) in waiting {
-            let (channel, payload) = match namespace.as_str() {
-                "" => (GENERATIONS_CHANNEL, String::new()),
-                namespace => (PROGRESS_CHANNEL, format(namespace, &reached)),
-            };
-            let told = sqlx::query("SELECT pg_notify($1, $2)").bind(channel).bind(payload).execute(&pool).await;
-            if let Err(error) = told {
-                // Nobody waits for ever on a message: whoever waits also looks at the checkpoints now and then.
-                tracing::debug!(%error, "progress could not be told");
-                tokio::time::sleep(PAUSE).await;
-            }
-        }
-    }
-}
-
-/// A line for the namespace and one for each partition.
-fn format(namespace: &str, reached: &Positions) -> String {
-    use std::fmt::Write as _;
-
-    let mut payload = namespace.to_owned();
-    for (partition, next_offset) in reached {
-        write!(payload, "\n{}\t{}\t{next_offset}", partition.topic, partition.partition)
-            .expect("writing to a String does not fail");
-    }
-    payload
-}
-
-fn parse(payload: &str) -> Option<(&str, Positions)> {
-    let mut lines = payload.lines();
-    let namespace = lines.next()?;
-    let mut reached = Positions::new();
-    for line in lines {
-        let mut fields = line.split('\t');
-        let topic = fields.next()?;
-        let partition = fields.next()?.parse().ok()?;
-        reached.set(TopicPartition::new(topic, partition), fields.next()?.parse().ok()?);
-    }
-    Some((namespace, reached))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_told_is_what_is_heard() {
-        let mut reached = Positions::new();
-        reached.set(TopicPartition::new("balcony.events", 0), 12);
-        reached.set(TopicPartition::new("balcony.events", 5), 0);
-        assert_eq!(parse(&format("comments_3", &reached)), Some(("comments_3", reached)));
-        assert_eq!(parse("comments_3\nbalcony.events\tx"), None);
+        self.note_generations();
     }
 }

@@ -3,36 +3,33 @@ use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use balcony_event_log::Positions;
-use sqlx::postgres::PgArguments;
-use sqlx::sqlite::SqliteArguments;
-use sqlx::{AssertSqlSafe, PgPool, SqlitePool};
 use tokio::time::Instant;
 
 use crate::checkpoints::positions;
-use crate::database::Backend;
-use crate::value::{Value, arguments};
-use crate::{Database, Generation, Row, StoreError, postgres, sqlite};
+use crate::error::is_missing_table;
+use crate::pool::Pool;
+use crate::{Database, Generation, GenerationState, ReadModel, Row, StoreError, Value};
 
-/// Reads the live generations of some read models, whose tables all go by their plain names. When a generation is
-/// switched, new queries go to the new one and those under way end on the old one.
+/// Reads the live generations of some read models, each of the version that is asked for, whose tables all go by their
+/// plain names. When a generation is switched, new queries go to the new one and those under way end on the old one. A
+/// read model that has no live generation of its version yet makes only its own queries wait.
 #[derive(Debug, Clone)]
 pub struct Reader {
     database: Database,
-    projections: &'static [&'static str],
-    bound: Arc<RwLock<Option<Arc<Bound>>>>,
+    models: Arc<[ReadModel]>,
+    slot: Arc<Slot>,
 }
+
+/// What a reader is bound to now.
+type Slot = RwLock<Arc<Bound>>;
 
 /// Connections bound to one set of generations.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Bound {
+    /// The live ones of the read models that have one.
     generations: Vec<Generation>,
-    pool: Pool,
-}
-
-#[derive(Debug)]
-enum Pool {
-    Postgres(PgPool),
-    Sqlite(SqlitePool),
+    /// `None` without any.
+    pool: Option<Pool>,
 }
 
 /// How often the set of live generations is looked at when nobody tells of a change.
@@ -41,73 +38,111 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const CHECK_EVERY: Duration = Duration::from_millis(200);
 
 impl Reader {
-    /// A reader of `projections`. It answers [`StoreError::NotReady`] until each has a live generation.
-    pub async fn open(database: &Database, projections: &'static [&'static str]) -> Self {
-        let reader = Self { database: database.clone(), projections, bound: Arc::default() };
+    /// A reader of `models`. Each is read once it has a live generation of its version.
+    pub async fn open(database: &Database, models: Vec<ReadModel>) -> Self {
+        let reader = Self { database: database.clone(), models: models.into(), slot: Arc::default() };
         if let Err(error) = reader.rebind().await {
-            tracing::debug!(%error, "no read models yet");
+            tracing::debug!(%error, "the live generations could not be read");
         }
-        tokio::spawn(follow(Arc::downgrade(&reader.bound), database.clone(), projections));
+        tokio::spawn(follow(Arc::downgrade(&reader.slot), database.clone(), reader.models.clone()));
         reader
     }
 
-    /// Whether every read model has a live generation and the database answers.
+    /// The read models that it reads.
+    pub fn models(&self) -> &[ReadModel] {
+        &self.models
+    }
+
+    /// Whether every read model has a live generation of its version and the database answers.
     ///
     /// # Errors
-    /// [`StoreError::NotReady`] names a read model that is missing.
-    pub async fn check(&self) -> Result<(), StoreError> {
-        self.bound().await?;
+    /// [`StoreError::NotReady`] names the first read model that is missing.
+    pub async fn ready(&self) -> Result<(), StoreError> {
+        for model in &*self.models {
+            self.check(model).await?;
+        }
         self.database.ping().await
     }
 
-    /// Runs a query.
+    /// Whether `model` has a live generation of its version.
     ///
     /// # Errors
+    /// [`StoreError::NotReady`] when it has none.
+    pub async fn check(&self, model: &ReadModel) -> Result<(), StoreError> {
+        self.generation(model).await.map(drop)
+    }
+
+    /// Runs a query on the tables of any of the read models.
+    ///
+    /// # Errors
+    /// [`StoreError::NotReady`] when it names a table that is not there while a read model is missing, and
     /// [`StoreError`] as the database answers.
     pub async fn fetch<R: Row>(
         &self,
         sql: impl Into<Cow<'static, str>>,
         params: &[Value<'_>],
     ) -> Result<Vec<R>, StoreError> {
-        let bound = self.bound().await?;
-        let sql = AssertSqlSafe(sql.into());
-        Ok(match &bound.pool {
-            Pool::Postgres(pool) => sqlx::query_as_with(sql, arguments::<PgArguments>(params)?).fetch_all(pool).await?,
-            Pool::Sqlite(pool) => {
-                sqlx::query_as_with(sql, arguments::<SqliteArguments>(params)?).fetch_all(pool).await?
+        let sql = sql.into();
+        let bound = self.bound();
+        let missing = match bound.fetch(sql.clone(), params).await? {
+            Ok(rows) => return Ok(rows),
+            Err(error) => error,
+        };
+        // Its read model may have become live just now, or its generation may be gone.
+        let rebound = self.rebind().await?;
+        let missing = if Arc::ptr_eq(&bound, &rebound) {
+            missing
+        } else {
+            match rebound.fetch(sql, params).await? {
+                Ok(rows) => return Ok(rows),
+                Err(error) => error,
             }
-        })
+        };
+        Err(self.first_missing(&rebound).unwrap_or(missing))
     }
 
-    /// How far `projection` has committed.
+    /// How far `model` has committed.
     ///
     /// # Errors
-    /// [`StoreError`] as the database answers.
-    pub async fn checkpoints(&self, projection: &str) -> Result<Positions, StoreError> {
-        let generation = self.generation(projection).await?;
-        self.checkpoints_of(&generation).await
+    /// [`StoreError::NotReady`] when it has no live generation of its version, and [`StoreError`] as the database
+    /// answers.
+    pub async fn checkpoints(&self, model: &ReadModel) -> Result<Positions, StoreError> {
+        let (bound, generation) = self.generation(model).await?;
+        bound.checkpoints(&generation).await
     }
 
-    /// Waits until `projection` has committed everything below `wanted`, whose topics it must read, and says whether
+    /// Waits until `model` has committed everything below `wanted` in the topics that it is made from, and says whether
     /// that was so before `deadline`.
     ///
+    /// A read model that is not live yet may become so meanwhile.
+    ///
     /// # Errors
-    /// [`StoreError`] as the database answers.
-    pub async fn wait_for(&self, projection: &str, wanted: &Positions, deadline: Instant) -> Result<bool, StoreError> {
+    /// [`StoreError::NotReady`] when it still has no live generation of its version then, and [`StoreError`] as the
+    /// database answers.
+    pub async fn wait_for(&self, model: &ReadModel, wanted: &Positions, deadline: Instant) -> Result<bool, StoreError> {
+        let mut wanted = wanted.clone();
+        wanted.retain(|partition| model.topics.contains(&partition.topic));
         let progress = self.database.progress();
         let mut ticks = progress.ticks();
         let mut look = true;
         loop {
             ticks.mark_unchanged();
-            let generation = self.generation(projection).await?;
-            if progress.covers(&generation, wanted) {
+            let (bound, generation) = match self.generation(model).await {
+                Err(StoreError::NotReady(_)) if Instant::now() < deadline => {
+                    let pause = (Instant::now() + CHECK_EVERY).min(deadline);
+                    look = tokio::time::timeout_at(pause, ticks.changed()).await.is_err() || look;
+                    continue;
+                }
+                bound => bound?,
+            };
+            if progress.covers(&generation, &wanted) {
                 return Ok(true);
             }
             if look {
-                let reached = self.checkpoints_of(&generation).await?;
-                progress.note(&generation.namespace(), &reached);
+                let reached = bound.checkpoints(&generation).await?;
+                progress.note(generation.schema(), &reached);
                 ticks.mark_unchanged();
-                if reached.covers(wanted) {
+                if reached.covers(&wanted) {
                     return Ok(true);
                 }
             }
@@ -119,58 +154,90 @@ impl Reader {
         }
     }
 
-    async fn checkpoints_of(&self, generation: &Generation) -> Result<Positions, StoreError> {
-        let sql = format!("SELECT topic, partition, next_offset FROM {}.checkpoints", generation.namespace());
-        let rows: Vec<(String, i64, i64)> = self.fetch(sql, &[]).await?;
-        positions(rows)
-    }
-
-    async fn generation(&self, projection: &str) -> Result<Generation, StoreError> {
-        let bound = self.bound().await?;
-        let generation = bound.generations.iter().find(|generation| generation.projection == projection);
-        generation.cloned().ok_or_else(|| StoreError::NotReady(projection.to_owned()))
-    }
-
-    async fn bound(&self) -> Result<Arc<Bound>, StoreError> {
-        if let Some(bound) = self.bound.read().unwrap_or_else(PoisonError::into_inner).clone() {
-            return Ok(bound);
+    /// The live generation of `model`, with the connections that read it.
+    async fn generation(&self, model: &ReadModel) -> Result<(Arc<Bound>, Generation), StoreError> {
+        let mut bound = self.bound();
+        if bound.generation(model).is_none() {
+            bound = self.rebind().await?;
         }
-        self.rebind().await
+        let generation = bound.generation(model).cloned();
+        generation.map(|generation| (bound, generation)).ok_or_else(|| not_ready(model))
+    }
+
+    fn first_missing(&self, bound: &Bound) -> Option<StoreError> {
+        self.models.iter().find(|model| bound.generation(model).is_none()).map(not_ready)
+    }
+
+    fn bound(&self) -> Arc<Bound> {
+        self.slot.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     async fn rebind(&self) -> Result<Arc<Bound>, StoreError> {
-        rebind(&self.bound, &self.database, self.projections).await
+        rebind(&self.slot, &self.database, &self.models).await
     }
+}
+
+impl Bound {
+    fn generation(&self, model: &ReadModel) -> Option<&Generation> {
+        self.generations.iter().find(|generation| is_of(generation, model))
+    }
+
+    /// The rows, or the error that a table is not there.
+    async fn fetch<R: Row>(
+        &self,
+        sql: Cow<'static, str>,
+        params: &[Value<'_>],
+    ) -> Result<Result<Vec<R>, StoreError>, StoreError> {
+        let Some(pool) = &self.pool else {
+            return Ok(Err(StoreError::refusal("no read model is there yet")));
+        };
+        match pool.fetch(sql, params).await {
+            Ok(rows) => Ok(Ok(rows)),
+            Err(StoreError::Refused(error)) if is_missing_table(&error) => Ok(Err(StoreError::Refused(error))),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn checkpoints(&self, generation: &Generation) -> Result<Positions, StoreError> {
+        let sql = format!("SELECT topic, partition, next_offset FROM \"{}\".checkpoints", generation.schema());
+        let rows: Vec<(String, i64, i64)> = self.fetch(sql.into(), &[]).await??;
+        positions(rows)
+    }
+}
+
+fn is_of(generation: &Generation, model: &ReadModel) -> bool {
+    generation.projection == *model.name && generation.version == i64::from(model.version)
+}
+
+fn not_ready(model: &ReadModel) -> StoreError {
+    StoreError::NotReady(model.name.to_string())
 }
 
 /// Binds to the generations that are live now, if they are others than before.
-async fn rebind(
-    slot: &RwLock<Option<Arc<Bound>>>,
-    database: &Database,
-    projections: &[&'static str],
-) -> Result<Arc<Bound>, StoreError> {
-    let generations = database.live(projections).await?;
+async fn rebind(slot: &Slot, database: &Database, models: &[ReadModel]) -> Result<Arc<Bound>, StoreError> {
+    let listed = database.generations(None).await?;
+    let live = listed.iter().filter(|listed| listed.state == GenerationState::Live).map(|listed| &listed.generation);
+    let generations: Vec<Generation> =
+        models.iter().filter_map(|model| live.clone().find(|live| is_of(live, model)).cloned()).collect();
     let mut slot = slot.write().unwrap_or_else(PoisonError::into_inner);
-    if let Some(bound) = slot.as_ref().filter(|bound| bound.generations == generations) {
-        return Ok(bound.clone());
+    if slot.generations == generations {
+        return Ok(slot.clone());
     }
-    let pool = match &database.backend {
-        Backend::Postgres { options, .. } => Pool::Postgres(postgres::readers(options, &generations)),
-        Backend::Sqlite { directory, .. } => Pool::Sqlite(sqlite::readers(directory, &generations)),
-    };
-    let bound = Arc::new(Bound { generations, pool });
-    *slot = Some(bound.clone());
-    Ok(bound)
+    let schemas: Vec<&str> = generations.iter().map(Generation::schema).collect();
+    let pool = (!schemas.is_empty()).then(|| database.backend.readers(&schemas));
+    // Queries under way keep the connections that they have.
+    *slot = Arc::new(Bound { generations, pool });
+    Ok(slot.clone())
 }
 
 /// Follows the set of live generations until the reader is dropped.
-async fn follow(slot: Weak<RwLock<Option<Arc<Bound>>>>, database: Database, projections: &'static [&'static str]) {
+async fn follow(slot: Weak<Slot>, database: Database, models: Arc<[ReadModel]>) {
     let mut changes = database.progress().generation_ticks();
     loop {
         // Told or not, the set is looked at.
         let _ = tokio::time::timeout(LOOK_EVERY, changes.changed()).await;
         let Some(slot) = slot.upgrade() else { return };
-        if let Err(error) = rebind(&slot, &database, projections).await {
+        if let Err(error) = rebind(&slot, &database, &models).await {
             tracing::debug!(%error, "the live generations could not be read");
         }
     }

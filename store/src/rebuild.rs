@@ -5,28 +5,19 @@
 //! checkpoints' epochs. Readers change over when the row says `live`, which happens in one transaction while the
 //! checkpoints of the generation before are held.
 
-use std::fs::File;
+use std::fmt::Debug;
 use std::time::Duration;
 
 use balcony_event_log::Positions;
-use sqlx::PgConnection;
 
-use crate::database::Backend;
-use crate::generation::{list, statements};
-use crate::{
-    BuildOptions, Database, Generation, GenerationState, ListedGeneration, ReadModel, StoreError, Tx, postgres, sqlite,
-};
+use crate::generations::live;
+use crate::listing::list;
+use crate::{BuildOptions, Database, Generation, GenerationState, ListedGeneration, ReadModel, StoreError, Tx};
 
 /// The right to build a read model, until it is dropped or its process dies.
 #[derive(Debug)]
 pub struct Lease {
-    _held: Held,
-}
-
-#[derive(Debug)]
-enum Held {
-    Postgres { _connection: PgConnection },
-    Sqlite { _file: File },
+    _held: Box<dyn Debug + Send + Sync>,
 }
 
 /// How long the generation before is held while the new one catches up with it.
@@ -39,8 +30,8 @@ impl Database {
     /// # Errors
     /// [`StoreError::Misconfigured`] when a generation of a newer version is live or being built.
     pub async fn begin_build(&self, model: &ReadModel, options: BuildOptions) -> Result<Generation, StoreError> {
-        let mut tx = self.begin_on_generations().await?;
-        let listed = list(&mut tx, Some(model.name)).await?;
+        let mut tx = self.backend.begin_on_generations().await?;
+        let listed = list(&mut tx, Some(&model.name)).await?;
         let version = i64::from(model.version);
         let newer = listed
             .iter()
@@ -105,7 +96,7 @@ impl Database {
             .await?;
         tx.commit().await?;
         if changed == 0 {
-            return Err(StoreError::Fenced(generation.namespace()));
+            return Err(StoreError::Fenced(generation.schema.clone()));
         }
         self.progress().generations_changed();
         Ok(())
@@ -116,7 +107,7 @@ impl Database {
     /// # Errors
     /// [`StoreError`] as the database answers.
     pub async fn cancel_build(&self, projection: &str) -> Result<Option<Generation>, StoreError> {
-        let mut tx = self.begin_on_generations().await?;
+        let mut tx = self.backend.begin_on_generations().await?;
         let listed = list(&mut tx, Some(projection)).await?;
         let Some(unfinished) = listed.into_iter().find(|listed| listed.state.is_unfinished()) else {
             return Ok(None);
@@ -133,16 +124,7 @@ impl Database {
     /// # Errors
     /// [`StoreError`] as the database answers.
     pub async fn lease(&self, projection: &str) -> Result<Option<Lease>, StoreError> {
-        let held = match &self.backend {
-            Backend::Postgres { options, .. } => {
-                postgres::try_lease(options, projection).await?.map(|_connection| Held::Postgres { _connection })
-            }
-            Backend::Sqlite { directory, .. } => {
-                let file = sqlite::try_lease(directory, projection).map_err(sqlx::Error::Io)?;
-                file.map(|_file| Held::Sqlite { _file })
-            }
-        };
-        Ok(held.map(|_held| Lease { _held }))
+        Ok(self.backend.lease(projection).await?.map(|_held| Lease { _held }))
     }
 
     /// Makes the secondary indexes that `generation` lacks.
@@ -151,7 +133,7 @@ impl Database {
     /// [`StoreError`] as the database answers.
     pub async fn make_indexes(&self, generation: &Generation, model: &ReadModel) -> Result<(), StoreError> {
         let writer = self.writer(generation);
-        let (_, indexes) = statements(model.schema);
+        let (_, indexes) = model.statements();
         for index in indexes {
             let mut tx = writer.begin().await?;
             tx.make_index(index).await?;
@@ -162,9 +144,13 @@ impl Database {
         tx.commit().await
     }
 
-    /// Makes `next`, which follows the log, live. The generation that is live keeps its checkpoints where they are
-    /// meanwhile and is retired; `reached` has to wait until `next` has come as far. Generations retired before are
-    /// dropped, unless its options say otherwise.
+    /// Makes `next`, which follows the log, live for its version. The live generation of the same version is retired;
+    /// live ones of other versions go on being read by nodes of those versions. The generation that is read now, of the
+    /// same version or of the newest before it, keeps its checkpoints where they are meanwhile: `reached` has to wait
+    /// until `next` has come as far.
+    ///
+    /// Dropped are, unless the options of `next` say otherwise, generations retired before, and live ones of versions
+    /// older than the newest live one before that of `next`.
     ///
     /// `false` means that `next` did not come so far in time: nothing has changed, and the same may be tried again.
     ///
@@ -175,17 +161,18 @@ impl Database {
         next: &Generation,
         reached: impl AsyncFnOnce(&Positions) -> bool,
     ) -> Result<bool, StoreError> {
-        let mut tx = self.begin_on_generations().await?;
+        let mut tx = self.backend.begin_on_generations().await?;
         let listed = list(&mut tx, Some(&next.projection)).await?;
         let Some(building) = listed.iter().find(|listed| listed.generation == *next && listed.state.is_unfinished())
         else {
-            return Err(StoreError::Fenced(next.namespace()));
+            return Err(StoreError::Fenced(next.schema.clone()));
         };
-        let live = listed.iter().find(|listed| listed.state == GenerationState::Live);
-        let held = match live {
+        let same = live(&listed, next.version);
+        let before = newest_live_before(&listed, next.version);
+        let held = match same.or(before) {
             None => None,
-            Some(live) => {
-                let mut held = self.writer(&live.generation).begin().await?;
+            Some(current) => {
+                let mut held = self.writer(current).begin().await?;
                 let positions = held.hold_checkpoints().await?;
                 let in_time = tokio::time::timeout(HOLD, reached(&positions)).await;
                 if !in_time.unwrap_or(false) {
@@ -195,54 +182,99 @@ impl Database {
             }
         };
 
-        if let Some(live) = live {
-            set_state(&mut tx, &live.generation, GenerationState::Retired).await?;
+        if let Some(same) = same {
+            set_state(&mut tx, same, GenerationState::Retired).await?;
         }
         set_state(&mut tx, next, GenerationState::Live).await?;
-        let mut dropped = Vec::new();
+        let mut old = Vec::new();
         if !building.options.keep_old {
-            for retired in listed.iter().filter(|listed| listed.state == GenerationState::Retired) {
-                self.forget(&mut tx, &retired.generation).await?;
-                dropped.push(retired.generation.clone());
+            for listed in listed.iter().filter(|listed| is_old(listed, next.version, before)) {
+                set_state(&mut tx, &listed.generation, GenerationState::Retired).await?;
+                old.push(listed.generation.clone());
             }
         }
         tx.commit().await?;
         drop(held);
         self.progress().generations_changed();
-        self.remove_files(&dropped)?;
+        // Somebody may read what is dropped, and is not waited for with checkpoints held. What stays goes with the next
+        // switch.
+        if let Err(error) = self.drop_retired(&old).await {
+            tracing::warn!(projection = next.projection, %error, "old generations could not be dropped");
+        }
         Ok(true)
     }
 
-    /// Makes the newest retired generation of `projection` live again and retires the one that is live. Gives both,
-    /// the new live one first.
+    /// Drops generations that are retired.
+    async fn drop_retired(&self, old: &[Generation]) -> Result<(), StoreError> {
+        if old.is_empty() {
+            return Ok(());
+        }
+        let mut tx = self.backend.begin_on_generations().await?;
+        let listed = list(&mut tx, Some(&old[0].projection)).await?;
+        let is_retired = |old: &&Generation| {
+            listed.iter().any(|listed| listed.generation == **old && listed.state == GenerationState::Retired)
+        };
+        let dropped: Vec<Generation> = old.iter().filter(is_retired).cloned().collect();
+        for generation in &dropped {
+            self.forget(&mut tx, generation).await?;
+        }
+        tx.commit().await?;
+        self.progress().generations_changed();
+        self.remove_files(&dropped)
+    }
+
+    /// Takes back the last switch, as a program of `version` sees it: that of the newest version that has a live
+    /// generation, if that is a newer one. The newest retired generation of that version is live again in place of the
+    /// live one. Where there is none, the live one is retired, and nodes of the newest version before it, whose
+    /// generation is still live, are the ones to run. Gives the generation that is read from now on and the one that
+    /// was retired, if one was.
     ///
     /// # Errors
     /// [`StoreError::Misconfigured`] when there is none to go back to.
-    pub async fn roll_back(&self, projection: &str) -> Result<(Generation, Generation), StoreError> {
-        let mut tx = self.begin_on_generations().await?;
+    pub async fn roll_back(
+        &self,
+        projection: &str,
+        version: u32,
+    ) -> Result<(Generation, Option<Generation>), StoreError> {
+        let mut tx = self.backend.begin_on_generations().await?;
         let listed = list(&mut tx, Some(projection)).await?;
-        let newest = |state| listed.iter().rfind(|listed| listed.state == state).map(|listed| &listed.generation);
-        let (Some(live), Some(before)) = (newest(GenerationState::Live), newest(GenerationState::Retired)) else {
-            return Err(StoreError::Misconfigured(format!(
-                "{projection} has no generation before this one to go back to; rebuild it instead"
-            )));
+        let newest = listed.iter().filter(|listed| listed.state == GenerationState::Live);
+        let newest = newest.map(|listed| listed.generation.version).max();
+        let version = i64::from(version).max(newest.unwrap_or(0));
+        let current = live(&listed, version);
+        let retired = listed
+            .iter()
+            .rfind(|listed| listed.state == GenerationState::Retired && listed.generation.version == version);
+        let to = match (retired, current) {
+            (Some(retired), _) => &retired.generation,
+            (None, Some(_)) => newest_live_before(&listed, version).ok_or_else(|| {
+                StoreError::Misconfigured(format!(
+                    "{projection} has no generation before this one to go back to; rebuild it instead"
+                ))
+            })?,
+            (None, None) => {
+                return Err(StoreError::Misconfigured(format!(
+                    "{projection} has no generation of version {version} to go back from or to"
+                )));
+            }
         };
-        set_state(&mut tx, live, GenerationState::Retired).await?;
-        set_state(&mut tx, before, GenerationState::Live).await?;
+        if let Some(current) = current {
+            set_state(&mut tx, current, GenerationState::Retired).await?;
+        }
+        set_state(&mut tx, to, GenerationState::Live).await?;
+        // What is being built of the version that is taken back would bring it back.
+        let unfinished = listed.iter().find(|listed| listed.state.is_unfinished());
+        let unfinished = unfinished.map(|listed| &listed.generation);
+        let given_up: Vec<_> =
+            unfinished.filter(|unfinished| unfinished.version > to.version).cloned().into_iter().collect();
+        for generation in &given_up {
+            self.forget(&mut tx, generation).await?;
+        }
+        let (to, from) = (to.clone(), current.cloned());
         tx.commit().await?;
         self.progress().generations_changed();
-        Ok((before.clone(), live.clone()))
-    }
-
-    /// Removes what crashes have left over: files of generations that are forgotten.
-    pub(crate) async fn sweep(&self) -> Result<(), StoreError> {
-        let Backend::Sqlite { directory, .. } = &self.backend else { return Ok(()) };
-        // Held until the end, so that nobody makes a generation meanwhile, whose file comes before its row.
-        let mut tx = self.begin_on_generations().await?;
-        let listed = list(&mut tx, None).await?;
-        let known: Vec<String> = listed.iter().map(|listed| listed.generation.namespace()).collect();
-        sqlite::sweep(directory, &known).map_err(sqlx::Error::Io)?;
-        Ok(())
+        self.remove_files(&given_up)?;
+        Ok((to, from))
     }
 
     /// Takes a generation's row away, and its schema; its file goes when the transaction is committed.
@@ -252,19 +284,28 @@ impl Database {
             &[generation.projection.as_str().into(), generation.number.into()],
         )
         .await?;
-        if let Tx::Postgres(connection) = tx {
-            postgres::drop_schema(connection, generation).await?;
-        }
-        Ok(())
+        self.backend.drop_schema(tx, generation.schema()).await
     }
 
     fn remove_files(&self, dropped: &[Generation]) -> Result<(), StoreError> {
-        if let Backend::Sqlite { directory, .. } = &self.backend {
-            for generation in dropped {
-                sqlite::remove(directory, generation).map_err(sqlx::Error::Io)?;
-            }
-        }
-        Ok(())
+        dropped.iter().try_for_each(|generation| self.backend.remove_file(generation.schema()))
+    }
+}
+
+/// The live generation of the newest version before `version`.
+fn newest_live_before(listed: &[ListedGeneration], version: i64) -> Option<&Generation> {
+    let live = listed.iter().filter(|listed| listed.state == GenerationState::Live);
+    let before = live.map(|live| &live.generation).filter(|live| live.version < version);
+    before.max_by_key(|before| before.version)
+}
+
+/// Whether a generation is one that nobody needs any more once one of `version` is live, `before` being the live one of
+/// the newest version before. A newer one that was rolled back stays: by it, programs of its version know that.
+fn is_old(listed: &ListedGeneration, version: i64, before: Option<&Generation>) -> bool {
+    match listed.state {
+        GenerationState::Retired => listed.generation.version <= version,
+        GenerationState::Live => before.is_some_and(|before| listed.generation.version < before.version),
+        _ => false,
     }
 }
 

@@ -1,173 +1,225 @@
-//! What SQLite does in its own way.
+//! What SQLite does in its own way in a transaction.
 
-use std::borrow::Cow;
-use std::fs::{File, OpenOptions, TryLockError};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
-use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection, SqlitePool};
-use tokio::time::Instant;
+use sqlx::encode::{Encode, IsNull};
+use sqlx::error::BoxDynError;
+use sqlx::sqlite::{SqliteArguments, SqliteArgumentsBuffer, SqliteRow, SqliteTypeInfo};
+use sqlx::{Arguments as _, AssertSqlSafe, Sqlite, SqliteConnection, Type};
+use time::format_description::BorrowedFormatItem;
+use time::macros::format_description;
 
-use crate::database::Durability;
-use crate::value::{Value, arguments};
-use crate::{Generation, StoreError};
+use crate::value::{canonical, to_the_microsecond};
+use crate::{StoreError, Value};
 
-/// How long a statement waits for another's lock before it counts as busy.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often a lock is tried that somebody else holds.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
-/// Connections that read at the same time.
-const READERS: u32 = 4;
+pub(crate) type Transaction = sqlx::Transaction<'static, Sqlite>;
 
-pub(crate) async fn execute(
-    tx: &mut sqlx::Transaction<'static, Sqlite>,
-    sql: Cow<'static, str>,
-    params: &[Value<'_>],
-) -> Result<(), StoreError> {
-    sqlx::query_with(AssertSqlSafe(sql), arguments::<SqliteArguments>(params)?).execute(&mut **tx).await?;
-    Ok(())
-}
+/// Begins a transaction that writes.
+pub(crate) const BEGIN: &str = "BEGIN IMMEDIATE";
+/// Begins a transaction that reads what was there at its first statement.
+pub(crate) const SNAPSHOT: &str = "BEGIN";
+/// The clock, in milliseconds since 1970.
+pub(crate) const NOW: &str = "CAST(unixepoch('subsec') * 1000 AS INTEGER)";
+/// Ends a query for rows that nobody else changes before the transaction ends: one that writes is alone with its file.
+pub(crate) const HELD: &str = "";
+/// The tables of the file but this crate's, with their columns in order.
+pub(crate) const COLUMNS: &str = "
+    SELECT sqlite_schema.name, columns.name FROM sqlite_schema
+    JOIN pragma_table_info(sqlite_schema.name) AS columns
+    WHERE sqlite_schema.type = 'table' AND sqlite_schema.name NOT IN ('checkpoints', 'parked')
+        AND sqlite_schema.name NOT LIKE 'sqlite!_%' ESCAPE '!'
+    ORDER BY sqlite_schema.name, columns.cid";
 
-/// The file of the store's own tables.
-pub(crate) fn store_file(directory: &Path) -> PathBuf {
-    directory.join("store.db")
-}
+/// Rows that go through one statement at the most. Each has parameters of its own, of which SQLite takes 32,766: 60 to
+/// a row at this number. Statements are made for powers of two up to it, so that few are ever prepared.
+const ROWS_PER_STATEMENT: usize = 512;
+/// A time of fixed width, so that times sort as their texts do.
+const TIME: &[BorrowedFormatItem<'_>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
 
-/// The file of a generation.
-pub(crate) fn generation_file(directory: &Path, generation: &Generation) -> PathBuf {
-    directory.join(format!("{}.db", generation.namespace()))
-}
-
-/// The one connection that writes `file`.
-pub(crate) fn writer(file: &Path, durability: Durability) -> SqlitePool {
-    let synchronous = match durability {
-        Durability::Full => SqliteSynchronous::Full,
-        Durability::Relaxed => SqliteSynchronous::Normal,
-    };
-    let options = SqliteConnectOptions::new()
-        .filename(file)
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(synchronous)
-        .busy_timeout(BUSY_TIMEOUT)
-        .pragma("cache_size", "-65536");
-    SqlitePoolOptions::new().max_connections(1).acquire_timeout(BUSY_TIMEOUT).connect_lazy_with(options)
-}
-
-/// Connections that read the generations `live`, each attached under the name of its namespace, so that plain table
-/// names are found in whichever file has them.
-pub(crate) fn readers(directory: &Path, live: &[Generation]) -> SqlitePool {
-    let attach: Vec<String> = live
-        .iter()
-        .map(|generation| {
-            let file = generation_file(directory, generation);
-            format!("ATTACH '{}' AS {}", file.to_string_lossy().replace('\'', "''"), generation.namespace())
-        })
-        .collect();
-    let options = SqliteConnectOptions::new()
-        .filename(store_file(directory))
-        .journal_mode(SqliteJournalMode::Wal)
-        .busy_timeout(BUSY_TIMEOUT)
-        .pragma("query_only", "1")
-        .pragma("cache_size", "-16384");
-    SqlitePoolOptions::new()
-        .max_connections(READERS)
-        .acquire_timeout(BUSY_TIMEOUT)
-        .after_connect(move |connection, _| {
-            let attach = attach.clone();
-            Box::pin(async move {
-                for statement in attach {
-                    sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut *connection).await?;
+impl Encode<'_, Sqlite> for Value<'_> {
+    fn encode_by_ref(&self, buffer: &mut SqliteArgumentsBuffer) -> Result<IsNull, BoxDynError> {
+        match self {
+            Self::Int(Some(value)) => Encode::<Sqlite>::encode_by_ref(value, buffer),
+            Self::Uuid(Some(value)) => Encode::<Sqlite>::encode_by_ref(value, buffer),
+            Self::Text(Some(value)) => Encode::<Sqlite>::encode_by_ref(&value.as_ref(), buffer),
+            Self::Bytes(Some(value)) => Encode::<Sqlite>::encode_by_ref(&value.as_ref(), buffer),
+            Self::Bool(Some(value)) => Encode::<Sqlite>::encode_by_ref(value, buffer),
+            Self::Float(Some(value)) => Encode::<Sqlite>::encode_by_ref(value, buffer),
+            Self::Json(Some(value)) => Encode::<Sqlite>::encode(canonical(value), buffer),
+            Self::Time(Some(value)) => {
+                let time = to_the_microsecond(*value);
+                if !(0..=9999).contains(&time.year()) {
+                    return Err(format!("the time {time} is not of the years 0 to 9999").into());
                 }
-                Ok(())
-            })
-        })
-        .connect_lazy_with(options)
-}
-
-/// Waits until no other process or task holds `path`, then holds it until the file is dropped.
-pub(crate) async fn hold(path: &Path) -> std::io::Result<File> {
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
-    let deadline = Instant::now() + BUSY_TIMEOUT;
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(TryLockError::Error(error)) => return Err(error),
-            Err(TryLockError::WouldBlock) if Instant::now() > deadline => return Err(ErrorKind::TimedOut.into()),
-            Err(TryLockError::WouldBlock) => tokio::time::sleep(LOOK_EVERY).await,
+                Encode::<Sqlite>::encode(time.format(TIME)?, buffer)
+            }
+            null => {
+                debug_assert!(null.is_null());
+                Ok(IsNull::Yes)
+            }
         }
     }
 }
 
-/// The clock, in milliseconds since 1970.
-pub(crate) const NOW: &str = "CAST(unixepoch('subsec') * 1000 AS INTEGER)";
+impl Type<Sqlite> for Value<'_> {
+    /// SQLite takes any value for any parameter.
+    fn type_info() -> SqliteTypeInfo {
+        <String as Type<Sqlite>>::type_info()
+    }
+}
 
-/// The tables of the file with the columns of their keys.
-pub(crate) const KEY_COLUMNS: &str = "
-    SELECT sqlite_schema.name, columns.name
-    FROM sqlite_schema JOIN pragma_table_info(sqlite_schema.name) AS columns
-    WHERE sqlite_schema.type = 'table' AND columns.pk > 0 AND sqlite_schema.name NOT IN ('checkpoints', 'parked')
-    ORDER BY sqlite_schema.name, columns.pk";
+/// The values as parameters.
+pub(crate) fn arguments(values: &[Value<'_>]) -> Result<SqliteArguments, StoreError> {
+    let mut arguments = SqliteArguments::default();
+    for value in values {
+        arguments.add(value).map_err(StoreError::encoding)?;
+    }
+    Ok(arguments)
+}
 
-/// The number of rows of `table` and the sum of the hashes of their keys; SQLite has no hash of its own.
+/// Cuts `rows` into runs whose lengths are powers of two up to [`ROWS_PER_STATEMENT`], longest first.
+fn chunks<T>(rows: &[T]) -> impl Iterator<Item = &[T]> {
+    let mut rest = rows;
+    std::iter::from_fn(move || {
+        let length = (rest.len() + 1).next_power_of_two() / 2;
+        let (chunk, after) = rest.split_at(length.min(ROWS_PER_STATEMENT));
+        rest = after;
+        (!chunk.is_empty()).then_some(chunk)
+    })
+}
+
+/// `sql` with `$rows` replaced by the parameters of `rows` rows of `columns` columns: by `?`, since SQLite looks numbered
+/// ones up one after the other, so that many of them take a time that grows with the square.
+fn expand(sql: &str, columns: usize, rows: usize) -> AssertSqlSafe<String> {
+    let row = format!("({})", vec!["?"; columns].join(", "));
+    AssertSqlSafe(sql.replace("$rows", &vec![row; rows].join(", ")))
+}
+
+pub(crate) async fn execute_rows<const N: usize>(
+    tx: &mut Transaction,
+    sql: &str,
+    rows: &[[Value<'_>; N]],
+) -> Result<u64, StoreError> {
+    let mut changed = 0;
+    for chunk in chunks(rows) {
+        let arguments = arguments(chunk.as_flattened())?;
+        let done = sqlx::query_with(expand(sql, N, chunk.len()), arguments).execute(&mut **tx).await?;
+        changed += done.rows_affected();
+    }
+    Ok(changed)
+}
+
+/// What `read` reads from each row that the statements give.
+pub(crate) async fn fetch_rows<T: Send + Unpin, const N: usize>(
+    tx: &mut Transaction,
+    sql: &str,
+    rows: &[[Value<'_>; N]],
+    read: impl Fn(&SqliteRow) -> Result<T, sqlx::Error> + Send + Sync,
+) -> Result<Vec<T>, StoreError> {
+    let mut fetched = Vec::new();
+    for chunk in chunks(rows) {
+        let query = sqlx::query_with(expand(sql, N, chunk.len()), arguments(chunk.as_flattened())?);
+        let mut found = query.fetch(&mut **tx);
+        while let Some(row) = found.try_next().await? {
+            fetched.push(read(&row)?);
+        }
+    }
+    Ok(fetched)
+}
+
+/// Writes `rows` into `table` by the fewest statements.
+pub(crate) async fn insert_all<const N: usize>(
+    tx: &mut Transaction,
+    table: &str,
+    columns: &[&str; N],
+    rows: &[[Value<'_>; N]],
+) -> Result<(), StoreError> {
+    execute_rows(tx, &format!("INSERT INTO {table} ({}) VALUES $rows", columns.join(", ")), rows).await?;
+    Ok(())
+}
+
+/// A schema's statement as it runs here: names of types that SQLite does not know count as numbers, which would turn a
+/// JSON text or a time that looks like one into one. Texts, quoted names and comments stay as they are.
+pub(crate) fn schema_statement(sql: &str) -> String {
+    let is_word = |char: char| char.is_alphanumeric() || char == '_';
+    let mut translated = String::with_capacity(sql.len());
+    let mut rest = sql;
+    while let Some(first) = rest.chars().next() {
+        let length = match first {
+            '\'' | '"' => rest[1..].find(first).map_or(rest.len(), |end| end + 2),
+            '-' if rest.starts_with("--") => rest.find('\n').unwrap_or(rest.len()),
+            _ if is_word(first) => rest.find(|char| !is_word(char)).unwrap_or(rest.len()),
+            _ => first.len_utf8(),
+        };
+        let (piece, after) = rest.split_at(length);
+        let is_text = ["JSONB", "TIMESTAMPTZ"].iter().any(|name| piece.eq_ignore_ascii_case(name));
+        translated.push_str(if is_text { "TEXT" } else { piece });
+        rest = after;
+    }
+    translated
+}
+
+/// Makes an index that may be there already.
+pub(crate) async fn make_index(connection: &mut SqliteConnection, sql: String) -> Result<(), StoreError> {
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await?;
+    Ok(())
+}
+
+/// The planner needs no statistics here.
+pub(crate) async fn gather_statistics(_: &mut SqliteConnection) -> Result<(), StoreError> {
+    Ok(())
+}
+
+/// The number of rows of `table` and the sum of their hashes; SQLite has no hash of its own.
 pub(crate) async fn digest(
     connection: &mut SqliteConnection,
     table: &str,
-    key: &[String],
+    columns: &[String],
 ) -> Result<(i64, String), StoreError> {
-    let quoted: Vec<String> = key.iter().map(|column| format!("quote({column})")).collect();
-    let sql = format!("SELECT {} FROM {table}", quoted.join(" || ',' || "));
-    let mut keys = sqlx::query_scalar::<_, String>(AssertSqlSafe(sql)).fetch(connection);
+    let columns: Vec<String> = columns.iter().map(|column| shown(column)).collect();
+    let sql = format!("SELECT {} FROM \"{table}\"", columns.join(" || ',' || "));
+    let mut found = sqlx::query_scalar::<_, String>(AssertSqlSafe(sql)).fetch(connection);
     let (mut rows, mut sum) = (0, 0_u64);
-    while let Some(key) = keys.try_next().await? {
+    while let Some(row) = found.try_next().await? {
         let mut hasher = DefaultHasher::new();
-        key.hash(&mut hasher);
+        row.hash(&mut hasher);
         rows += 1;
         sum = sum.wrapping_add(hasher.finish());
     }
     Ok((rows, sum.to_string()))
 }
 
-/// The file that whoever builds `projection` holds; `None` while another process holds it.
-pub(crate) fn try_lease(directory: &Path, projection: &str) -> std::io::Result<Option<File>> {
-    let path = directory.join(format!("{projection}.lease"));
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(error)) => Err(error),
-    }
+/// The value of `column` as a text, in SQL.
+pub(crate) fn shown(column: &str) -> String {
+    format!("quote(\"{column}\")")
 }
 
-/// Removes the files of generations that are not among the namespaces `known`.
-pub(crate) fn sweep(directory: &Path, known: &[String]) -> std::io::Result<()> {
-    for entry in std::fs::read_dir(directory)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let Some((namespace, suffix)) = name.to_str().and_then(|name| name.split_once('.')) else { continue };
-        let is_generation = suffix.starts_with("db")
-            && namespace.rsplit_once('_').is_some_and(|(_, number)| number.parse::<i64>().is_ok());
-        if is_generation && !known.iter().any(|known| known == namespace) {
-            std::fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Removes the file of a generation and what SQLite keeps beside it.
-pub(crate) fn remove(directory: &Path, generation: &Generation) -> std::io::Result<()> {
-    let file = generation_file(directory, generation);
-    for suffix in ["", "-wal", "-shm"] {
-        let mut path = file.clone().into_os_string();
-        path.push(suffix);
-        match std::fs::remove_file(path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+    #[test]
+    fn rows_are_cut_into_powers_of_two() {
+        let lengths = |rows: usize| chunks(&vec![(); rows]).map(<[()]>::len).collect::<Vec<_>>();
+        assert_eq!(lengths(0), Vec::<usize>::new());
+        assert_eq!(lengths(1), [1]);
+        assert_eq!(lengths(7), [4, 2, 1]);
+        assert_eq!(lengths(1_300), [512, 512, 256, 16, 4]);
     }
-    Ok(())
+
+    #[test]
+    fn rows_become_parameters() {
+        assert_eq!(expand("VALUES $rows x", 2, 2).0, "VALUES (?, ?), (?, ?) x");
+    }
+
+    #[test]
+    fn types_that_are_texts_here_are_told_so() {
+        let sql = "-- A JSONB.\nCREATE TABLE jsonb_things (a JSONB NOT NULL, b timestamptz DEFAULT 'JSONB ''JSONB', \"JSONB\" UUID);";
+        let expected =
+            "-- A JSONB.\nCREATE TABLE jsonb_things (a TEXT NOT NULL, b TEXT DEFAULT 'JSONB ''JSONB', \"JSONB\" UUID);";
+        assert_eq!(schema_statement(sql), expected);
+        assert_eq!(schema_statement("JSONB"), "TEXT");
+    }
 }

@@ -2,12 +2,11 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::database::Backend;
-use crate::{Database, StoreError, postgres, sqlite};
+use crate::{Database, StoreError};
 
 /// Who works on a projection or a reactor, in any process, as it last told.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Worker {
+pub struct WorkerStatus {
     /// Its id, for as long as its process runs.
     pub id: Uuid,
     /// What it works on.
@@ -28,7 +27,7 @@ impl Database {
     /// # Errors
     /// [`StoreError`] as the database answers.
     pub async fn beat(&self, worker: Uuid, name: &str, report: &str) -> Result<(), StoreError> {
-        let now = self.now();
+        let now = self.backend.now();
         let mut tx = self.begin().await?;
         tx.execute(
             format!(
@@ -57,21 +56,14 @@ impl Database {
     ///
     /// # Errors
     /// [`StoreError`] as the database answers.
-    pub async fn workers(&self) -> Result<Vec<Worker>, StoreError> {
-        let sql = format!("SELECT id, name, {} - seen_at, report FROM workers ORDER BY seen_at DESC, id", self.now());
+    pub async fn workers(&self) -> Result<Vec<WorkerStatus>, StoreError> {
+        let sql =
+            format!("SELECT id, name, {} - seen_at, report FROM workers ORDER BY seen_at DESC, id", self.backend.now());
         let rows: Vec<(Uuid, String, i64, String)> = self.look().await?.fetch(sql, &[]).await?;
         let worker = |(id, name, ago, report): (_, _, i64, _)| {
             let seen_ago = Duration::from_millis(u64::try_from(ago).unwrap_or(0));
-            Worker { id, name, seen_ago, report }
+            WorkerStatus { id, name, seen_ago, report }
         };
         Ok(rows.into_iter().map(worker).collect())
-    }
-
-    /// The database's clock in SQL, in milliseconds since 1970.
-    fn now(&self) -> &'static str {
-        match &self.backend {
-            Backend::Postgres { .. } => postgres::NOW,
-            Backend::Sqlite { .. } => sqlite::NOW,
-        }
     }
 }

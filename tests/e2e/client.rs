@@ -5,7 +5,6 @@ use std::time::Duration;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
 #[derive(Clone)]
 pub struct Client {
@@ -154,18 +153,5 @@ impl Answer {
             .iter()
             .map(|item| item[field].as_str().unwrap_or_else(|| panic!("{field} in {item}")).to_owned())
             .collect()
-    }
-}
-
-/// Asks again and again until there is an answer, for `patience` at the most.
-pub async fn eventually<T>(what: &str, patience: Duration, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + patience;
-    let mut ticks = tokio::time::interval(Duration::from_millis(20));
-    loop {
-        ticks.tick().await;
-        if let Some(answer) = ask().await {
-            return answer;
-        }
-        assert!(Instant::now() < deadline, "{what}: not within {patience:?}");
     }
 }

@@ -1,6 +1,6 @@
 //! What commands refuse, and how they say so.
 
-use balcony_domain::Role;
+use balcony_http::Role;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use uuid::Uuid;

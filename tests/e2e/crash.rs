@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use balcony_domain::event::{CommentDeleted, CommentPosted, MovieRegistered, ProfileChanged, UserFavorited};
 use balcony_domain::{CommentId, Event, MovieId, Recorded, Role, Timestamp, UserId};
+use balcony_event_log::testing::eventually;
 use balcony_event_log::{EventLog, Headers, Message};
 use reqwest::StatusCode;
 use serde_json::json;
@@ -13,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::client::{Client, eventually};
+use crate::client::Client;
 use crate::deployment::Deployment;
 use crate::fold::{Fold, equals_a_fold};
 use crate::services::Services;
@@ -139,10 +140,12 @@ async fn a_projector_killed_in_the_middle_of_50_000_events_loses_and_repeats_not
     let mut database = deployment.database().await;
     for killed in ["first", "second", "first"] {
         let before: (i64,) =
-            sqlx::query_as("SELECT COUNT(*) FROM comments_1.comments").fetch_one(&mut database).await.unwrap();
+            sqlx::query_as("SELECT COUNT(*) FROM balcony_comments_1.comments").fetch_one(&mut database).await.unwrap();
         eventually("the projectors are at it", Duration::from_secs(60), async || {
-            let count: (i64,) =
-                sqlx::query_as("SELECT COUNT(*) FROM comments_1.comments").fetch_one(&mut database).await.unwrap();
+            let count: (i64,) = sqlx::query_as("SELECT COUNT(*) FROM balcony_comments_1.comments")
+                .fetch_one(&mut database)
+                .await
+                .unwrap();
             (count.0 > before.0 + 4_000 || count.0 > 40_000).then_some(())
         })
         .await;

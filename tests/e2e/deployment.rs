@@ -6,16 +6,18 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use balcony_domain::{Role, Topics};
+use balcony_domain::{DERIVED, Topics};
 use balcony_event_log::embedded::EmbeddedLog;
 use balcony_event_log::kafka::KafkaLog;
+use balcony_event_log::testing::eventually;
 use balcony_event_log::{EventLog, Topic};
-use balcony_http::Authority;
+use balcony_http::{Authority, Role, Subjects};
+use balcony_store::Scratch;
 use sqlx::Connection as _;
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::client::{Client, eventually};
+use crate::client::Client;
 use crate::services::Services;
 
 pub const SECRET: &str = "a secret for tests, of 32 bytes or more";
@@ -28,6 +30,8 @@ pub struct Deployment {
     pub kind: Kind,
     folder: Arc<TempDir>,
     pub processes: Vec<Process>,
+    /// Goes after the processes.
+    _database: Option<Scratch>,
 }
 
 pub enum Kind {
@@ -86,7 +90,8 @@ impl Deployment {
     /// The same without a process yet.
     pub async fn distributed_idle(services: &Services) -> Self {
         let id = Uuid::now_v7().simple().to_string();
-        let database_url = services.new_database(&id).await;
+        let database = services.new_database().await;
+        let database_url = database.url().unwrap().to_owned();
         let prefix = format!("t{id}.");
         let mut settings = vec![
             ("KAFKA_BOOTSTRAP_SERVERS", services.brokers.clone()),
@@ -96,13 +101,32 @@ impl Deployment {
         let kind = Kind::Distributed { brokers: services.brokers.clone(), database_url, prefix };
         let folder = Arc::new(tempfile::tempdir().unwrap());
         settings.push(("DATA_DIR", folder.path().join("data").display().to_string()));
+        Self { _database: Some(database), ..Self::new(settings, kind, folder) }
+    }
+
+    /// An installation of this namespace in a database that others have, too, without a process yet.
+    pub fn in_namespace(services: &Services, database_url: &str, namespace: &str) -> Self {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        let settings = vec![
+            ("KAFKA_BOOTSTRAP_SERVERS", services.brokers.clone()),
+            ("DATABASE_URL", database_url.to_owned()),
+            ("NAMESPACE", namespace.to_owned()),
+            ("DATA_DIR", folder.path().join("data").display().to_string()),
+        ];
+        let (brokers, database_url) = (services.brokers.clone(), database_url.to_owned());
+        let kind = Kind::Distributed { brokers, database_url, prefix: format!("{namespace}.") };
         Self::new(settings, kind, folder)
+    }
+
+    /// The namespace of everything that it has in databases and clusters.
+    pub fn namespace(&self) -> &str {
+        self.settings.iter().find(|(name, _)| *name == "NAMESPACE").map_or("balcony", |(_, namespace)| namespace)
     }
 
     fn new(mut settings: Vec<(&'static str, String)>, kind: Kind, folder: Arc<TempDir>) -> Self {
         settings.push(("JWT_SECRET", SECRET.to_owned()));
         settings.push(("RATE_LIMIT", "off".to_owned()));
-        Self { settings, kind, folder, processes: Vec::new() }
+        Self { settings, kind, folder, processes: Vec::new(), _database: None }
     }
 
     /// Starts a process and waits until it is ready. Gives its index.
@@ -217,16 +241,24 @@ impl Deployment {
 pub fn bare_command(arguments: &[&str]) -> Command {
     let mut command = Command::new(BINARY);
     command.args(arguments).stdin(Stdio::null());
-    for name in
-        ["LISTEN", "DATA_DIR", "KAFKA_BOOTSTRAP_SERVERS", "DATABASE_URL", "JWT_SECRET", "RUST_LOG", "RATE_LIMIT"]
-    {
+    for name in [
+        "LISTEN",
+        "DATA_DIR",
+        "KAFKA_BOOTSTRAP_SERVERS",
+        "KAFKA_TOPIC_PREFIX",
+        "DATABASE_URL",
+        "NAMESPACE",
+        "JWT_SECRET",
+        "RUST_LOG",
+        "RATE_LIMIT",
+    ] {
         command.env_remove(name);
     }
     command
 }
 
 pub fn authority() -> Authority {
-    Authority::new(SECRET.as_bytes())
+    Authority::new(SECRET.as_bytes(), "balcony", Subjects::derived_in(DERIVED))
 }
 
 impl Process {

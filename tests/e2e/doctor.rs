@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use balcony_event_log::Message;
+use balcony_event_log::testing::eventually;
 use reqwest::StatusCode;
 use serde_json::Value;
 
-use crate::client::eventually;
 use crate::deployment::{Deployment, Kind};
 use crate::parked::{append, broken, complaint, movie, run, stdout};
 use crate::services::Services;

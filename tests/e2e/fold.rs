@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use balcony_domain::{Event, Recorded, Role};
-use balcony_event_log::{Delivery, EventLog, Positions};
+use balcony_event_log::{EventLog, Incoming, Positions};
 use uuid::Uuid;
 
 use crate::deployment::Deployment;
@@ -46,7 +46,7 @@ impl Fold {
         let mut fold = Self::default();
         let mut reached = Positions::new();
         while !reached.covers(&ends) {
-            if let Delivery::Records(batch) = reader.next().await.unwrap() {
+            if let Incoming::Records(batch) = reader.next().await.unwrap() {
                 reached.merge(&batch.reached);
                 for record in &batch.records {
                     let decoded = Recorded::decode(|name| record.headers.get(name), &record.payload);

@@ -15,6 +15,7 @@ mod faults;
 mod favourites;
 mod fold;
 mod idempotency;
+mod namespaces;
 mod operators;
 mod own_writes;
 mod parked;

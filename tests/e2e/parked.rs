@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use balcony_domain::Event;
 use balcony_domain::event::MovieRegistered;
+use balcony_event_log::testing::eventually;
 use balcony_event_log::{Headers, Message};
 use reqwest::StatusCode;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::client::eventually;
 use crate::crash::message;
 use crate::deployment::{Deployment, Kind};
 

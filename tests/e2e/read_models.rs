@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use balcony_event_log::Positions;
-use balcony_store::{Database, GenerationState, Row, Settings, Writer};
+use balcony_event_log::testing::eventually;
+use balcony_store::{Database, GenerationState, Place, Row, Settings, Writer};
 use sqlx::Connection as _;
 
-use crate::client::eventually;
 use crate::deployment::{Deployment, Kind};
 
 /// How long everything in these tests may take to be caught up with.
@@ -15,16 +15,17 @@ const CATCH_UP: Duration = Duration::from_secs(120);
 
 pub struct ReadModels {
     pub database: Database,
-    settings: Settings,
+    place: Place,
 }
 
 impl ReadModels {
     pub async fn of(deployment: &Deployment) -> Self {
-        let settings = match &deployment.kind {
-            Kind::Embedded { data_dir } => Settings::Sqlite { directory: data_dir.join("read-models") },
-            Kind::Distributed { database_url, .. } => Settings::Postgres { url: database_url.clone() },
+        let place = match &deployment.kind {
+            Kind::Embedded { data_dir } => Place::Sqlite { directory: data_dir.join("read-models") },
+            Kind::Distributed { database_url, .. } => Place::Postgres { url: database_url.clone() },
         };
-        Self { database: Database::open(&settings).await.unwrap(), settings }
+        let settings = Settings { namespace: deployment.namespace().parse().unwrap(), place: place.clone() };
+        Self { database: Database::open(&settings).await.unwrap(), place }
     }
 
     /// Number and state of each generation.
@@ -70,14 +71,14 @@ impl ReadModels {
     pub async fn namespaces(&self) -> BTreeSet<String> {
         let is_generation =
             |name: &String| name.rsplit_once('_').is_some_and(|(_, number)| number.parse::<i64>().is_ok());
-        match &self.settings {
-            Settings::Postgres { url } => {
+        match &self.place {
+            Place::Postgres { url } => {
                 let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
                 let sql = "SELECT nspname::text FROM pg_namespace WHERE nspname NOT LIKE 'pg\\_%'";
                 let names: Vec<String> = sqlx::query_scalar(sql).fetch_all(&mut connection).await.unwrap();
                 names.into_iter().filter(is_generation).collect()
             }
-            Settings::Sqlite { directory } => {
+            Place::Sqlite { directory } => {
                 let entries = std::fs::read_dir(directory).unwrap();
                 let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
                 names.map(|name| name.split_once('.').unwrap().0.to_owned()).filter(is_generation).collect()

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::process::{Child, Output, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use balcony_projector::SEARCH;
+use balcony_event_log::testing::eventually;
 use balcony_store::GenerationState;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -15,13 +15,15 @@ use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::client::{Client, eventually};
+use crate::client::Client;
 use crate::crash::{Load, append, assert_all_there};
 use crate::deployment::{Deployment, Kind};
 use crate::fold::equals_a_fold;
 use crate::read_models::ReadModels;
 use crate::services::Services;
 
+/// The replica.
+const SEARCH: &str = "search";
 pub const PROJECTIONS: [&str; 5] = ["registry", "comments", "favorites", "journeys", "statistics"];
 
 /// How long an operator's command may take.
@@ -44,25 +46,39 @@ pub fn succeeded(output: &Output) -> String {
 /// People who read, and favour and unfavour, until they are told to stop.
 pub struct Readers {
     stop: Arc<AtomicBool>,
+    rounds: Arc<AtomicUsize>,
     tasks: JoinSet<usize>,
 }
 
 impl Readers {
     /// Lets them begin, at a movie that has a hundred comments.
     pub async fn start(deployment: &Deployment, movie: &str) -> Self {
-        let ana = deployment.user("ana");
+        Self::of(deployment.user("ana"), deployment.user("reader"), movie).await
+    }
+
+    /// The same as these two, at the services that they talk to.
+    pub async fn of(ana: Client, reader: Client, movie: &str) -> Self {
         let kept = ana.comment(movie, "this one stays").await;
-        let reader = deployment.user("reader");
         let followed = kept_author(&ana.clone().having_seen(&kept), &kept.header("location")).await;
         let favored = reader.put(&format!("/v1/me/favorites/{followed}")).await.expect(StatusCode::NO_CONTENT);
         let reader = reader.having_seen(&favored);
-        let (stop, mut tasks) = (Arc::new(AtomicBool::new(false)), JoinSet::new());
+        let (stop, rounds, mut tasks) =
+            (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)), JoinSet::new());
         for _ in 0..4 {
-            let reading = read_until_stopped(reader.clone(), movie.to_owned(), kept.header("location"), stop.clone());
-            tasks.spawn(reading);
+            let (stop, rounds) = (stop.clone(), rounds.clone());
+            tasks.spawn(read_until_stopped(reader.clone(), movie.to_owned(), kept.header("location"), stop, rounds));
         }
         tasks.spawn(favour_until_stopped(ana, followed_by(&reader).await, stop.clone()));
-        Self { stop, tasks }
+        Self { stop, rounds, tasks }
+    }
+
+    /// Waits until they have read some more.
+    pub async fn read_on(&self) {
+        let wanted = self.rounds.load(Ordering::Relaxed) + 25;
+        eventually("they read on", LONGEST_COMMAND, async || {
+            (self.rounds.load(Ordering::Relaxed) >= wanted).then_some(())
+        })
+        .await;
     }
 
     /// Tells them to stop; none of them may have met anything that should not be.
@@ -106,7 +122,13 @@ async fn followed_by(reader: &Client) -> String {
 
 /// Reads what is known to be there, and walks through pages: every answer is one, nothing is missing, nothing comes
 /// twice. Gives how many times.
-async fn read_until_stopped(reader: Client, movie: String, kept: String, stop: Arc<AtomicBool>) -> usize {
+async fn read_until_stopped(
+    reader: Client,
+    movie: String,
+    kept: String,
+    stop: Arc<AtomicBool>,
+    done: Arc<AtomicUsize>,
+) -> usize {
     let mut rounds = 0;
     while !stop.load(Ordering::Relaxed) {
         rounds += 1;
@@ -135,6 +157,7 @@ async fn read_until_stopped(reader: Client, movie: String, kept: String, stop: A
         let mine = reader.clone().having_seen(&posted);
         let path = format!("{}?wait=10s", posted.header("location"));
         mine.get(&path).await.expect(StatusCode::OK);
+        done.fetch_add(1, Ordering::Relaxed);
     }
     rounds
 }
@@ -290,7 +313,7 @@ async fn nothing_is_left_over(deployment: &Deployment) {
     for name in PROJECTIONS.into_iter().chain([SEARCH]) {
         for (number, state) in read_models.generations(name).await {
             assert!(!state.is_unfinished(), "{name} {number} is {state}");
-            expected.insert(format!("{name}_{number}"));
+            expected.insert(format!("{}_{name}_{number}", deployment.namespace()));
         }
     }
     assert_eq!(read_models.namespaces().await, expected);

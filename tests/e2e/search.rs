@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use balcony_domain::{CommentId, UserId};
+use balcony_event_log::testing::eventually;
 use balcony_search::{Check, Index, Kept};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -14,7 +15,7 @@ use reqwest::{StatusCode, Url};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::client::{Answer, Client, eventually};
+use crate::client::{Answer, Client};
 use crate::crash::{Load, append, assert_all_there};
 use crate::deployment::{Deployment, Kind};
 use crate::fold::{Fold, equals_a_fold};
@@ -308,7 +309,7 @@ async fn every_query_api_has_its_own_index_and_is_ready_when_that_has_caught_up(
     let ends = deployment.log().await.ends(&[deployment.topics().facts]).await.unwrap();
     read_models.caught_up(&["search"], &ends).await;
     eventually("both nodes have the new index", PATIENCE, async || {
-        let new = indexes(&deployment).into_iter().filter(|index| index.ends_with("search_2"));
+        let new = indexes(&deployment).into_iter().filter(|index| index.ends_with("balcony_search_2"));
         (new.count() == 2).then_some(())
     })
     .await;
@@ -316,7 +317,7 @@ async fn every_query_api_has_its_own_index_and_is_ready_when_that_has_caught_up(
         // Its node may be a moment behind the one that writes down how far it is.
         eventually("the index holds the log", PATIENCE, async || {
             let index = Index::open(&index, Check::Structure).ok()?;
-            (index.directory().ends_with("search_1") || index.positions().covers(&ends)).then_some(())
+            (index.directory().ends_with("balcony_search_1") || index.positions().covers(&ends)).then_some(())
         })
         .await;
     }
@@ -325,7 +326,7 @@ async fn every_query_api_has_its_own_index_and_is_ready_when_that_has_caught_up(
             assert!(process.terminate().await.success());
         }
     }
-    for index in indexes(&deployment).into_iter().filter(|index| index.ends_with("search_2")) {
+    for index in indexes(&deployment).into_iter().filter(|index| index.ends_with("balcony_search_2")) {
         index_holds(&index, &fold).await;
     }
 }

@@ -2,7 +2,8 @@
 
 use std::process::Command;
 
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use balcony_event_log::testing::service;
+use balcony_store::Scratch;
 use tempfile::TempDir;
 
 use crate::deployment::root;
@@ -17,17 +18,8 @@ pub struct Services {
 impl Services {
     /// Those that the environment names. Without them the test is left out, unless `CI` is set.
     pub fn shared() -> Option<Self> {
-        let brokers = std::env::var("KAFKA_BOOTSTRAP_SERVERS");
-        let database_url = std::env::var("DATABASE_URL");
-        if let (Ok(brokers), Ok(database_url)) = (brokers, database_url) {
-            return Some(Self { brokers, database_url, private: None });
-        }
-        assert!(
-            std::env::var_os("CI").is_none(),
-            "KAFKA_BOOTSTRAP_SERVERS and DATABASE_URL are missing: use tests/run"
-        );
-        println!("left out: KAFKA_BOOTSTRAP_SERVERS and DATABASE_URL are not set; tests/run sets them");
-        None
+        let (brokers, database_url) = (service("KAFKA_BOOTSTRAP_SERVERS")?, service("DATABASE_URL")?);
+        Some(Self { brokers, database_url, private: None })
     }
 
     /// A broker and a database of this test's own, to be killed and started again.
@@ -64,12 +56,9 @@ impl Services {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Makes an empty database and gives its URL.
-    pub async fn new_database(&self, name: &str) -> String {
-        let mut connection = PgConnection::connect(&self.database_url).await.unwrap();
-        sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE t{name}"))).execute(&mut connection).await.unwrap();
-        let (server, _) = self.database_url.rsplit_once('/').unwrap();
-        format!("{server}/t{name}")
+    /// Makes an empty database, which goes when what is given is dropped.
+    pub async fn new_database(&self) -> Scratch {
+        Scratch::postgres_at(&self.database_url).await.unwrap()
     }
 }
 

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
+use balcony_event_log::testing::eventually;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
-use crate::client::{Client, eventually};
+use crate::client::Client;
 use crate::deployment::{Deployment, Kind, bare_command};
 use crate::operators::{append_what_is_no_event, projection_metrics};
 use crate::services::Services;

@@ -1,7 +1,7 @@
 //! The log read beside the process that writes it: nothing tells when that one commits, so the file is looked at.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension as _};
@@ -9,15 +9,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use super::extent::{Extent, TopicExtent};
-use super::reader::waiting_runtime;
-use super::schema::{self, StoredTopic};
-use super::{EmbeddedLog, LogFile, Side, spawn, unavailable};
+use super::file::LogFile;
+use super::schema::{self, StoredTopic, unavailable};
+use crate::threads::waiting_runtime;
 use crate::{LogError, Topic};
 
 /// How often it is looked whether somebody has committed.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// Questions that may wait for the follower.
-const LOOKS_WAITING: usize = 64;
 /// Rows from the end that are looked through for each topic's last record when the log is opened.
 const LAST_ROWS: i64 = 100_000;
 
@@ -25,7 +23,7 @@ const LAST_ROWS: i64 = 100_000;
 pub(super) type Look = oneshot::Sender<Result<Extent, LogError>>;
 
 /// Moves the extent as another process commits.
-struct Follower {
+pub(super) struct Follower {
     file: Arc<LogFile>,
     /// `None` after a failure: the next look opens the file again.
     connection: Option<Connection>,
@@ -34,41 +32,36 @@ struct Follower {
     extent: watch::Sender<Extent>,
 }
 
-impl EmbeddedLog {
-    /// Opens the log in the file `path` for reading, beside a process that holds it or while there is none. Nothing is
-    /// created and no record is written: an append is [`AppendError::Unavailable`](crate::AppendError::Unavailable).
-    /// What another process appends is seen within some 50 ms, and at once by [`EventLog::ends`](crate::EventLog::ends).
-    /// Groups are this process's own: it does not hear of the members elsewhere. Blocks while it opens.
-    ///
-    /// # Errors
-    /// [`LogError::Misconfigured`] when there is no log, or it has no such topics or is a newer version's,
-    /// [`LogError::Unavailable`] when the file cannot be read.
-    pub fn open_beside(path: &Path, topics: &[Topic]) -> Result<Self, LogError> {
-        if !path.is_file() {
-            return Err(LogError::Misconfigured(format!("there is no log at {}", path.display())));
-        }
-        let connection = schema::open_reader(path)?;
-        schema::check_version(&connection, path)?;
-        let identity = connection
-            .query_row("SELECT identity FROM log", [], |row| row.get(0))
-            .map_err(|error| unavailable(&error))?;
-        let topics = stored_topics(&connection, path, topics)?;
-        let extent = Extent { next_offset: 0, topics: vec![TopicExtent { first: 0, end: 0 }; topics.len()] };
-        let extent = grown(&connection, &topics, &extent).map_err(|error| unavailable(&error))?;
+/// A log that was just opened for reading.
+pub(super) struct Opened {
+    pub(super) file: Arc<LogFile>,
+    pub(super) extent: watch::Receiver<Extent>,
+    pub(super) follower: Follower,
+}
 
-        let file = Arc::new(LogFile { path: path.to_owned(), identity, topics, beside: true });
-        let (extent_sender, extent) = watch::channel(extent);
-        let (looks, looks_waiting) = mpsc::channel(LOOKS_WAITING);
-        let follower =
-            Follower { file: Arc::clone(&file), connection: Some(connection), seen: None, extent: extent_sender };
-        let thread = spawn("log-follower", move || follower.run(looks_waiting))?;
-        Ok(Self { file, extent, side: Some(Side::Beside(looks)), thread: Some(thread), groups: Mutex::default() })
+/// Opens the log at `path` as it is.
+pub(super) fn open(path: &Path, topics: &[Topic]) -> Result<Opened, LogError> {
+    if !path.is_file() {
+        return Err(LogError::Misconfigured(format!("there is no log at {}", path.display())));
     }
+    let connection = schema::open_reader(path)?;
+    schema::check_version(&connection, path)?;
+    let identity =
+        connection.query_row("SELECT identity FROM log", [], |row| row.get(0)).map_err(|error| unavailable(&error))?;
+    let topics = stored_topics(&connection, topics)?;
+    let extent = Extent { next_offset: 0, topics: vec![TopicExtent { first: 0, end: 0 }; topics.len()] };
+    let extent = grown(&connection, &topics, &extent).map_err(|error| unavailable(&error))?;
+
+    let file = Arc::new(LogFile { path: path.to_owned(), identity, topics, beside: true });
+    let (extent_sender, extent) = watch::channel(extent);
+    let follower =
+        Follower { file: Arc::clone(&file), connection: Some(connection), seen: None, extent: extent_sender };
+    Ok(Opened { file, extent, follower })
 }
 
 impl Follower {
     /// Looks until the log is dropped.
-    fn run(mut self, mut looks: mpsc::Receiver<Look>) {
+    pub(super) fn run(mut self, mut looks: mpsc::Receiver<Look>) {
         let runtime = waiting_runtime();
         loop {
             match runtime.block_on(async { timeout(LOOK_EVERY, looks.recv()).await }) {
@@ -139,15 +132,13 @@ fn grown(connection: &Connection, topics: &[StoredTopic], before: &Extent) -> ru
     Ok(Extent { next_offset, topics: extents })
 }
 
-fn stored_topics(connection: &Connection, path: &Path, topics: &[Topic]) -> Result<Vec<StoredTopic>, LogError> {
+fn stored_topics(connection: &Connection, topics: &[Topic]) -> Result<Vec<StoredTopic>, LogError> {
     let stored = |topic: &Topic| {
         let id = connection
             .query_row("SELECT id FROM topics WHERE name = ?1", [&topic.name], |row| row.get(0))
             .optional()
             .map_err(|error| unavailable(&error))?;
-        let id = id.ok_or_else(|| {
-            LogError::Misconfigured(format!("the log at {} has no topic {}", path.display(), topic.name))
-        })?;
+        let id = id.ok_or_else(|| LogError::UnknownTopic { topic: Arc::clone(&topic.name) })?;
         Ok(StoredTopic { id, name: Arc::clone(&topic.name), retention: topic.retention })
     };
     topics.iter().map(stored).collect()

@@ -3,7 +3,7 @@
 pub(super) struct Extent {
     /// The offset the next record gets, whatever its topic.
     pub(super) next_offset: i64,
-    /// For each topic, in the order of [`LogFile::topics`](super::LogFile).
+    /// For each topic, in the order of [`LogFile::topics`](super::file::LogFile).
     pub(super) topics: Vec<TopicExtent>,
 }
 

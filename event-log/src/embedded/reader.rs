@@ -7,10 +7,10 @@ use tokio::sync::{Mutex, watch};
 use tokio::time::sleep;
 
 use super::extent::Extent;
-use super::schema;
-use super::{LogFile, unavailable, unknown_topic};
-use crate::reader::{BATCH_BYTES, BATCH_RECORDS, Feed};
-use crate::{Batch, Delivery, Headers, LogError, Positions, Record, TopicPartition};
+use super::file::LogFile;
+use super::schema::{self, unavailable};
+use crate::threads::waiting_runtime;
+use crate::{Batch, Feed, Headers, Incoming, LogError, Positions, ReaderGone, Record, TopicPartition};
 
 /// Rows that one batch looks at, other topics' included: a long hole is reported in steps.
 const SCAN_ROWS: usize = 100_000;
@@ -25,6 +25,12 @@ pub(super) struct Source {
 
 /// Why a reader's thread ends: its [`Reader`](crate::Reader) or the log was dropped.
 struct Dropped;
+
+impl From<ReaderGone> for Dropped {
+    fn from(_: ReaderGone) -> Self {
+        Self
+    }
+}
 
 /// One topic of a reader.
 struct Wanted {
@@ -50,7 +56,7 @@ impl Source {
     /// Feeds a reader of `from` until it is dropped.
     pub(super) fn read(self, from: Positions, feed: Feed) {
         // Either way nobody listens any more.
-        let _ = self.run(&from, feed, &waiting_runtime());
+        let _ = self.run(&from, &feed, &waiting_runtime());
     }
 
     /// Feeds a member of a group: waits for its turn, assigns everything, reads from where the answer says.
@@ -59,50 +65,41 @@ impl Source {
         let turn = runtime.block_on(async {
             tokio::select! {
                 turn = membership.lock_owned() => Some(turn),
-                () = feed.deliveries.closed() => None,
+                () = feed.closed() => None,
             }
         });
-        // Held until this member leaves.
+        // Held until this member leaves, and given up before the feed, which says that it has left.
         let Some(_turn) = turn else { return };
-        if feed.deliveries.blocking_send(Ok(Delivery::Assigned(partitions.clone()))).is_err() {
+        if feed.blocking_send(Ok(Incoming::Assigned(partitions.clone()))).is_err() {
             return;
         }
-        let answer = runtime.block_on(async {
-            tokio::select! {
-                answer = feed.starts.recv() => answer,
-                () = feed.deliveries.closed() => None,
-            }
-        });
-        let Some(answer) = answer else { return };
+        let Some(answer) = runtime.block_on(feed.started()) else { return };
         let from = partitions.into_iter().map(|partition| {
             let next_offset = answer.next_offset(&partition);
             (partition, next_offset)
         });
-        let _ = self.run(&from.collect(), feed, &runtime);
+        let _ = self.run(&from.collect(), &feed, &runtime);
     }
 
-    fn run(self, from: &Positions, feed: Feed, runtime: &Runtime) -> Result<(), Dropped> {
+    fn run(self, from: &Positions, feed: &Feed, runtime: &Runtime) -> Result<(), Dropped> {
         let mut scan = match Scan::new(self, from) {
             Ok(scan) => scan,
-            Err(error) => return feed.deliveries.blocking_send(Err(error)).map_err(|_| Dropped),
+            Err(error) => return Ok(feed.blocking_send(Err(error))?),
         };
         // The first look is for nothing but to say how far the reader has come, over holes at the log's end too.
         let mut first = true;
         loop {
             if !std::mem::take(&mut first) {
-                scan.wait_for_news(&feed, runtime)?;
+                scan.wait_for_news(feed, runtime)?;
             }
             match scan.next_batch() {
                 Ok(batch) if batch.reached.is_empty() => {}
-                Ok(batch) => {
-                    let delivery = Ok(Delivery::Records(batch));
-                    feed.deliveries.blocking_send(delivery).map_err(|_| Dropped)?;
-                }
+                Ok(batch) => feed.blocking_send(Ok(Incoming::Records(batch)))?,
                 Err(error @ LogError::Unavailable(_)) => {
-                    feed.deliveries.blocking_send(Err(error)).map_err(|_| Dropped)?;
+                    feed.blocking_send(Err(error))?;
                     runtime.block_on(sleep(RETRY_PAUSE));
                 }
-                Err(error) => return feed.deliveries.blocking_send(Err(error)).map_err(|_| Dropped),
+                Err(error) => return Ok(feed.blocking_send(Err(error))?),
             }
         }
     }
@@ -113,7 +110,8 @@ impl Scan {
         let wanted = from
             .into_iter()
             .map(|(partition, next_offset)| {
-                let slot = source.file.slot(&partition.topic).ok_or_else(|| unknown_topic(&partition.topic))?;
+                let slot = source.file.slot(&partition.topic);
+                let slot = slot.ok_or_else(|| LogError::UnknownTopic { topic: Arc::clone(&partition.topic) })?;
                 if partition.partition != 0 {
                     return Err(LogError::Misconfigured(format!(
                         "{} has one partition, 0, in the embedded log; {} was asked for",
@@ -139,13 +137,13 @@ impl Scan {
         loop {
             let extent = self.source.extent.borrow_and_update();
             if self.wanted.iter().any(|wanted| wanted.reached < extent.topics[wanted.slot].end) {
-                return if feed.deliveries.is_closed() { Err(Dropped) } else { Ok(()) };
+                return if feed.is_closed() { Err(Dropped) } else { Ok(()) };
             }
             drop(extent);
             runtime.block_on(async {
                 tokio::select! {
                     changed = self.source.extent.changed() => changed.map_err(|_| Dropped),
-                    () = feed.deliveries.closed() => Err(Dropped),
+                    () = feed.closed() => Err(Dropped),
                 }
             })?;
         }
@@ -211,7 +209,7 @@ impl Scan {
                 records.push(record);
             }
             looked_at += 1;
-            if records.len() == BATCH_RECORDS || bytes >= BATCH_BYTES || looked_at == SCAN_ROWS {
+            if records.len() == Feed::BATCH_RECORDS || bytes >= Feed::BATCH_BYTES || looked_at == SCAN_ROWS {
                 next = offset + 1;
                 break;
             }
@@ -251,12 +249,4 @@ fn record(row: &rusqlite::Row<'_>, partition: TopicPartition, offset: i64) -> Re
     let headers = Headers::decode(bytes(4)?)
         .ok_or_else(|| LogError::Unavailable(format!("record {offset} is damaged: its headers are not")))?;
     Ok(Record { partition, offset, timestamp, key: bytes(3)?.to_vec(), headers, payload: bytes(5)?.to_vec() })
-}
-
-/// What a reader's thread waits with.
-pub(super) fn waiting_runtime() -> Runtime {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .expect("a runtime without input and output needs nothing from the system")
 }

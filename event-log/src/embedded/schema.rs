@@ -5,7 +5,6 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::extent::{Extent, TopicExtent};
-use super::unavailable;
 use crate::{LogError, Topic};
 
 const VERSION: i64 = 1;
@@ -70,11 +69,13 @@ pub(super) fn check_version(connection: &Connection, path: &Path) -> Result<(), 
     )))
 }
 
+pub(super) fn unavailable(error: &rusqlite::Error) -> LogError {
+    LogError::Unavailable(error.to_string())
+}
+
 fn at_path(path: &Path, error: &rusqlite::Error) -> LogError {
     match error.sqlite_error_code() {
-        Some(rusqlite::ErrorCode::NotADatabase) => {
-            LogError::Misconfigured(format!("{} is not a log of Balcony's", path.display()))
-        }
+        Some(rusqlite::ErrorCode::NotADatabase) => LogError::Misconfigured(format!("{} is not a log", path.display())),
         _ => LogError::Unavailable(format!("{}: {error}", path.display())),
     }
 }

@@ -5,10 +5,11 @@ use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
-use super::LogFile;
 use super::extent::Extent;
+use super::file::LogFile;
 use super::schema;
 use crate::AppendError;
+use crate::threads::waiting_runtime;
 
 /// Appends that one commit takes at the most.
 const GROUP_RECORDS: usize = 1_000;
@@ -63,10 +64,7 @@ impl Writer {
 
     /// Writes until the log is dropped and all it took is answered.
     pub(super) fn run(mut self, mut appends: mpsc::Receiver<Append>) {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .expect("a runtime without input and output needs nothing from the system");
+        let runtime = waiting_runtime();
         let mut group = Vec::with_capacity(GROUP_RECORDS);
         loop {
             let until_prune = self.next_prune.saturating_duration_since(Instant::now());

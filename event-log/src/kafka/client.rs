@@ -2,6 +2,8 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
+use rdkafka::metadata::Metadata;
+use rdkafka::types::RDKafkaRespErr;
 
 use crate::LogError;
 
@@ -10,7 +12,10 @@ pub(super) fn config(bootstrap_servers: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", bootstrap_servers)
-        .set("client.id", "balcony")
+        .set("client.id", "event-log")
+        // How long a topic that was just created may be unknown to a broker. The default lets a record for a topic
+        // that is not there wait until it times out.
+        .set("topic.metadata.propagation.max.ms", "1000")
         // The default lets a client wait for ten seconds after the broker is back.
         .set("reconnect.backoff.max.ms", "1000")
         .set("socket.keepalive.enable", "true");
@@ -51,4 +56,11 @@ pub(super) fn not_created(error: &KafkaError) -> LogError {
 
 pub(super) fn unavailable(error: &KafkaError) -> LogError {
     LogError::Unavailable(error.to_string())
+}
+
+/// Whether the cluster says that it has no such topic, in its answer about one topic. One that is being created or has
+/// no leader is not unknown.
+pub(super) fn is_unknown_topic(metadata: &Metadata) -> bool {
+    let unknown = Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
+    metadata.topics().iter().any(|topic| topic.error() == unknown)
 }

@@ -1,5 +1,5 @@
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -7,15 +7,17 @@ use rdkafka::metadata::Metadata;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::task::spawn_blocking;
 
-use super::client::{self, LogLines, unavailable};
+use super::client::{self, LogLines, is_unknown_topic, unavailable};
 use crate::{LogError, Positions, TopicPartition};
 
 /// How long a question to the cluster may take.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// How long a question about topics may take after another one failed.
+const SECOND_PATIENCE: Duration = Duration::from_secs(1);
 /// How long the number of a topic's partitions is believed.
 const PARTITIONS_FRESH: Duration = Duration::from_secs(10);
 
-/// Asks the cluster about topics and where they end.
+/// Asks the cluster about topics, where they start and where they end.
 pub(super) struct Cluster {
     /// Never reads. A consumer and no producer, whose questions could create topics.
     client: BaseConsumer<LogLines>,
@@ -58,10 +60,16 @@ impl Cluster {
         .await
     }
 
+    /// See [`EventLog::starts`](crate::EventLog::starts).
+    pub(super) async fn starts(self: &Arc<Self>, topics: &[Arc<str>]) -> Result<Positions, LogError> {
+        let topics = topics.to_vec();
+        self.blocking(move |cluster| cluster.ask(&topics, Offset::Beginning)).await
+    }
+
     /// See [`EventLog::ends`](crate::EventLog::ends).
     pub(super) async fn ends(self: &Arc<Self>, topics: &[Arc<str>]) -> Result<Positions, LogError> {
         let topics = topics.to_vec();
-        self.blocking(move |cluster| cluster.ask_ends(&topics)).await
+        self.blocking(move |cluster| cluster.ask(&topics, Offset::End)).await
     }
 
     async fn blocking<T: Send + 'static>(
@@ -77,45 +85,67 @@ impl Cluster {
         asked.await.unwrap_or_else(|error| Err(LogError::Unavailable(error.to_string())))
     }
 
-    fn ask_ends(&self, topics: &[Arc<str>]) -> Result<Positions, LogError> {
+    /// Where every partition of `topics` has its `place`. A topic that is gone is named, also when the client still
+    /// believes in its partitions.
+    fn ask(&self, topics: &[Arc<str>], place: Offset) -> Result<Positions, LogError> {
+        self.ask_partitions(topics, place).map_err(|error| {
+            self.partitions().retain(|known, _| !topics.contains(known));
+            let deadline = Instant::now() + SECOND_PATIENCE;
+            let counts = topics.iter().map(|topic| self.partition_count(topic, deadline));
+            let unknown = counts.filter_map(Result::err).find(|error| matches!(error, LogError::UnknownTopic { .. }));
+            unknown.unwrap_or(error)
+        })
+    }
+
+    fn ask_partitions(&self, topics: &[Arc<str>], place: Offset) -> Result<Positions, LogError> {
         let deadline = Instant::now() + PATIENCE;
         let mut questions = TopicPartitionList::new();
         for topic in topics {
             for partition in 0..self.partition_count(topic, deadline)? {
-                questions.add_partition_offset(topic, partition, Offset::End).map_err(|error| unavailable(&error))?;
+                questions.add_partition_offset(topic, partition, place).map_err(|error| unavailable(&error))?;
             }
         }
         if questions.count() == 0 {
             return Ok(Positions::new());
         }
         let answers = self.client.offsets_for_times(questions, until(deadline)).map_err(|error| unavailable(&error))?;
-        let mut ends = Positions::new();
+        let mut positions = Positions::new();
         for answer in answers.elements() {
             answer.error().map_err(|error| unavailable(&error))?;
-            let Offset::Offset(end) = answer.offset() else {
-                return Err(LogError::Unavailable(format!("{}/{} has no end now", answer.topic(), answer.partition())));
+            let Offset::Offset(offset) = answer.offset() else {
+                return Err(LogError::Unavailable(format!(
+                    "{}/{} does not say where it starts and ends now",
+                    answer.topic(),
+                    answer.partition()
+                )));
             };
             let topic = topics.iter().find(|topic| &***topic == answer.topic());
             let topic = topic.expect("only these topics were asked for");
-            ends.set(TopicPartition::new(Arc::clone(topic), answer.partition()), end);
+            positions.set(TopicPartition::new(Arc::clone(topic), answer.partition()), offset);
         }
-        Ok(ends)
+        Ok(positions)
     }
 
     fn partition_count(&self, topic: &Arc<str>, deadline: Instant) -> Result<i32, LogError> {
-        let known = self.partitions.lock().unwrap_or_else(PoisonError::into_inner).get(topic).copied();
+        let known = self.partitions().get(topic).copied();
         if let Some(known) = known.filter(|known| known.asked_at.elapsed() < PARTITIONS_FRESH) {
             return Ok(known.count);
         }
         let metadata = self.client.fetch_metadata(Some(topic), until(deadline)).map_err(|error| unavailable(&error))?;
+        if is_unknown_topic(&metadata) {
+            return Err(LogError::UnknownTopic { topic: Arc::clone(topic) });
+        }
         let count = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
         if count == 0 {
-            return Err(LogError::Unavailable(format!("the topic {topic} is not there")));
+            return Err(LogError::Unavailable(format!("the topic {topic} has no partitions now")));
         }
         let count = i32::try_from(count).expect("Kafka counts partitions in 32 bits");
-        let known = PartitionCount { count, asked_at: Instant::now() };
-        self.partitions.lock().unwrap_or_else(PoisonError::into_inner).insert(Arc::clone(topic), known);
+        self.partitions().insert(Arc::clone(topic), PartitionCount { count, asked_at: Instant::now() });
         Ok(count)
+    }
+
+    fn partitions(&self) -> MutexGuard<'_, HashMap<Arc<str>, PartitionCount>> {
+        self.partitions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

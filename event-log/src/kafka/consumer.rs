@@ -1,16 +1,15 @@
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread;
 
-use rdkafka::TopicPartitionList;
-use rdkafka::client::ClientContext;
-use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::types::RDKafkaRespErr;
+use rdkafka::config::ClientConfig;
 
-use super::client::{self, log_line};
+use super::client;
 use super::pump::{End, Pump};
-use crate::{Positions, Reader, Topic, TopicPartition};
+use super::rebalances::Rebalances;
+use crate::{LogError, Positions, Reader, Topic};
+
+/// librdkafka wants a group's name for every consumer; without a subscription nothing joins it.
+const NO_GROUP: &str = "event-log";
 
 /// What every reader of a log needs to know.
 pub(super) struct ReaderSettings {
@@ -44,23 +43,21 @@ impl ReaderSettings {
 
 /// Reads the partitions of `from`. See [`EventLog::read`](crate::EventLog::read).
 pub(super) fn read(settings: &ReaderSettings, from: Positions) -> Reader {
-    // librdkafka wants a group's name for every consumer; without a subscription nothing joins it.
-    spawn(settings, "balcony-readers", move |pump| pump.start(&from))
+    let mut topics: Vec<Arc<str>> = from.partitions().map(|partition| Arc::clone(&partition.topic)).collect();
+    topics.dedup();
+    spawn(settings, NO_GROUP, topics, move |pump| pump.start(&from))
 }
 
 /// Joins `group`. See [`EventLog::join`](crate::EventLog::join).
 pub(super) fn join(settings: &ReaderSettings, group: &str, topics: &[Arc<str>]) -> Reader {
-    let topics = topics.to_vec();
-    spawn(settings, group, move |pump| {
-        let topics: Vec<&str> = topics.iter().map(|topic| &**topic).collect();
-        pump.subscribe(&topics)
-    })
+    spawn(settings, group, topics.to_vec(), |pump| pump.subscribe())
 }
 
-/// Feeds a reader from a consumer on a thread of its own, after `begin` has told it what to read.
+/// Feeds a reader of `topics` from a consumer on a thread of its own, after `begin` has told it what to read.
 fn spawn(
     settings: &ReaderSettings,
     group: &str,
+    topics: Vec<Arc<str>>,
     begin: impl FnOnce(&mut Pump) -> Result<(), End> + Send + 'static,
 ) -> Reader {
     let (reader, feed) = Reader::channel();
@@ -69,57 +66,13 @@ fn spawn(
     let finite = Arc::clone(&settings.finite);
     let spawned = thread::Builder::new().name("log-reader".to_owned()).spawn(move || {
         match config.create_with_context(Rebalances::default()) {
-            Ok(consumer) => Pump::new(consumer, feed, finite).run(begin),
-            // Nothing was delivered yet, so there is room; after this the reader is closed.
-            Err(error) => drop(feed.deliveries.try_send(Err(client::not_created(&error)))),
+            Ok(consumer) => Pump::new(consumer, feed, topics, finite).run(begin),
+            // When the reader is gone too, nobody wants to know.
+            Err(error) => drop(feed.blocking_send(Err(client::not_created(&error)))),
         }
     });
-    if let Err(error) = spawned {
-        tracing::error!(%error, "no thread for a reader of the log, which is closed");
-    }
-    reader
-}
-
-/// What the group has decided, in order, until the pump takes it.
-#[derive(Default)]
-pub(super) struct Rebalances(Mutex<VecDeque<Rebalance>>);
-
-pub(super) enum Rebalance {
-    Assigned(Vec<TopicPartition>),
-    Revoked(Vec<TopicPartition>),
-}
-
-impl Rebalances {
-    pub(super) fn take(&self) -> VecDeque<Rebalance> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn push(&self, rebalance: Rebalance) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push_back(rebalance);
-    }
-}
-
-impl ClientContext for Rebalances {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        log_line(level, facility, line);
-    }
-}
-
-impl ConsumerContext for Rebalances {
-    fn rebalance(&self, consumer: &BaseConsumer<Self>, event: RDKafkaRespErr, list: &mut TopicPartitionList) {
-        let partitions =
-            list.elements().iter().map(|element| TopicPartition::new(element.topic(), element.partition())).collect();
-        let settled = if event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
-            self.push(Rebalance::Assigned(partitions));
-            // Nothing is read before the reader says from where. An empty assignment lets the consumer take part
-            // in the next rebalance meanwhile, which would otherwise wait for the answer.
-            consumer.assign(&TopicPartitionList::new())
-        } else {
-            self.push(Rebalance::Revoked(partitions));
-            consumer.unassign()
-        };
-        if let Err(error) = settled {
-            tracing::warn!(%error, "the consumer did not follow its group");
-        }
+    match spawned {
+        Ok(_) => reader,
+        Err(error) => Reader::refused(LogError::Unavailable(format!("no thread for a reader: {error}"))),
     }
 }

@@ -42,7 +42,7 @@ impl Appender {
             .topics
             .iter()
             .find(|known| &***known == topic)
-            .ok_or_else(|| AppendError::Unavailable(format!("the log was opened without the topic {topic}")))?;
+            .ok_or_else(|| AppendError::UnknownTopic { topic: topic.into() })?;
         let record = FutureRecord {
             topic,
             partition: None,
@@ -60,7 +60,7 @@ impl Appender {
             Ok(delivery) => delivery,
             Err(error) => {
                 self.replace_failed_producer();
-                return Err(not_enqueued(&error));
+                return Err(not_enqueued(topic, &error));
             }
         };
         match delivery.await {
@@ -70,7 +70,7 @@ impl Appender {
             }),
             Ok(Err((error, _))) => {
                 self.replace_failed_producer();
-                Err(not_delivered(&error))
+                Err(not_delivered(topic, &error))
             }
             Err(_) => Err(AppendError::Unknown("the producer was replaced".to_owned())),
         }
@@ -114,27 +114,36 @@ fn to_kafka(headers: &Headers) -> OwnedHeaders {
 }
 
 /// The error of a record that the producer did not take.
-fn not_enqueued(error: &KafkaError) -> AppendError {
-    match error.rdkafka_error_code() {
-        Some(RDKafkaErrorCode::MessageSizeTooLarge) => AppendError::TooLarge,
-        _ => AppendError::Unavailable(error.to_string()),
-    }
+fn not_enqueued(topic: &Arc<str>, error: &KafkaError) -> AppendError {
+    refused(topic, error).unwrap_or_else(|| AppendError::Unavailable(error.to_string()))
 }
 
 /// The error of a record that the producer took and gave up on. Unless the reason proves that no broker ever
 /// wrote it, an earlier try may have been written and only its answer lost.
-fn not_delivered(error: &KafkaError) -> AppendError {
-    match error.rdkafka_error_code() {
-        Some(RDKafkaErrorCode::MessageSizeTooLarge) => AppendError::TooLarge,
+fn not_delivered(topic: &Arc<str>, error: &KafkaError) -> AppendError {
+    let unwritten = matches!(
+        error.rdkafka_error_code(),
         Some(
-            RDKafkaErrorCode::UnknownTopic
-            | RDKafkaErrorCode::UnknownPartition
-            | RDKafkaErrorCode::UnknownTopicOrPartition
-            | RDKafkaErrorCode::TopicAuthorizationFailed
-            | RDKafkaErrorCode::ClusterAuthorizationFailed
-            | RDKafkaErrorCode::PurgeQueue,
-        ) => AppendError::Unavailable(error.to_string()),
-        _ => AppendError::Unknown(error.to_string()),
+            RDKafkaErrorCode::TopicAuthorizationFailed
+                | RDKafkaErrorCode::ClusterAuthorizationFailed
+                | RDKafkaErrorCode::PurgeQueue,
+        )
+    );
+    refused(topic, error).unwrap_or_else(|| {
+        let reason = error.to_string();
+        if unwritten { AppendError::Unavailable(reason) } else { AppendError::Unknown(reason) }
+    })
+}
+
+/// The error of a record that could never be written.
+fn refused(topic: &Arc<str>, error: &KafkaError) -> Option<AppendError> {
+    match error.rdkafka_error_code()? {
+        RDKafkaErrorCode::MessageSizeTooLarge => Some(AppendError::TooLarge),
+        // No append names a partition: one that is unknown has gone with its topic.
+        RDKafkaErrorCode::UnknownTopic
+        | RDKafkaErrorCode::UnknownTopicOrPartition
+        | RDKafkaErrorCode::UnknownPartition => Some(AppendError::UnknownTopic { topic: Arc::clone(topic) }),
+        _ => None,
     }
 }
 

@@ -10,10 +10,10 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
-use super::client;
-use super::consumer::{Rebalance, Rebalances};
-use crate::reader::{BATCH_BYTES, BATCH_RECORDS, Feed};
-use crate::{Batch, Delivery, Headers, LogError, Positions, Record, TopicPartition};
+use super::client::{self, is_unknown_topic};
+use super::rebalances::{Rebalance, Rebalances};
+use crate::threads::waiting_runtime;
+use crate::{Batch, Feed, Headers, Incoming, LogError, Positions, Record, TopicPartition};
 
 /// How long a poll without records lasts at the most; a dropped reader is noticed after it.
 const POLL: Duration = Duration::from_millis(100);
@@ -21,8 +21,8 @@ const POLL: Duration = Duration::from_millis(100);
 const ROOM_PATIENCE: Duration = Duration::from_secs(2);
 /// The least time between two reports that the log is away.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
-/// How long to wait for a partition's first and last offset.
-const WATERMARK_PATIENCE: Duration = Duration::from_secs(3);
+/// How long to wait for a partition's first and last offset, or for what the cluster knows of a topic.
+const QUESTION_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Moves records from a consumer to a reader.
 pub(super) struct Pump {
@@ -30,6 +30,9 @@ pub(super) struct Pump {
     feed: Feed,
     /// Only to wait for the reader's channels.
     runtime: Runtime,
+    /// The topics that are read.
+    topics: Vec<Arc<str>>,
+    /// Topics whose records are removed after some time.
     finite: Arc<[Arc<str>]>,
     /// The partitions that are read.
     started: Vec<Started>,
@@ -38,7 +41,7 @@ pub(super) struct Pump {
     /// Assignments that the reader got and did not answer.
     unanswered: usize,
     /// Rebalances and errors that wait for room in the reader's channel, before the records.
-    notices: VecDeque<Result<Delivery, LogError>>,
+    notices: VecDeque<Result<Incoming, LogError>>,
     /// Records that wait for room in the reader's channel.
     records: Vec<Record>,
     records_bytes: usize,
@@ -67,15 +70,17 @@ pub(super) enum End {
 }
 
 impl Pump {
-    pub(super) fn new(consumer: BaseConsumer<Rebalances>, feed: Feed, finite: Arc<[Arc<str>]>) -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .expect("a runtime without input and output needs nothing from the system");
+    pub(super) fn new(
+        consumer: BaseConsumer<Rebalances>,
+        feed: Feed,
+        topics: Vec<Arc<str>>,
+        finite: Arc<[Arc<str>]>,
+    ) -> Self {
         Self {
             consumer,
             feed,
-            runtime,
+            runtime: waiting_runtime(),
+            topics,
             finite,
             started: Vec::new(),
             assigned: None,
@@ -90,8 +95,9 @@ impl Pump {
     }
 
     /// Joins the group that the consumer was made for.
-    pub(super) fn subscribe(&self, topics: &[&str]) -> Result<(), End> {
-        self.consumer.subscribe(topics).map_err(|error| End::Failed(client::unavailable(&error)))
+    pub(super) fn subscribe(&self) -> Result<(), End> {
+        let topics: Vec<&str> = self.topics.iter().map(|topic| &**topic).collect();
+        self.consumer.subscribe(&topics).map_err(|error| End::Failed(client::unavailable(&error)))
     }
 
     /// Does `begin` and then moves records, until the reader is dropped or reading on is impossible.
@@ -102,12 +108,12 @@ impl Pump {
         }
         if let Err(End::Failed(error)) = going_on {
             // When the reader is gone too, nobody wants to know.
-            let _ = self.feed.deliveries.blocking_send(Err(error));
+            let _ = self.feed.blocking_send(Err(error));
         }
     }
 
     fn step(&mut self) -> Result<(), End> {
-        if self.feed.deliveries.is_closed() {
+        if self.feed.is_closed() {
             return Err(End::Dropped);
         }
         if self.stopped {
@@ -139,7 +145,7 @@ impl Pump {
                 }
                 Err(error) => self.note_error(error)?,
             }
-            if self.records.len() >= BATCH_RECORDS || self.records_bytes >= BATCH_BYTES {
+            if self.records.len() >= Feed::BATCH_RECORDS || self.records_bytes >= Feed::BATCH_BYTES {
                 return Ok(());
             }
             wait = Duration::ZERO;
@@ -154,6 +160,11 @@ impl Pump {
                 return Err(End::Failed(LogError::Misconfigured(format!("the consumer has failed: {code}"))));
             }
             _ => match error.rdkafka_error_code() {
+                Some(
+                    RDKafkaErrorCode::UnknownTopic
+                    | RDKafkaErrorCode::UnknownTopicOrPartition
+                    | RDKafkaErrorCode::UnknownPartition,
+                ) => self.check_topics(&error)?,
                 Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
                     self.stopped = true;
                 }
@@ -164,6 +175,29 @@ impl Pump {
                 _ => self.report_away(error.to_string()),
             },
         }
+        Ok(())
+    }
+
+    /// After the consumer missed a topic or partition: ends when the cluster confirms that it is not there. One broker
+    /// may be behind the others.
+    fn check_topics(&mut self, error: &KafkaError) -> Result<(), End> {
+        for topic in &self.topics {
+            let Ok(metadata) = self.consumer.fetch_metadata(Some(topic), QUESTION_PATIENCE) else { break };
+            if is_unknown_topic(&metadata) {
+                return Err(End::Failed(LogError::UnknownTopic { topic: Arc::clone(topic) }));
+            }
+            let count = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
+            let missing = self.started.iter().map(|started| &started.partition).find(|partition| {
+                partition.topic == *topic
+                    && count > 0
+                    && usize::try_from(partition.partition).is_ok_and(|at| at >= count)
+            });
+            if let Some(TopicPartition { topic, partition }) = missing {
+                let reason = format!("{topic} has {count} partitions; {partition} was asked for");
+                return Err(End::Failed(LogError::Misconfigured(reason)));
+            }
+        }
+        self.report_away(error.to_string());
         Ok(())
     }
 
@@ -201,18 +235,18 @@ impl Pump {
                 Rebalance::Assigned(partitions) if partitions.is_empty() => {}
                 Rebalance::Assigned(partitions) => {
                     self.assigned = Some(partitions.clone());
-                    self.notices.push_back(Ok(Delivery::Assigned(partitions)));
+                    self.notices.push_back(Ok(Incoming::Assigned(partitions)));
                 }
                 Rebalance::Revoked(partitions) if partitions.is_empty() => {}
                 Rebalance::Revoked(partitions) => {
                     self.assigned = None;
                     self.started.retain(|started| !partitions.contains(&started.partition));
                     self.records.retain(|record| !partitions.contains(&record.partition));
-                    let untold = self.notices.iter().position(|notice| matches!(notice, Ok(Delivery::Assigned(_))));
+                    let untold = self.notices.iter().position(|notice| matches!(notice, Ok(Incoming::Assigned(_))));
                     match untold {
                         // The reader never hears of it, so the notices cannot pile up.
                         Some(untold) => drop(self.notices.remove(untold)),
-                        None => self.notices.push_back(Ok(Delivery::Revoked(partitions))),
+                        None => self.notices.push_back(Ok(Incoming::Revoked(partitions))),
                     }
                 }
             }
@@ -221,7 +255,7 @@ impl Pump {
 
     /// Waits for the reader's answer to an assignment, not for long: the group wants to be polled.
     fn wait_for_answer(&mut self) -> Result<(), End> {
-        let answer = self.runtime.block_on(async { timeout(POLL, self.feed.starts.recv()).await });
+        let answer = self.runtime.block_on(async { timeout(POLL, self.feed.started()).await });
         let Ok(answer) = answer else { return Ok(()) };
         let from = answer.ok_or(End::Dropped)?;
         self.unanswered -= 1;
@@ -266,7 +300,7 @@ impl Pump {
         let mut moved = false;
         for started in &mut self.started {
             let TopicPartition { topic, partition } = &started.partition;
-            match self.consumer.fetch_watermarks(topic, *partition, WATERMARK_PATIENCE) {
+            match self.consumer.fetch_watermarks(topic, *partition, QUESTION_PATIENCE) {
                 Ok((first, _)) if started.next == 0 && first > 0 && self.finite.contains(topic) => {
                     started.next = first;
                     moved = true;
@@ -292,11 +326,10 @@ impl Pump {
     /// Hands over notices and records. A reader that leaves no room for long pauses the consumer, which is then
     /// polled only to stay in its group.
     fn hand_over(&mut self) -> Result<(), End> {
-        let deliveries = self.feed.deliveries.clone();
         while !self.notices.is_empty() || self.started.iter().any(Started::has_news) {
-            let room = self.runtime.block_on(async { timeout(ROOM_PATIENCE, deliveries.reserve()).await });
+            let room = self.runtime.block_on(async { timeout(ROOM_PATIENCE, self.feed.room()).await });
             match room {
-                Ok(Ok(permit)) => permit.send(self.next_delivery()),
+                Ok(Ok(room)) => room.send(self.next_delivery()),
                 Ok(Err(_)) => return Err(End::Dropped),
                 Err(_) if self.paused => return Ok(()),
                 Err(_) => {
@@ -308,9 +341,9 @@ impl Pump {
         if self.paused { self.assign_started() } else { Ok(()) }
     }
 
-    fn next_delivery(&mut self) -> Result<Delivery, LogError> {
+    fn next_delivery(&mut self) -> Result<Incoming, LogError> {
         if let Some(notice) = self.notices.pop_front() {
-            if let Ok(Delivery::Assigned(_)) = notice {
+            if let Ok(Incoming::Assigned(_)) = notice {
                 self.unanswered += 1;
             }
             return notice;
@@ -321,7 +354,7 @@ impl Pump {
             reached.set(started.partition.clone(), started.next);
         }
         self.records_bytes = 0;
-        Ok(Delivery::Records(Batch { records: std::mem::take(&mut self.records), reached }))
+        Ok(Incoming::Records(Batch { records: std::mem::take(&mut self.records), reached }))
     }
 }
 

@@ -36,7 +36,7 @@ pub(super) async fn ensure(cluster: &Arc<Cluster>, bootstrap_servers: &str, topi
 pub(super) async fn expect(cluster: &Arc<Cluster>, bootstrap_servers: &str, topics: &[Topic]) -> Result<(), LogError> {
     for topic in topics {
         if !exists(&first_metadata(cluster, bootstrap_servers, topic).await?) {
-            return Err(LogError::Misconfigured(format!("there is no topic {} at {bootstrap_servers}", topic.name)));
+            return Err(LogError::UnknownTopic { topic: Arc::clone(&topic.name) });
         }
     }
     Ok(())

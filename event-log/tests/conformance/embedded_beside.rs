@@ -4,13 +4,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use balcony_event_log::embedded::EmbeddedLog;
-use balcony_event_log::{AppendError, Delivery, EventLog, LogError, Positions, Topic};
+use balcony_event_log::{AppendError, EventLog, Incoming, LogError, Positions, Topic};
 use tempfile::TempDir;
 
 use crate::log_under_test::topic;
 use crate::reading::{
     append, append_all, beginning, ends, message, next_batch, next_error, numbered, payloads_by_key, read_all, read_to,
-    within_patience,
+    starts_after_removal, within_patience,
 };
 
 /// A folder with a log of two topics, and its file.
@@ -128,7 +128,7 @@ async fn a_member_beside_is_assigned_everything_and_ends_with_its_log() {
     let beside = logged.beside();
     let mut reader = beside.join("group", std::slice::from_ref(&logged.events.name));
     match within_patience(reader.next()).await {
-        Ok(Delivery::Assigned(partitions)) => assert_eq!(partitions.len(), 1),
+        Ok(Incoming::Assigned(partitions)) => assert_eq!(partitions.len(), 1),
         other => panic!("{other:?}"),
     }
     reader.start(Positions::new());
@@ -145,9 +145,9 @@ async fn records_that_were_removed_are_missed() {
     logged.views.retention = Some(Duration::ZERO);
     let _writing = logged.writing();
     let partition = positions[0].partition.clone();
-    while next_batch(&mut beside.read([(partition.clone(), 0)].into_iter().collect())).await.records.len() > 1 {
-        tokio::task::yield_now().await;
-    }
+    let start = starts_after_removal(&beside, &logged.views).await.next_offset(&partition);
+    assert_eq!(start, positions[99].offset);
+    assert_eq!(read_all(&beside, &logged.views).await.len(), 1);
     let error = next_error(&mut beside.read([(partition, positions[50].offset)].into_iter().collect())).await;
     assert!(matches!(error, LogError::OutOfRange { .. }), "{error}");
 }
@@ -163,8 +163,9 @@ async fn where_there_is_no_log_none_is_made() {
     let logged = logged();
     drop(logged.writing());
     let file = logged.folder.path().join("log.db");
-    let refused = EmbeddedLog::open_beside(&file, &[topic("others", 1)]).err();
-    assert!(matches!(refused, Some(LogError::Misconfigured(_))), "{refused:?}");
+    let others = topic("others", 1);
+    let refused = EmbeddedLog::open_beside(&file, std::slice::from_ref(&others)).err();
+    assert!(matches!(&refused, Some(LogError::UnknownTopic { topic }) if *topic == others.name), "{refused:?}");
 
     std::fs::write(&file, "a letter, more than long enough to be read as the head of a database ".repeat(20))
         .expect("the file can be written");

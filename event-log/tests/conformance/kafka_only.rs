@@ -2,7 +2,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use balcony_event_log::kafka::KafkaLog;
-use balcony_event_log::{AppendError, Delivery, EventLog, LogError, Positions, Topic, TopicPartition};
+use balcony_event_log::{AppendError, EventLog, Incoming, LogError, Positions, Reader, Topic, TopicPartition};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -11,14 +11,14 @@ use crate::log_under_test::{LogUnderTest, Place, topic};
 use crate::private_broker::PrivateBroker;
 use crate::reading::{
     Member, append, append_all, beginning, ends, message, next_batch, next_error, numbered, payloads_by_key, read_all,
-    read_to, within_patience,
+    read_to, starts, within_patience,
 };
 use crate::transaction::Transaction;
 
 fn servers(log: &LogUnderTest) -> &str {
     match &log.place {
         Place::Kafka { bootstrap_servers } => bootstrap_servers,
-        Place::Embedded(_) => unreachable!("these tests run on Kafka only"),
+        _ => unreachable!("these tests run on Kafka only"),
     }
 }
 
@@ -66,8 +66,7 @@ async fn whoever_opens_a_log_beside_others_makes_no_topics() {
     let topics = [log.events.clone(), log.others.clone()];
     for _ in 0..2 {
         let refused = within_patience(KafkaLog::open_beside(servers(&log), &topics)).await.err();
-        let Some(LogError::Misconfigured(reason)) = refused else { panic!("{refused:?}") };
-        assert!(reason.contains(&*log.events.name), "{reason}");
+        assert!(matches!(&refused, Some(LogError::UnknownTopic { topic }) if *topic == log.events.name), "{refused:?}");
     }
     append(&*log.open().await, &log.events, "key", "payload").await;
     let beside = KafkaLog::open_beside(servers(&log), &topics).await.expect("the log opens beside");
@@ -144,85 +143,20 @@ async fn facts_that_are_gone_are_an_error_and_forgettable_records_are_not() {
     let Some(log) = LogUnderTest::kafka() else { return };
     let views = Topic { retention: Some(Duration::from_secs(3_600)), ..topic("views", 1) };
     let opened = KafkaLog::open(servers(&log), &[log.others.clone(), views.clone()]).await.expect("the log opens");
-    for topic in [&log.others, &views] {
-        append_all(&opened, topic, "key", numbered(10)).await;
-        remove_records_below(&log, &TopicPartition::new(Arc::clone(&topic.name), 0), 4).await;
-    }
     let at = |topic: &Topic, offset| {
         [(TopicPartition::new(Arc::clone(&topic.name), 0), offset)].into_iter().collect::<Positions>()
     };
+    for topic in [&log.others, &views] {
+        append_all(&opened, topic, "key", numbered(10)).await;
+        remove_records_below(&log, &TopicPartition::new(Arc::clone(&topic.name), 0), 4).await;
+        assert_eq!(starts(&opened, topic).await, at(topic, 4));
+    }
     for lost in [at(&log.others, 0), at(&log.others, 3), at(&views, 3)] {
         let error = next_error(&mut opened.read(lost)).await;
         assert!(matches!(error, LogError::OutOfRange { .. }), "{error}");
     }
     let left = read_to(&mut opened.read(at(&views, 0)), &at(&views, 0), &at(&views, 10)).await;
     assert_eq!(left.iter().map(|record| record.offset).collect::<Vec<_>>(), [4, 5, 6, 7, 8, 9]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_answer_to_an_assignment_that_was_revoked_starts_nothing() {
-    let Some(log) = LogUnderTest::kafka() else { return };
-    let opened = log.open().await;
-    let topics = [Arc::clone(&log.events.name)];
-    let group = log.events.name.to_string();
-    for key in 0..20 {
-        append(&*opened, &log.events, &key.to_string(), "payload").await;
-    }
-    let mut first = opened.join(&group, &topics);
-    let Ok(Delivery::Assigned(all)) = within_patience(first.next()).await else { panic!("an assignment comes first") };
-    assert_eq!(all.len(), 3);
-    // It does not answer, and still lets a second member in.
-    let places = Mutex::new(Positions::new());
-    let mut second = Member::new(opened.join(&group, &topics));
-    let shared = second.run_until(&places, |member| !member.assigned.is_empty());
-    let revoked = async {
-        let Ok(Delivery::Revoked(revoked)) = within_patience(first.next()).await else { panic!("it is revoked") };
-        assert_eq!(revoked.len(), 3);
-        let Ok(Delivery::Assigned(rest)) = within_patience(first.next()).await else { panic!("it is assigned anew") };
-        rest
-    };
-    let (rest, ()) = tokio::join!(revoked, shared);
-    assert!(rest.len() < 3);
-    let to = ends(&*opened, &log.events).await;
-    // The late answer says: at the end. Only the second, from the beginning, counts.
-    first.start(to.clone());
-    first.start(Positions::new());
-    let mine = to.into_iter().filter(|(partition, _)| rest.contains(partition));
-    let mine: Positions = mine.map(|(partition, next_offset)| (partition.clone(), next_offset)).collect();
-    let read = read_to(&mut first, &Positions::new(), &mine).await;
-    let expected: i64 = mine.into_iter().map(|(_, end)| end).sum();
-    assert_eq!(i64::try_from(read.len()).expect("it is small"), expected);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_busy_member_stays_in_its_group_and_gives_up_partitions() {
-    let Some(log) = LogUnderTest::kafka() else { return };
-    let opened = log.open().await;
-    let topics = [Arc::clone(&log.events.name)];
-    let group = log.events.name.to_string();
-    let mut writers = tokio::task::JoinSet::new();
-    for key in 0..24 {
-        let (opened, events) = (Arc::clone(&opened), log.events.clone());
-        writers.spawn(async move {
-            let padded = numbered(1_000).map(|number| format!("{number:>1000}"));
-            append_all(&*opened, &events, &key.to_string(), padded).await;
-        });
-    }
-    within_patience(writers.join_all()).await;
-    let places = Mutex::new(Positions::new());
-    let mut busy = Member::new(opened.join(&group, &topics));
-    busy.run_until(&places, |member| !member.read.is_empty()).await;
-    // From here on it takes nothing, and its reader is full.
-    let mut idle = Member::new(opened.join(&group, &topics));
-    idle.run_until(&places, |member| !member.assigned.is_empty()).await;
-    assert!(idle.assigned.len() < 3, "the busy member has kept its share");
-    within_patience(busy.reader.close()).await;
-    let to = ends(&*opened, &log.events).await;
-    idle.run_until(&places, |_| places.lock().expect("nobody panics with it").covers(&to)).await;
-    busy.read.extend(idle.read);
-    let by_key = payloads_by_key(&busy.read);
-    assert_eq!(by_key.len(), 24);
-    assert!(by_key.values().all(|payloads| payloads.len() == 1_000), "nothing is read twice or missed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -261,7 +195,7 @@ async fn a_broker_that_dies_and_comes_back_loses_nothing_and_is_used_again() {
     let to = ends(&*opened, &log.events).await;
     while !reached.covers(&to) {
         match within_patience(reader.next()).await {
-            Ok(Delivery::Records(batch)) => {
+            Ok(Incoming::Records(batch)) => {
                 reached.merge(&batch.reached);
                 read.extend(batch.records);
             }
@@ -278,4 +212,64 @@ async fn a_broker_that_dies_and_comes_back_loses_nothing_and_is_used_again() {
         within_patience(member.step_over_outages(&places)).await;
     }
     assert_eq!(member.read, read);
+}
+
+/// Deletes `topic`, and waits until the cluster says so.
+async fn delete(log: &LogUnderTest, topic: &Topic) {
+    let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(10)));
+    let deleted = admin(log).delete_topics(&[&topic.name], &options).await.expect("the cluster answers");
+    deleted.into_iter().next().expect("one topic was named").expect("the topic is deleted");
+    within_patience(async {
+        while KafkaLog::open_beside(servers(log), std::slice::from_ref(topic)).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_was_deleted_is_missed_by_everyone() {
+    let Some(log) = LogUnderTest::kafka() else { return };
+    let opened = log.open().await;
+    let names = [Arc::clone(&log.events.name)];
+    append(&*opened, &log.events, "key", "payload").await;
+    let from = beginning(&*opened, &log.events).await;
+    let to = ends(&*opened, &log.events).await;
+    let mut reader = opened.read(from.clone());
+    read_to(&mut reader, &from, &to).await;
+    let places = Mutex::new(Positions::new());
+    let mut member = Member::new(opened.join(&log.events.name, &names));
+    member.run_until(&places, |_| places.lock().expect("nobody panics with it").covers(&to)).await;
+
+    delete(&log, &log.events).await;
+    let is_missed = |error: &LogError| matches!(error, LogError::UnknownTopic { topic } if *topic == log.events.name);
+    let lost = within_patience(opened.append(&log.events.name, message("key", "lost"))).await;
+    assert!(matches!(&lost, Err(AppendError::UnknownTopic { topic }) if *topic == log.events.name), "{lost:?}");
+    let starts = within_patience(opened.starts(&names)).await;
+    assert!(starts.as_ref().is_err_and(is_missed), "{starts:?}");
+    let ends = within_patience(opened.ends(&names)).await;
+    assert!(ends.as_ref().is_err_and(is_missed), "{ends:?}");
+    let readers = [reader, member.reader, opened.read(from), opened.join("another group", &names)];
+    for (number, mut reader) in readers.into_iter().enumerate() {
+        let error = final_error(&mut reader).await;
+        assert!(is_missed(&error), "reader {number}: {error}");
+        assert!(matches!(next_error(&mut reader).await, LogError::Closed));
+    }
+    // The other topic is still there.
+    append(&*opened, &log.others, "key", "payload").await;
+    assert_eq!(read_all(&*opened, &log.others).await.len(), 1);
+}
+
+/// The error that ends `reader`, after whatever its group still says.
+async fn final_error(reader: &mut Reader) -> LogError {
+    within_patience(async {
+        loop {
+            match reader.next().await {
+                Ok(Incoming::Revoked(_)) => {}
+                Ok(other) => panic!("{other:?}"),
+                Err(error) => return error,
+            }
+        }
+    })
+    .await
 }

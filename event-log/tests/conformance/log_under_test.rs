@@ -1,14 +1,15 @@
-use std::io::Write;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Once};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+#[cfg(feature = "sqlite")]
 use balcony_event_log::embedded::EmbeddedLog;
+#[cfg(feature = "kafka")]
 use balcony_event_log::kafka::KafkaLog;
+use balcony_event_log::memory::{Clock, MemoryLog};
 use balcony_event_log::{EventLog, Topic};
-use tempfile::TempDir;
 
-use crate::reading::{append_all, numbered};
+#[cfg(feature = "kafka")]
 use crate::transaction::Transaction;
 
 /// A log with two topics that no other test uses, which can be opened more than once.
@@ -21,18 +22,35 @@ pub(crate) struct LogUnderTest {
 }
 
 pub(crate) enum Place {
-    Embedded(TempDir),
-    Kafka { bootstrap_servers: String },
+    #[cfg(feature = "sqlite")]
+    Embedded(tempfile::TempDir),
+    #[cfg(feature = "kafka")]
+    Kafka {
+        bootstrap_servers: String,
+    },
+    Memory {
+        log: MemoryLog,
+        clock: Clock,
+    },
 }
 
 impl LogUnderTest {
+    #[cfg(feature = "sqlite")]
     pub(crate) fn embedded() -> Self {
         Self::in_place(Place::Embedded(tempfile::tempdir().expect("a directory for the log")))
     }
 
+    pub(crate) fn memory() -> Self {
+        let (events, others) = (topic("events", 3), topic("others", 1));
+        let clock = Clock::at(UNIX_EPOCH + Duration::from_secs(1_000_000));
+        let log = MemoryLog::new(&[events.clone(), others.clone()], clock.clone());
+        Self { place: Place::Memory { log, clock }, events, others }
+    }
+
     /// `None` without a broker, except in CI, where nothing may be left out.
+    #[cfg(feature = "kafka")]
     pub(crate) fn kafka() -> Option<Self> {
-        static LEFT_OUT: Once = Once::new();
+        static LEFT_OUT: std::sync::Once = std::sync::Once::new();
         match std::env::var("KAFKA_BOOTSTRAP_SERVERS") {
             Ok(bootstrap_servers) => Some(Self::in_place(Place::Kafka { bootstrap_servers })),
             Err(_) if std::env::var_os("CI").is_some() => panic!("in CI KAFKA_BOOTSTRAP_SERVERS has to be set"),
@@ -43,28 +61,39 @@ impl LogUnderTest {
         }
     }
 
+    #[cfg(any(feature = "kafka", feature = "sqlite"))]
     pub(crate) fn in_place(place: Place) -> Self {
         Self { place, events: topic("events", 3), others: topic("others", 1) }
     }
 
     pub(crate) async fn open(&self) -> Arc<dyn EventLog> {
-        let topics = [self.events.clone(), self.others.clone()];
         match &self.place {
+            #[cfg(feature = "sqlite")]
             Place::Embedded(directory) => {
-                Arc::new(EmbeddedLog::open(&directory.path().join("log.db"), &topics).expect("the log opens"))
+                let path = directory.path().join("log.db");
+                Arc::new(EmbeddedLog::open(&path, &self.topics()).expect("the log opens"))
             }
+            #[cfg(feature = "kafka")]
             Place::Kafka { bootstrap_servers } => {
-                Arc::new(KafkaLog::open(bootstrap_servers, &topics).await.expect("the log opens"))
+                Arc::new(KafkaLog::open(bootstrap_servers, &self.topics()).await.expect("the log opens"))
             }
+            Place::Memory { log, .. } => Arc::new(log.clone()),
         }
+    }
+
+    #[cfg(any(feature = "kafka", feature = "sqlite"))]
+    fn topics(&self) -> [Topic; 2] {
+        [self.events.clone(), self.others.clone()]
     }
 
     /// Makes the offsets of `events` go on without records that a reader of it sees.
     pub(crate) async fn make_hole(&self, opened: &dyn EventLog) {
         match &self.place {
+            #[cfg(feature = "sqlite")]
             Place::Embedded(_) => {
-                append_all(opened, &self.others, "key", numbered(3)).await;
+                crate::reading::append_all(opened, &self.others, "key", crate::reading::numbered(3)).await;
             }
+            #[cfg(feature = "kafka")]
             Place::Kafka { bootstrap_servers } => {
                 let mut transaction = Transaction::begin(bootstrap_servers).await;
                 for partition in 0..3 {
@@ -72,13 +101,37 @@ impl LogUnderTest {
                 }
                 transaction.abort().await;
             }
+            Place::Memory { log, .. } => {
+                let ends = opened.ends(std::slice::from_ref(&self.events.name)).await.expect("the log says its ends");
+                for partition in ends.partitions() {
+                    log.skip(partition, 2).expect("the partition is there");
+                }
+            }
+        }
+    }
+
+    /// What the clock of the log shows, in milliseconds since 1970. One that stands still has moved on before.
+    pub(crate) fn milliseconds(&self) -> i64 {
+        match &self.place {
+            Place::Memory { clock, .. } => {
+                clock.advance(Duration::from_millis(1));
+                clock.unix_millis()
+            }
+            #[cfg(any(feature = "kafka", feature = "sqlite"))]
+            _ => {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("now is after 1970");
+                i64::try_from(now.as_millis()).expect("it is long until then")
+            }
         }
     }
 
     pub(crate) fn partitions(&self) -> usize {
         match self.place {
+            #[cfg(feature = "sqlite")]
             Place::Embedded(_) => 1,
+            #[cfg(feature = "kafka")]
             Place::Kafka { .. } => 3,
+            Place::Memory { .. } => 3,
         }
     }
 }
@@ -93,6 +146,9 @@ pub(crate) fn topic(name: &str, partitions: i32) -> Topic {
 }
 
 /// Writes past the test harness, which keeps the output of tests that pass.
+#[cfg(feature = "kafka")]
 pub(crate) fn say(line: &str) {
+    use std::io::Write as _;
+
     writeln!(std::io::stderr(), "{line}").expect("standard error takes a line");
 }

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use balcony_event_log::{
-    Batch, Delivery, EventLog, Headers, LogError, Message, Position, Positions, Reader, Record, Topic, TopicPartition,
+    Batch, EventLog, Headers, Incoming, LogError, Message, Position, Positions, Reader, Record, Topic, TopicPartition,
 };
 
 /// Longer than anything takes that works.
@@ -44,6 +44,25 @@ pub(crate) async fn ends(log: &dyn EventLog, topic: &Topic) -> Positions {
     within_patience(log.ends(std::slice::from_ref(&topic.name))).await.expect("the log says its ends")
 }
 
+pub(crate) async fn starts(log: &dyn EventLog, topic: &Topic) -> Positions {
+    within_patience(log.starts(std::slice::from_ref(&topic.name))).await.expect("the log says its starts")
+}
+
+/// Waits until records of `topic` were removed up to the starts that it returns, which are not the beginning.
+#[cfg(feature = "sqlite")]
+pub(crate) async fn starts_after_removal(log: &dyn EventLog, topic: &Topic) -> Positions {
+    within_patience(async {
+        loop {
+            let starts = starts(log, topic).await;
+            if !Positions::new().covers(&starts) {
+                return starts;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+}
+
 /// The beginning of every partition of `topic`.
 pub(crate) async fn beginning(log: &dyn EventLog, topic: &Topic) -> Positions {
     ends(log, topic).await.partitions().map(|partition| (partition.clone(), 0)).collect()
@@ -52,7 +71,7 @@ pub(crate) async fn beginning(log: &dyn EventLog, topic: &Topic) -> Positions {
 /// The next records or hole.
 pub(crate) async fn next_batch(reader: &mut Reader) -> Batch {
     match within_patience(reader.next()).await {
-        Ok(Delivery::Records(batch)) => batch,
+        Ok(Incoming::Records(batch)) => batch,
         other => panic!("records were expected and {other:?} came"),
     }
 }
@@ -61,7 +80,7 @@ pub(crate) async fn next_batch(reader: &mut Reader) -> Batch {
 pub(crate) async fn next_error(reader: &mut Reader) -> LogError {
     match within_patience(reader.next()).await {
         Err(error) => error,
-        Ok(delivery) => panic!("an error was expected and {delivery:?} came"),
+        Ok(incoming) => panic!("an error was expected and {incoming:?} came"),
     }
 }
 
@@ -130,6 +149,7 @@ impl Member {
     }
 
     /// The same while the log may be away.
+    #[cfg(feature = "kafka")]
     pub(crate) async fn step_over_outages(&mut self, places: &Mutex<Positions>) {
         match self.reader.next().await {
             Ok(delivery) => self.take(delivery, places),
@@ -138,18 +158,18 @@ impl Member {
         }
     }
 
-    fn take(&mut self, delivery: Delivery, places: &Mutex<Positions>) {
+    fn take(&mut self, delivery: Incoming, places: &Mutex<Positions>) {
         match delivery {
-            Delivery::Assigned(partitions) => {
+            Incoming::Assigned(partitions) => {
                 assert!(self.assigned.is_empty(), "what was assigned before is revoked first");
                 self.assigned = partitions;
                 let from = places.lock().expect("no test panics while it holds this").clone();
                 self.reader.start(from);
             }
-            Delivery::Revoked(partitions) => {
+            Incoming::Revoked(partitions) => {
                 self.assigned.retain(|assigned| !partitions.contains(assigned));
             }
-            Delivery::Records(batch) => {
+            Incoming::Records(batch) => {
                 for partition in batch.reached.partitions() {
                     assert!(self.assigned.contains(partition), "nothing of {partition:?} comes without assignment");
                 }

@@ -1,13 +1,12 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use balcony_event_log::{AppendError, Delivery, Headers, LogError, Message, Positions, TopicPartition};
+use balcony_event_log::{AppendError, Headers, Incoming, LogError, Message, Positions, TopicPartition};
 
-use crate::log_under_test::LogUnderTest;
+use crate::log_under_test::{LogUnderTest, topic};
 use crate::reading::{
     Member, append, append_all, beginning, ends, message, next_error, numbered, payloads_by_key, read_all, read_to,
-    text, within_patience,
+    starts, text, within_patience,
 };
 
 pub(crate) async fn a_record_is_read_as_it_was_appended(log: LogUnderTest) {
@@ -33,13 +32,12 @@ pub(crate) async fn a_record_is_read_as_it_was_appended(log: LogUnderTest) {
 }
 
 pub(crate) async fn a_record_says_when_it_was_appended(log: LogUnderTest) {
-    let milliseconds = || SystemTime::now().duration_since(UNIX_EPOCH).expect("now is after 1970").as_millis();
     let opened = log.open().await;
-    let before = milliseconds();
+    let before = log.milliseconds();
     append(&*opened, &log.events, "key", "payload").await;
-    let after = milliseconds();
+    let after = log.milliseconds();
     let read = read_all(&*opened, &log.events).await;
-    let timestamp = u128::try_from(read[0].timestamp).expect("it is after 1970");
+    let timestamp = read[0].timestamp;
     assert!((before..=after).contains(&timestamp), "{timestamp} is from {before} to {after}");
 }
 
@@ -156,6 +154,17 @@ pub(crate) async fn ends_name_every_partition(log: LogUnderTest) {
     assert_eq!(grown.len(), empty.len());
 }
 
+pub(crate) async fn starts_are_the_beginning_while_nothing_was_removed(log: LogUnderTest) {
+    let opened = log.open().await;
+    let from = beginning(&*opened, &log.events).await;
+    assert_eq!(starts(&*opened, &log.events).await, from);
+    append_all(&*opened, &log.others, "key", numbered(5)).await;
+    append_all(&*opened, &log.events, "key", numbered(5)).await;
+    assert_eq!(starts(&*opened, &log.events).await, from);
+    drop(opened);
+    assert_eq!(starts(&*log.open().await, &log.events).await, from);
+}
+
 pub(crate) async fn reached_covers_the_ends_behind_a_hole(log: LogUnderTest) {
     let opened = log.open().await;
     let from = beginning(&*opened, &log.events).await;
@@ -246,9 +255,38 @@ pub(crate) async fn what_the_log_cannot_take_is_refused(log: LogUnderTest) {
     let opened = log.open().await;
     let large = opened.append(&log.events.name, message("key", vec![0; 2 << 20])).await;
     assert!(matches!(large, Err(AppendError::TooLarge)), "{large:?}");
-    let unknown = opened.append("no such topic", message("key", "payload")).await;
-    assert!(matches!(unknown, Err(AppendError::Unavailable(_))), "{unknown:?}");
     assert_eq!(read_all(&*opened, &log.events).await, []);
+}
+
+pub(crate) async fn a_topic_that_was_not_declared_is_named_by_every_method(log: LogUnderTest) {
+    let opened = log.open().await;
+    let names: Vec<_> = opened.topics().iter().map(|topic| Arc::clone(&topic.name)).collect();
+    assert_eq!(names, [Arc::clone(&log.events.name), Arc::clone(&log.others.name)]);
+    let undeclared = topic("undeclared", 1).name;
+    let wanted = [Arc::clone(&log.events.name), Arc::clone(&undeclared)];
+
+    let append = within_patience(opened.append(&undeclared, message("key", "payload"))).await;
+    assert!(matches!(&append, Err(AppendError::UnknownTopic { topic }) if *topic == undeclared), "{append:?}");
+    let starts = within_patience(opened.starts(&wanted)).await;
+    assert!(matches!(&starts, Err(LogError::UnknownTopic { topic }) if *topic == undeclared), "{starts:?}");
+    let ends = within_patience(opened.ends(&wanted)).await;
+    assert!(matches!(&ends, Err(LogError::UnknownTopic { topic }) if *topic == undeclared), "{ends:?}");
+    let from = wanted.iter().map(|topic| (TopicPartition::new(Arc::clone(topic), 0), 0)).collect();
+    for mut reader in [opened.read(from), opened.join("group", &wanted)] {
+        let error = next_error(&mut reader).await;
+        assert!(matches!(&error, LogError::UnknownTopic { topic } if *topic == undeclared), "{error}");
+        assert!(matches!(next_error(&mut reader).await, LogError::Closed));
+        within_patience(reader.close()).await;
+    }
+}
+
+pub(crate) async fn a_partition_that_is_not_there_is_refused(log: LogUnderTest) {
+    let opened = log.open().await;
+    let missing = TopicPartition::new(Arc::clone(&log.events.name), 3);
+    let mut reader = opened.read([(missing, 0)].into_iter().collect());
+    let error = next_error(&mut reader).await;
+    assert!(matches!(&error, LogError::Misconfigured(reason) if reason.contains(&*log.events.name)), "{error}");
+    assert!(matches!(next_error(&mut reader).await, LogError::Closed));
 }
 
 pub(crate) async fn a_member_reads_from_where_it_says(log: LogUnderTest) {
@@ -256,13 +294,24 @@ pub(crate) async fn a_member_reads_from_where_it_says(log: LogUnderTest) {
     let positions = append_all(&*opened, &log.events, "key", numbered(10)).await;
     let mut reader = opened.join("group", &[Arc::clone(&log.events.name)]);
     match within_patience(reader.next()).await {
-        Ok(Delivery::Assigned(partitions)) => assert_eq!(partitions.len(), log.partitions()),
+        Ok(Incoming::Assigned(partitions)) => assert_eq!(partitions.len(), log.partitions()),
         other => panic!("{other:?}"),
     }
     let from: Positions = [(positions[4].partition.clone(), positions[4].offset)].into_iter().collect();
     reader.start(from.clone());
     let read = read_to(&mut reader, &from, &ends(&*opened, &log.events).await).await;
     assert_eq!(payloads_by_key(&read)["key"], ["4", "5", "6", "7", "8", "9"]);
+}
+
+pub(crate) async fn a_member_that_never_answered_leaves_its_group(log: LogUnderTest) {
+    let opened = log.open().await;
+    let topics = [Arc::clone(&log.events.name)];
+    let group = log.events.name.to_string();
+    let mut silent = opened.join(&group, &topics);
+    assert!(matches!(within_patience(silent.next()).await, Ok(Incoming::Assigned(_))));
+    within_patience(silent.close()).await;
+    let mut next = Member::new(opened.join(&group, &topics));
+    next.run_until(&Mutex::default(), |next| next.assigned.len() == log.partitions()).await;
 }
 
 pub(crate) async fn members_share_the_partitions_and_take_over_from_one_that_leaves(log: LogUnderTest) {

@@ -2,11 +2,14 @@ use std::sync::Arc;
 
 use balcony_event_log::{EventLog, Record};
 use tokio::sync::{Semaphore, watch};
+use uuid::Uuid;
 
-use super::{AnyReactor, DeliveryPolicy, Publisher, ReactError};
-use crate::keeper::catch_panic;
-use crate::observer::{Backoff, Observer};
-use crate::worker::told_to;
+use super::error::ReactError;
+use super::publisher::Publisher;
+use super::spec::{AnyReactor, DeliveryPolicy};
+use crate::backoff::Backoff;
+use crate::observer::Observer;
+use crate::supervise::{catch_panic, told_to};
 
 /// Delivers records, each until it is done or given up.
 pub(super) struct Deliverer {
@@ -47,8 +50,8 @@ impl Deliverer {
     /// Delivers one record. While it waits for its next attempt it takes no other's place.
     pub(super) async fn deliver(self: Arc<Self>, record: Arc<Record>) -> Outcome {
         let mut closing = self.closing.subscribe();
-        let id = self.reactor.delivery_id(&record);
         let mut backoff = Backoff::between(self.policy.first_pause, self.policy.longest_pause);
+        let id = self.reactor.delivery_id(&record);
         let mut attempt = 1;
         loop {
             let place = tokio::select! {
@@ -57,17 +60,14 @@ impl Deliverer {
                 place = self.places.acquire() => place,
             };
             let publisher = Publisher::new(self.log.clone(), id);
-            let attempted = catch_panic(self.reactor.attempt(&record, id, attempt, &publisher));
-            let attempted = tokio::time::timeout(self.policy.patience, attempted).await;
+            let attempted = attempt_once(&self.reactor, &record, id, attempt, &publisher).await;
             drop(place);
 
             let reason = match attempted {
-                Ok(Some(Ok(true))) => return Outcome::Delivered,
-                Ok(Some(Ok(false))) => return Outcome::Unknown,
-                Ok(Some(Err(ReactError::Refused(reason)))) => return Outcome::Failed(reason),
-                Ok(Some(Err(ReactError::Retry(reason)))) => reason,
-                Ok(None) => "it panicked; the message is in the log".to_owned(),
-                Err(_) => format!("it took longer than {:?}", self.policy.patience),
+                Ok(true) => return Outcome::Delivered,
+                Ok(false) => return Outcome::Unknown,
+                Err(ReactError::Refused(reason)) => return Outcome::Failed(reason),
+                Err(ReactError::Retry(reason)) => reason,
             };
             if attempt >= self.policy.attempts {
                 return Outcome::Failed(format!("{reason} ({attempt} attempts)"));
@@ -79,5 +79,21 @@ impl Deliverer {
                 () = told_to(&mut closing) => return Outcome::Interrupted,
             }
         }
+    }
+}
+
+/// Makes one attempt that takes no longer than the policy allows. `false` is an event of a type that is not known here.
+pub(super) async fn attempt_once(
+    reactor: &AnyReactor,
+    record: &Record,
+    id: Uuid,
+    attempt: u32,
+    publisher: &Publisher,
+) -> Result<bool, ReactError> {
+    let patience = reactor.policy().patience;
+    match tokio::time::timeout(patience, catch_panic(reactor.attempt(record, id, attempt, publisher))).await {
+        Ok(Some(attempted)) => attempted,
+        Ok(None) => Err(ReactError::Retry("it panicked; the message is in the log".to_owned())),
+        Err(_) => Err(ReactError::Retry(format!("it took longer than {patience:?}"))),
     }
 }

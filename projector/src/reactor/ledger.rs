@@ -4,14 +4,17 @@ use std::sync::Arc;
 use balcony_event_log::{EventLog, Positions, Record, TopicPartition};
 use balcony_store::{Claim, Database, Generation, ReadModel, StoreError, Writer};
 
+use super::delivered;
+use super::spec::AnyReactor;
 use super::window::Window;
-use super::{AnyReactor, delivered};
-use crate::applier::milliseconds_now;
-use crate::observer::{Backoff, Observer};
+use crate::backoff::Backoff;
+use crate::clock::milliseconds_now;
+use crate::error::WorkError;
+use crate::group::group;
+use crate::observer::Observer;
 use crate::parking::{Key, ParkedKeys, PassedOver, Reason, is_behind, key, parked_keys, parked_record};
-use crate::worker::WorkerError;
 
-/// What a worker of a reactor writes down: how far everything is done, and what is parked, in one transaction under a
+/// What a dispatcher writes down: how far everything is done, and what is parked, in one transaction under a
 /// claim.
 pub(super) struct Ledger {
     database: Database,
@@ -42,8 +45,8 @@ impl Ledger {
         log: &dyn EventLog,
         database: &Database,
         observer: Observer,
-    ) -> Result<Self, WorkerError> {
-        let model = ReadModel { name: reactor.name(), version: 1, schema: SCHEMA };
+    ) -> Result<Self, WorkError> {
+        let model = ReadModel::new(reactor.name().clone(), 1, reactor.topics().to_vec(), SCHEMA);
         let generation = database.live_or_new(&model).await?;
         // What was done cannot be done again: no crash may take back where it started and how far it has come.
         let writer = database.durable_writer(&generation);
@@ -68,12 +71,12 @@ impl Ledger {
         })
     }
 
-    /// The name of the reactor's namespace.
-    pub(super) fn namespace(&self) -> String {
-        self.generation.namespace()
+    /// The consumer group of the reactor's dispatchers.
+    pub(super) fn group(&self, prefix: &str) -> String {
+        group(prefix, &self.generation)
     }
 
-    /// Takes over `partitions`, all that this worker now holds, and says where each goes on; waits while the database
+    /// Takes over `partitions`, all that this dispatcher then holds, and says where each goes on; waits while the database
     /// is away.
     pub(super) async fn claim(&mut self, partitions: &[TopicPartition]) -> Result<Positions, StoreError> {
         let mut backoff = Backoff::new();
@@ -91,7 +94,7 @@ impl Ledger {
     async fn try_claim(&mut self, partitions: &[TopicPartition]) -> Result<(), StoreError> {
         let mut tx = self.writer.begin().await?;
         let claim = tx.claim(partitions).await?;
-        let parked_keys = parked_keys(&mut tx, &claim).await?;
+        let parked_keys = parked_keys(&mut tx, |partition| claim.holds(partition)).await?;
         let mut ahead = delivered::ahead(&mut tx, &claim).await?;
         let has_ahead = !ahead.is_empty();
         ahead.extend(tx.parked_ahead().await?.into_iter().filter(|(partition, _)| claim.holds(partition)));
@@ -127,7 +130,7 @@ impl Ledger {
     /// Sets a record aside, to be written down as parked with the next commit.
     pub(super) fn park(&mut self, record: Arc<Record>, reason: Reason, window: &mut Window) {
         tracing::warn!(
-            reactor = self.generation.projection, topic = %record.partition.topic,
+            step = self.generation.projection, topic = %record.partition.topic,
             partition = record.partition.partition, offset = record.offset, error = reason.to_string(),
             "parks a record"
         );
@@ -184,7 +187,7 @@ impl Ledger {
         if self.parking.iter().any(|parking| parking.reason == Reason::Waits) {
             // From here on the checkpoints are held, and with them what an operator may do to parked records.
             tx.advance(&self.claim, &self.claim.positions()).await?;
-            let parked_keys = parked_keys(&mut tx, &self.claim).await?;
+            let parked_keys = parked_keys(&mut tx, |partition| self.claim.holds(partition)).await?;
             self.free(parked_keys, window, freed);
         }
         let reached = window.frontier();

@@ -1,26 +1,43 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use balcony_event_log::{AppendError, EventLog, Headers, Message, Position};
 use uuid::Uuid;
 
-use super::ReactError;
-use crate::observer::Backoff;
+use super::error::ReactError;
+use crate::backoff::Backoff;
 
 /// The header that holds an event's id.
 const ID: &str = "ce_id";
 
 /// Appends to the log what a reactor publishes about one delivery.
 pub struct Publisher {
-    log: Arc<dyn EventLog>,
+    /// `None` where nothing can be appended: beside the process that has the log.
+    log: Option<Arc<dyn EventLog>>,
     /// The id of the delivery.
     delivery: Uuid,
     published: AtomicU32,
+    /// Whether something was to be published that could not be.
+    refused: AtomicBool,
 }
 
 impl Publisher {
     pub(super) fn new(log: Arc<dyn EventLog>, delivery: Uuid) -> Self {
-        Self { log, delivery, published: AtomicU32::new(0) }
+        Self::of(Some(log), delivery)
+    }
+
+    /// One that refuses whatever is published.
+    pub(super) fn without_log(delivery: Uuid) -> Self {
+        Self::of(None, delivery)
+    }
+
+    fn of(log: Option<Arc<dyn EventLog>>, delivery: Uuid) -> Self {
+        Self { log, delivery, published: AtomicU32::new(0), refused: AtomicBool::new(false) }
+    }
+
+    /// Whether something was to be published that could not be.
+    pub(super) fn has_refused(&self) -> bool {
+        self.refused.load(Ordering::Relaxed)
     }
 
     /// Appends a message to a topic and says where it stands. It gets a `ce_id` of its own, in place of any it has,
@@ -32,7 +49,8 @@ impl Publisher {
     /// While the log is away this waits, as long as the attempt may take.
     ///
     /// # Errors
-    /// [`ReactError::Refused`] for a message that is larger than the log takes.
+    /// [`ReactError::Refused`] for a message that is larger than the log takes, for a topic that it does not have, and
+    /// for every message where an operator retries a record beside the process that alone appends to the log.
     pub fn publish(
         &self,
         topic: &str,
@@ -43,11 +61,17 @@ impl Publisher {
         let id = Uuid::new_v5(&self.delivery, &before.to_be_bytes());
         message.headers = with_id(&message.headers, id);
         async move {
+            let Some(log) = &self.log else {
+                self.refused.store(true, Ordering::Relaxed);
+                return Err(ReactError::Refused("another process has the log".to_owned()));
+            };
             let mut backoff = Backoff::new();
             loop {
-                match self.log.append(topic, message.clone()).await {
+                match log.append(topic, message.clone()).await {
                     Ok(position) => return Ok(position),
-                    Err(error @ AppendError::TooLarge) => return Err(ReactError::Refused(error.to_string())),
+                    Err(error @ (AppendError::TooLarge | AppendError::UnknownTopic { .. })) => {
+                        return Err(ReactError::Refused(error.to_string()));
+                    }
                     // Whether it was written or not: it is the same message under the same id.
                     Err(error @ (AppendError::Unavailable(_) | AppendError::Unknown(_))) => {
                         tracing::warn!(topic, %error, "a message waits for the log");

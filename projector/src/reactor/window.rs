@@ -5,7 +5,7 @@ use balcony_event_log::{Positions, Record, TopicPartition};
 
 use crate::parking::{Key, key};
 
-/// The records of a worker from the first that is not done to the last that was read: what may be delivered, what
+/// The records of a dispatcher from the first that is not done to the last that was read: what may be delivered, what
 /// waits for an earlier record of its key, and how far everything is done.
 #[derive(Default)]
 pub(super) struct Window {

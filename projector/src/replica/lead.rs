@@ -2,19 +2,30 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use balcony_event_log::{Positions, TopicPartition};
-use balcony_store::{Claim, Database, GenerationState, Lease, StoreError, Writer};
+use balcony_store::{Claim, Database, Generation, GenerationState, Lease, ReadModel, StoreError, Writer};
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
 
-use super::SEARCH;
-use super::tail::Tail;
+use super::copy::Shown;
 
-/// How often it is looked whether the new index has come as far as the live one, which is held meanwhile.
-const LOOK_EVERY: Duration = Duration::from_millis(2);
+/// How often the lease is tried for.
+const STAND_EVERY: Duration = Duration::from_secs(1);
 
-/// Writes down, as the one process that does, how far its indexes have come, and switches to the one that is built.
-pub(super) struct Leader {
+/// Writes down, as the one process that does, how far its copies of a replica have come, and switches to the one that is
+/// built.
+pub(crate) struct Leader {
     database: Database,
+    model: ReadModel,
     lease: Option<Lease>,
+    stood_at: Option<tokio::time::Instant>,
     ledgers: BTreeMap<i64, Ledger>,
+}
+
+/// A copy, as its leader sees it.
+pub(crate) struct Led {
+    pub(crate) generation: Generation,
+    pub(crate) is_built: bool,
+    pub(crate) shown: watch::Receiver<Shown>,
 }
 
 struct Ledger {
@@ -23,31 +34,36 @@ struct Ledger {
 }
 
 impl Leader {
-    pub(super) fn new(database: Database) -> Self {
-        Self { database, lease: None, ledgers: BTreeMap::new() }
+    pub(crate) fn new(database: Database, model: ReadModel) -> Self {
+        Self { database, model, lease: None, stood_at: None, ledgers: BTreeMap::new() }
     }
 
-    /// Becomes the one who leads, if nobody else does, and looks after the indexes there are.
-    pub(super) async fn stand(&mut self, tails: &BTreeMap<i64, Tail>) {
+    /// Leads, if nobody else does: writes down how far the copies have come, and switches to the one that is built once
+    /// it has caught up.
+    pub(crate) async fn lead(&mut self, copies: &[Led]) -> Result<(), StoreError> {
         if self.lease.is_none() {
-            // Who cannot be asked now is asked again.
-            self.lease = self.database.lease(SEARCH).await.ok().flatten();
+            if self.stood_at.is_some_and(|at| at.elapsed() < STAND_EVERY) {
+                return Ok(());
+            }
+            self.stood_at = Some(tokio::time::Instant::now());
+            self.lease = self.database.lease(&lease_name(&self.model)).await?;
         }
-        self.ledgers.retain(|number, _| tails.contains_key(number));
-        for (number, tail) in tails {
-            self.ledgers
-                .entry(*number)
-                .or_insert_with(|| Ledger { writer: self.database.writer(&tail.generation), claim: None });
-        }
-    }
-
-    /// Writes down how far the indexes have come, and switches to the one that is built once it has caught up.
-    pub(super) async fn write_down(&mut self, tails: &BTreeMap<i64, Tail>) -> Result<(), StoreError> {
         if self.lease.is_none() {
             return Ok(());
         }
-        for (number, ledger) in &mut self.ledgers {
-            let Some(positions) = tails.get(number).and_then(Tail::positions) else { continue };
+        self.ledgers.retain(|number, _| copies.iter().any(|copy| copy.generation.number == *number));
+        for copy in copies {
+            let positions = {
+                let shown = copy.shown.borrow();
+                if shown.view.is_none() {
+                    continue;
+                }
+                shown.positions.clone()
+            };
+            let ledger = self
+                .ledgers
+                .entry(copy.generation.number)
+                .or_insert_with(|| Ledger { writer: self.database.writer(&copy.generation), claim: None });
             match ledger.advance(&positions).await {
                 // Somebody else leads: the lease was lost with its connection.
                 Err(StoreError::Fenced(_)) => {
@@ -58,16 +74,17 @@ impl Leader {
                 done => done?,
             }
         }
-        for tail in tails.values().filter(|tail| tail.is_built) {
-            self.switch(tail).await?;
+        for copy in copies.iter().filter(|copy| copy.is_built) {
+            self.switch(copy).await?;
         }
         Ok(())
     }
 
-    async fn switch(&self, tail: &Tail) -> Result<(), StoreError> {
-        let Some(index) = tail.caught_up() else { return Ok(()) };
-        let listed = self.database.generations(Some(SEARCH)).await?;
-        let Some(state) = listed.iter().find(|listed| listed.generation == tail.generation).map(|listed| listed.state)
+    async fn switch(&self, copy: &Led) -> Result<(), StoreError> {
+        let caught_up = copy.shown.borrow().caught_up();
+        let Some(view) = caught_up else { return Ok(()) };
+        let listed = self.database.generations(Some(&self.model.name)).await?;
+        let Some(state) = listed.iter().find(|listed| listed.generation == copy.generation).map(|listed| listed.state)
         else {
             return Ok(());
         };
@@ -75,24 +92,30 @@ impl Leader {
             return Ok(());
         }
         if state != GenerationState::Following {
-            self.database.build_stands_at(&tail.generation, GenerationState::Verifying).await?;
-            let checked = index.clone();
-            let verified = tokio::task::spawn_blocking(move || checked.verify()).await;
-            if let Ok(Err(error)) = verified {
-                return self.database.build_failed(&tail.generation, &error.to_string()).await;
+            self.database.build_stands_at(&copy.generation, GenerationState::Verifying).await?;
+            if let Ok(Err(error)) = spawn_blocking(move || view.verify()).await {
+                return self.database.build_failed(&copy.generation, &error.to_string()).await;
             }
-            self.database.build_stands_at(&tail.generation, GenerationState::Following).await?;
+            self.database.build_stands_at(&copy.generation, GenerationState::Following).await?;
         }
+        let mut shown = copy.shown.clone();
         let covers = async |live: &Positions| {
-            while !index.positions().covers(live) {
-                tokio::time::sleep(LOOK_EVERY).await;
-            }
-            true
+            // The version before may read topics that this one does not.
+            let live = live.of_topics(&self.model.topics);
+            shown.wait_for(|shown| shown.positions.covers(&live)).await.is_ok()
         };
-        match self.database.switch(&tail.generation, covers).await {
+        match self.database.switch(&copy.generation, covers).await {
             Ok(_) | Err(StoreError::Fenced(_)) => Ok(()),
             Err(error) => Err(error),
         }
+    }
+}
+
+/// What the lease is called: each version has a leader of its own, since nodes of one have no copies of another.
+fn lease_name(model: &ReadModel) -> String {
+    match model.version {
+        1 => model.name.to_string(),
+        version => format!("{}-{version}", model.name),
     }
 }
 

@@ -7,11 +7,13 @@ use balcony_store::{BuildOptions, Generation, ReadModel, StoreError, Tx, Writer}
 
 use super::contents::Contents;
 use super::schedule::{self, Schedule, Step};
-use super::scratch::Scratch;
+use super::scratch::OpenScratch;
 use crate::applier::{Applier, OnFailure};
+use crate::error::WorkError;
 use crate::observer::Observer;
-use crate::worker::WorkerError;
-use crate::{AnyProjection, Projection, Received};
+use crate::projection::{AnyProjection, Projection};
+use crate::received::Received;
+use crate::rows::Rows;
 
 /// A projection and a log for it.
 pub(super) struct Case {
@@ -31,13 +33,14 @@ pub(super) struct Losing<P> {
 
 /// A generation, and the connections that all who write it share: making new ones would take most of the time.
 pub(super) struct Ground<'s> {
-    scratch: &'s Scratch,
+    scratch: &'s OpenScratch,
     generation: Generation,
     writer: Writer,
 }
 
-struct Worker {
-    applier: Applier,
+/// A process that works on the projection, as the schedule has it.
+struct Hand {
+    applier: Applier<Rows>,
     observer: Observer,
     loses: Arc<AtomicBool>,
     partitions: Vec<TopicPartition>,
@@ -48,7 +51,7 @@ const SHOWN: usize = 160;
 
 impl Case {
     pub(super) fn model(&self) -> ReadModel {
-        (self.make)(Arc::default()).read_model()
+        (self.make)(Arc::default()).read_model().clone()
     }
 
     /// The partition of each record, by its number.
@@ -58,11 +61,11 @@ impl Case {
     }
 
     /// What a generation of its own holds after `schedule`.
-    pub(super) async fn outcome(&self, scratch: &Scratch, schedule: &Schedule) -> Result<Contents, String> {
+    pub(super) async fn outcome(&self, scratch: &OpenScratch, schedule: &Schedule) -> Result<Contents, String> {
         let (database, model) = (&scratch.database, self.model());
         let generation = database.begin_build(&model, BuildOptions::default()).await.map_err(text)?;
         let contents = self.build(&Ground::new(scratch, generation), schedule).await;
-        database.cancel_build(model.name).await.map_err(text)?;
+        database.cancel_build(&model.name).await.map_err(text)?;
         contents
     }
 
@@ -80,7 +83,7 @@ impl Case {
 
     /// Brings a generation to the end of the log.
     pub(super) async fn apply(&self, ground: &Ground<'_>, schedule: &Schedule) -> Result<(), String> {
-        let mut workers: Vec<Worker> = Vec::new();
+        let mut workers: Vec<Hand> = Vec::new();
         for step in &schedule.steps {
             match step {
                 Step::Start(shares) => {
@@ -114,18 +117,19 @@ impl Case {
         Ok(())
     }
 
-    async fn start(&self, ground: &Ground<'_>, partitions: Vec<TopicPartition>) -> Result<Worker, String> {
+    async fn start(&self, ground: &Ground<'_>, partitions: Vec<TopicPartition>) -> Result<Hand, String> {
         let loses = Arc::new(AtomicBool::new(false));
         let projection = (self.make)(loses.clone());
-        let observer = Observer::new(projection.name(), ground.generation.number);
         let (database, generation) = (&ground.scratch.database, ground.generation.clone());
-        let applier = Applier::new(projection, database, generation, OnFailure::Stop, observer.clone());
-        let mut applier = applier.over(ground.writer.clone());
+        let observer = Observer::new(database.namespace(), projection.name(), generation.number);
+        let rows = Rows::over(ground.writer.clone(), projection.clone(), database, generation);
+        let name = projection.name().clone();
+        let mut applier = Applier::new(Arc::new(projection), rows, name, OnFailure::Stop, observer.clone());
         applier.claim(&partitions).await.map_err(text)?;
-        Ok(Worker { applier, observer, loses, partitions })
+        Ok(Hand { applier, observer, loses, partitions })
     }
 
-    async fn commit(&self, worker: &mut Worker, batch: &schedule::Batch) -> Result<(), String> {
+    async fn commit(&self, worker: &mut Hand, batch: &schedule::Batch) -> Result<(), String> {
         worker.applier.apply(self.batch(worker, batch)).await.map_err(refusal)?;
         match worker.observer.last_error() {
             Some(error) if error.contains("deadlock") => {
@@ -136,17 +140,17 @@ impl Case {
     }
 
     /// Applies without a commit. A batch in which the projection finds nothing to apply is committed all the same.
-    async fn lose(&self, worker: &mut Worker, batch: &schedule::Batch) -> Result<(), String> {
+    async fn lose(&self, worker: &mut Hand, batch: &schedule::Batch) -> Result<(), String> {
         worker.loses.store(true, Ordering::Relaxed);
         let lost = worker.applier.apply(self.batch(worker, batch)).await;
         worker.loses.store(false, Ordering::Relaxed);
         match lost {
-            Ok(()) | Err(WorkerError::Store(StoreError::Fenced(_))) => Ok(()),
+            Ok(()) | Err(WorkError::Store(StoreError::Fenced(_))) => Ok(()),
             Err(error) => Err(refusal(error)),
         }
     }
 
-    fn batch(&self, worker: &Worker, batch: &schedule::Batch) -> Batch {
+    fn batch(&self, worker: &Hand, batch: &schedule::Batch) -> Batch {
         let committed = worker.applier.positions();
         let records = batch.records.iter().map(|&number| &self.records[number]);
         let records = records.filter(|record| record.offset >= committed.next_offset(&record.partition));
@@ -216,7 +220,7 @@ impl Case {
 }
 
 impl<'s> Ground<'s> {
-    pub(super) fn new(scratch: &'s Scratch, generation: Generation) -> Self {
+    pub(super) fn new(scratch: &'s OpenScratch, generation: Generation) -> Self {
         let writer = scratch.database.writer(&generation);
         Self { scratch, generation, writer }
     }
@@ -225,22 +229,17 @@ impl<'s> Ground<'s> {
     pub(super) async fn contents(&self) -> Result<Contents, String> {
         let read = async {
             let mut tx = self.writer.snapshot().await?;
-            Contents::of(&mut tx).await
+            Ok(Contents::new(tx.contents().await?))
         };
         read.await.map_err(|error: StoreError| error.to_string())
     }
 }
 
-#[async_trait::async_trait]
 impl<P: Projection> Projection for Losing<P> {
     type Event = P::Event;
 
-    fn read_model(&self) -> ReadModel {
+    fn read_model(&self) -> &ReadModel {
         self.projection.read_model()
-    }
-
-    fn topics(&self) -> &[Arc<str>] {
-        self.projection.topics()
     }
 
     fn wants(&self, record: &Record) -> bool {
@@ -257,9 +256,9 @@ impl<P: Projection> Projection for Losing<P> {
 }
 
 /// What is wrong, without advice for operators.
-fn refusal(error: WorkerError) -> String {
+fn refusal(error: WorkError) -> String {
     match error {
-        WorkerError::Unapplicable { partition: TopicPartition { topic, partition }, offset, error } => {
+        WorkError::Unapplicable { partition: TopicPartition { topic, partition }, offset, error } => {
             format!("{topic}/{partition} offset {offset} cannot be applied: {error}")
         }
         error => error.to_string(),

@@ -3,14 +3,14 @@ use std::fmt::{Debug, Display, Formatter};
 use std::sync::Arc;
 
 use balcony_event_log::{Message, Record, TopicPartition};
-use balcony_store::{Generation, Reader, Row};
+use balcony_store::{Generation, ReadModel, Reader, Row};
 
 use super::case::{Case, Ground, Losing, Make};
 use super::given::Given;
 use super::schedule::Schedule;
-use super::scratch::Scratch;
+use super::scratch::OpenScratch;
 use super::shrink::{Fault, Shrinking};
-use crate::Projection;
+use crate::projection::Projection;
 
 /// A projection, and what stands in the log that it reads.
 pub struct Scenario {
@@ -23,8 +23,8 @@ pub struct Scenario {
 /// Read models to which a scenario was applied: on SQLite and, where `DATABASE_URL` is set, on PostgreSQL. They go when
 /// this is dropped.
 pub struct Applied {
-    worlds: Vec<(Scratch, Generation)>,
-    name: &'static str,
+    worlds: Vec<(OpenScratch, Generation)>,
+    model: ReadModel,
 }
 
 /// What a scenario came to grief at.
@@ -36,7 +36,7 @@ impl Scenario {
     /// A scenario for the projection that `make` gives. It is made anew for every worker and after every restart, as
     /// in a process that starts.
     pub fn of<P: Projection>(make: impl Fn() -> P + Send + Sync + 'static) -> Self {
-        let topics = make().topics().to_vec();
+        let topics = make().read_model().topics.clone();
         let make: Make = Box::new(move |loses| Losing { projection: make(), loses }.into());
         Self { make, topics, partitions: PARTITIONS, messages: Vec::new() }
     }
@@ -93,17 +93,16 @@ impl Scenario {
     /// The [`Failure`].
     pub async fn try_every_schedule(self, schedules: u64) -> Result<Applied, Failure> {
         let case = self.case();
-        let mut scratches = vec![Scratch::sqlite().await.map_err(Failure)?];
-        scratches.extend(Scratch::postgres().await.map_err(Failure)?);
-        let name = case.model().name;
+        let scratches = OpenScratch::of_each_kind().await.map_err(|error| Failure(error.to_string()))?;
+        let model = case.model();
         let mut worlds = Vec::new();
         for scratch in scratches {
             let generation = check(&case, &scratch, schedules)
                 .await
-                .map_err(|reason| Failure(format!("the projection {name} on {}: {reason}", scratch.kind())))?;
+                .map_err(|reason| Failure(format!("the projection {} on {}: {reason}", model.name, scratch.kind())))?;
             worlds.push((scratch, generation));
         }
-        Ok(Applied { worlds, name })
+        Ok(Applied { worlds, model })
     }
 
     /// Gives each record its place: keys take turns at the partitions, and so do records without a key. Offsets have
@@ -136,7 +135,7 @@ impl Scenario {
 }
 
 /// Makes a live generation under the plainest schedule and compares what comes of the others with it.
-async fn check(case: &Case, scratch: &Scratch, schedules: u64) -> Result<Generation, String> {
+async fn check(case: &Case, scratch: &OpenScratch, schedules: u64) -> Result<Generation, String> {
     let of = case.partition_of_each();
     let database = &scratch.database;
     let generation = database.live_or_new(&case.model()).await.map_err(|error| error.to_string())?;
@@ -175,7 +174,7 @@ impl Applied {
         let mut first: Option<Vec<R>> = None;
         for (reader, (scratch, _)) in self.readers().await.iter().zip(&self.worlds) {
             let rows = reader.fetch(sql.to_owned(), &[]).await;
-            let rows = rows.unwrap_or_else(|error| panic!("{} on {}: {error}", self.name, scratch.kind()));
+            let rows = rows.unwrap_or_else(|error| panic!("{} on {}: {error}", self.model.name, scratch.kind()));
             match &first {
                 None => first = Some(rows),
                 Some(first) => assert_eq!(*first, rows, "SQLite and {} differ", scratch.kind()),
@@ -190,15 +189,14 @@ impl Applied {
     /// When they differ, or as [`Applied::rows`].
     pub async fn expect_rows<R: Row + PartialEq + Debug>(&self, sql: &str, expected: impl AsRef<[R]>) {
         let found = self.rows::<R>(sql).await;
-        assert_eq!(found, expected.as_ref(), "{}: found, expected; {sql}", self.name);
+        assert_eq!(found, expected.as_ref(), "{}: found, expected; {sql}", self.model.name);
     }
 
     /// A reader of each read model, such as queries are given.
     pub async fn readers(&self) -> Vec<Reader> {
         let mut readers = Vec::new();
         for (scratch, _) in &self.worlds {
-            // A reader's names live as long as the program, and a test's program ends soon.
-            readers.push(Reader::open(&scratch.database, vec![self.name].leak()).await);
+            readers.push(Reader::open(&scratch.database, vec![self.model.clone()]).await);
         }
         readers
     }

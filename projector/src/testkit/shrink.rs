@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use super::case::Case;
 use super::contents::Contents;
 use super::schedule::Schedule;
-use super::scratch::Scratch;
+use super::scratch::OpenScratch;
 
 /// How a schedule failed.
 pub(super) enum Fault {
@@ -19,7 +19,7 @@ const MOST_TRIES: [usize; 2] = [200, 60];
 /// Makes a failing schedule shorter for as long as it fails in the same way.
 pub(super) struct Shrinking<'c> {
     case: &'c Case,
-    scratch: &'c Scratch,
+    scratch: &'c OpenScratch,
     tries: usize,
     shortest: (Schedule, Fault),
     removed: BTreeSet<usize>,
@@ -28,7 +28,7 @@ pub(super) struct Shrinking<'c> {
 }
 
 impl<'c> Shrinking<'c> {
-    pub(super) fn new(case: &'c Case, scratch: &'c Scratch, schedule: Schedule, fault: Fault) -> Self {
+    pub(super) fn new(case: &'c Case, scratch: &'c OpenScratch, schedule: Schedule, fault: Fault) -> Self {
         Self { case, scratch, tries: 0, shortest: (schedule, fault), removed: BTreeSet::new(), plainest: None }
     }
 

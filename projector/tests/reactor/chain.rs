@@ -25,14 +25,13 @@ struct Word {
 
 /// Counts each word that has an id of its own.
 struct Counter {
-    topics: [Arc<str>; 1],
+    model: ReadModel,
 }
 
-#[async_trait::async_trait]
 impl Reactor for Splitter {
     type Event = Text;
 
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "splitter"
     }
 
@@ -70,23 +69,16 @@ impl Decode for Word {
     }
 }
 
-#[async_trait::async_trait]
 impl Projection for Counter {
     type Event = Word;
 
-    fn read_model(&self) -> ReadModel {
-        let schema = "CREATE TABLE words (id UUID NOT NULL PRIMARY KEY, word TEXT NOT NULL);";
-        ReadModel { name: "words", version: 1, schema }
-    }
-
-    fn topics(&self) -> &[Arc<str>] {
-        &self.topics
+    fn read_model(&self) -> &ReadModel {
+        &self.model
     }
 
     async fn apply(&self, events: &[Received<Word>], tx: &mut Tx) -> Result<(), StoreError> {
-        let rows: Vec<_> =
-            events.iter().map(|Received { event, .. }| [event.id.into(), event.word.as_str().into()]).collect();
-        tx.insert_new("words", ["id", "word"], &rows).await.map(drop)
+        let rows: Vec<_> = events.iter().map(|word| [word.id.into(), word.word.as_str().into()]).collect();
+        tx.insert_new("words", &["id"], ["id", "word"], &rows).await.map(drop)
     }
 }
 
@@ -108,7 +100,9 @@ async fn check(world: World) {
     let process = world.process_with(lines.iter().chain(&lines)).await;
     let mut projector = Projector::new(process.log.clone(), process.database.clone(), format!("{}.", world.topic.name));
     projector.start_reactor(Splitter { topics: [world.topic.name.clone()], words: world.words.name.clone() });
-    projector.start(Counter { topics: [world.words.name.clone()] });
+    let schema = "CREATE TABLE words (id UUID NOT NULL PRIMARY KEY, word TEXT NOT NULL);";
+    let model = ReadModel::new("words", 1, [world.words.name.clone()], schema);
+    projector.start(Counter { model: model.clone() });
 
     let ends = process.ends().await;
     let splitter = async || process.database.generations(Some("splitter")).await.unwrap().pop();
@@ -117,9 +111,9 @@ async fn check(world: World) {
     until("every line is split", async || writer.snapshot().await.unwrap().checkpoints().await.unwrap().covers(&ends))
         .await;
     let ends = process.log.ends(std::slice::from_ref(&world.words.name)).await.unwrap();
-    let reader = balcony_store::Reader::open(&process.database, &["words"]).await;
+    let reader = balcony_store::Reader::open(&process.database, vec![model.clone()]).await;
     until("every word is counted", async || {
-        reader.wait_for("words", &ends, tokio::time::Instant::now()).await.unwrap_or(false)
+        reader.wait_for(&model, &ends, tokio::time::Instant::now()).await.unwrap_or(false)
     })
     .await;
 

@@ -5,6 +5,7 @@
 
 mod chain;
 mod order;
+mod parked;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use balcony_event_log::{Positions, TopicPartition};
 use balcony_projector::{Kind, Start, State};
 
+use crate::parked::*;
 use crate::world::{Answer, Receiver, World, until};
 
 /// Runs each test on both deployments.
@@ -39,6 +41,11 @@ on_both! {
     a_crash_repeats_only_what_was_not_written_down
     what_is_refused_is_parked_with_what_follows_of_its_key
     whoever_was_taken_over_moves_no_frontier
+    a_retry_delivers_the_key_in_order_under_its_ids_and_the_worker_goes_on_with_it
+    what_waited_behind_a_discarded_record_is_delivered
+    what_an_operator_delivered_is_not_repeated_after_a_restart
+    whatever_operators_retry_meanwhile_the_order_stays
+    one_operator_at_a_time_holds_what_is_parked
 }
 
 /// Events `from..to` of some keys, and some without.

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use balcony_event_log::embedded::EmbeddedLog;
 use balcony_event_log::kafka::KafkaLog;
+use balcony_event_log::testing::{eventually, service};
 use balcony_event_log::{EventLog, Headers, Message, Positions, Record, Topic, TopicPartition};
-use balcony_projector::{Decode, Delivery, DeliveryPolicy, Projector, Publisher, ReactError, Reactor, Start};
-use balcony_store::{Database, Settings, Writer};
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use balcony_projector::{
+    AnyReactor, Decode, Delivery, DeliveryPolicy, Projector, Publisher, ReactError, Reactor, Start,
+};
+use balcony_store::{Database, Place as DatabasePlace, Scratch, Settings, Writer};
 use tempfile::TempDir;
 use tokio::sync::{OnceCell, watch};
 use tokio::time::timeout;
@@ -28,7 +30,7 @@ pub(crate) struct World {
 
 enum Place {
     Embedded(TempDir),
-    Distributed { brokers: String, database: String },
+    Distributed { brokers: String, database: Scratch },
 }
 
 /// One process on it.
@@ -46,18 +48,8 @@ impl World {
 
     /// `None`, in one line, without a broker and a database; with `CI` set that is a failure.
     pub(crate) async fn distributed(partitions: i32) -> Option<Self> {
-        let (Ok(brokers), Ok(url)) = (std::env::var("KAFKA_BOOTSTRAP_SERVERS"), std::env::var("DATABASE_URL")) else {
-            assert!(
-                std::env::var_os("CI").is_none(),
-                "KAFKA_BOOTSTRAP_SERVERS or DATABASE_URL is missing: use tests/run"
-            );
-            println!("left out: KAFKA_BOOTSTRAP_SERVERS or DATABASE_URL is not set; tests/run sets them");
-            return None;
-        };
-        let name = format!("reactor_{}", Uuid::now_v7().simple());
-        let mut connection = PgConnection::connect(&url).await.unwrap();
-        sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut connection).await.unwrap();
-        let database = format!("{}/{name}", url.rsplit_once('/').unwrap().0);
+        let brokers = service("KAFKA_BOOTSTRAP_SERVERS")?;
+        let database = Scratch::postgres().await.unwrap()?;
         Some(Self::at(Place::Distributed { brokers, database }, partitions))
     }
 
@@ -73,11 +65,12 @@ impl World {
         let (log, settings): (Arc<dyn EventLog>, _) = match &self.place {
             Place::Embedded(folder) => {
                 let log = EmbeddedLog::open(&folder.path().join("log.db"), &topics).unwrap();
-                (Arc::new(log), Settings::Sqlite { directory: folder.path().join("read-models") })
+                let place = DatabasePlace::Sqlite { directory: folder.path().join("read-models") };
+                (Arc::new(log), Settings { namespace: "test".parse().unwrap(), place })
             }
             Place::Distributed { brokers, database } => {
                 let log = KafkaLog::open(brokers, &topics).await.unwrap();
-                (Arc::new(log), Settings::Postgres { url: database.clone() })
+                (Arc::new(log), database.settings().clone())
             }
         };
         let database = Database::open(&settings).await.unwrap();
@@ -104,8 +97,13 @@ impl Process {
 
     pub(crate) fn start(&self, receiver: &Arc<Receiver>, start: Start) -> Projector {
         let mut projector = Projector::new(self.log.clone(), self.database.clone(), format!("{}.", self.topic));
-        projector.start_reactor(Told { topics: [self.topic.clone()], start, receiver: receiver.clone() });
+        projector.start_reactor(self.reactor(receiver, start));
         projector
+    }
+
+    /// The reactor whose effects `receiver` has.
+    pub(crate) fn reactor(&self, receiver: &Arc<Receiver>, start: Start) -> AnyReactor {
+        Told { topics: [self.topic.clone()], start, receiver: receiver.clone() }.into()
     }
 
     /// Connections to what the reactor writes down, once there is something.
@@ -135,6 +133,12 @@ impl Process {
         parked.into_iter().map(|record| (String::from_utf8(record.payload).unwrap(), record.error)).collect()
     }
 
+    /// The id of the parked record with this event.
+    pub(crate) async fn parked_id(&self, event: &str) -> Uuid {
+        let parked = self.writer().await.snapshot().await.unwrap().parked().await.unwrap();
+        parked.into_iter().find(|record| record.payload == event.as_bytes()).unwrap().id
+    }
+
     pub(crate) async fn ends(&self) -> Positions {
         self.log.ends(std::slice::from_ref(&self.topic)).await.unwrap()
     }
@@ -152,12 +156,7 @@ impl Process {
 
 /// Asks until the answer is yes.
 pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let asking = async {
-        while !is_so().await {
-            tokio::task::yield_now().await;
-        }
-    };
-    assert!(timeout(PATIENCE, asking).await.is_ok(), "it does not come to pass that {what}");
+    eventually(what, PATIENCE, async || is_so().await.then_some(())).await;
 }
 
 /// What the receiver of the effects does about an attempt.
@@ -283,11 +282,10 @@ struct Told {
 /// A key of which an attempt is under way, until it is dropped.
 struct Busy<'a>(&'a Receiver, Option<String>);
 
-#[async_trait::async_trait]
 impl Reactor for Told {
     type Event = Text;
 
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "told"
     }
 

@@ -1,7 +1,7 @@
 use balcony_event_log::{Positions, TopicPartition};
-use balcony_http::{Consistency, ConsistencyToken};
+use balcony_http::ConsistencyToken;
 
-use crate::world::{EVERYTHING, World, ask, bearer, comment, movie, token, user, view};
+use crate::world::{EVERYTHING, World, ask, bearer, comment, consistency_of, movie, token, user, view};
 
 /// A world with a movie, and a comment that only the registry has read, with the token for it.
 async fn behind(world: &mut World) -> (uuid::Uuid, String) {
@@ -68,8 +68,7 @@ pub(crate) async fn only_what_a_query_reads_is_waited_for(mut world: World) {
 pub(crate) async fn a_token_that_is_none_is_refused(world: World) {
     let mut positions = Positions::new();
     positions.set(TopicPartition::new("balcony.events", 0), 1);
-    let topics = balcony_domain::Topics::with_prefix("balcony.");
-    let (_, other) = Consistency::new("another", topics).header(&ConsistencyToken(positions));
+    let (_, other) = consistency_of("another").header(&ConsistencyToken(positions));
     for token in ["x", other.to_str().unwrap()] {
         for path in ["/v1/comments", "/v1/movies", "/v1/users/x?", "/v1/comments?stale=allow"] {
             let answer = world.get_with(path, &[("consistency-token", token)]).await;

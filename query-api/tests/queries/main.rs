@@ -10,9 +10,7 @@ mod movies_and_people;
 mod timeline;
 mod world;
 
-use balcony_store::Settings;
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
-use uuid::Uuid;
+use balcony_store::Scratch;
 
 /// Runs each test on both databases, in a world of its own.
 macro_rules! on_both {
@@ -20,17 +18,15 @@ macro_rules! on_both {
         mod sqlite {
             $(#[tokio::test(flavor = "multi_thread")]
             async fn $test() {
-                let folder = tempfile::tempdir().unwrap();
-                let settings = crate::Settings::Sqlite { directory: folder.path().join("read-models") };
-                crate::$file::$test(crate::world::World::open(&settings).await).await;
+                let scratch = crate::Scratch::sqlite().unwrap();
+                crate::$file::$test(crate::world::World::open(scratch.settings()).await).await;
             })*
         }
         mod postgres {
             $(#[tokio::test(flavor = "multi_thread")]
             async fn $test() {
-                let Some(url) = crate::new_database().await else { return };
-                let settings = crate::Settings::Postgres { url };
-                crate::$file::$test(crate::world::World::open(&settings).await).await;
+                let Some(scratch) = crate::Scratch::postgres().await.unwrap() else { return };
+                crate::$file::$test(crate::world::World::open(scratch.settings()).await).await;
             })*
         }
     };
@@ -65,26 +61,12 @@ on_both! {
 
 #[tokio::test]
 async fn without_read_models_nothing_is_answered() {
-    let folder = tempfile::tempdir().unwrap();
-    let settings = Settings::Sqlite { directory: folder.path().to_owned() };
-    let router = world::router(&world::query_api(&balcony_store::Database::open(&settings).await.unwrap()).await);
+    let scratch = Scratch::sqlite().unwrap();
+    let database = balcony_store::Database::open(scratch.settings()).await.unwrap();
+    let router = world::router(&world::query_api(&database).await);
     for path in ["/v1/comments", "/v1/movies", "/v1/users/0192f0c1-7c3e-7b0a-9d58-2f6a1b3c4d5e", "/readyz"] {
         let answer = world::ask(&router, path, &[]).await;
         assert_eq!(answer.status, 503, "{path}");
         assert_eq!(answer.headers["retry-after"], "1", "{path}");
     }
-}
-
-/// An empty database. `None`, in one line, without `DATABASE_URL`; with `CI` set that is a failure.
-async fn new_database() -> Option<String> {
-    let Ok(url) = std::env::var("DATABASE_URL") else {
-        assert!(std::env::var_os("CI").is_none(), "DATABASE_URL is missing: use tests/run");
-        println!("left out: DATABASE_URL is not set; tests/run sets it");
-        return None;
-    };
-    let name = format!("queries_{}", Uuid::now_v7().simple());
-    let mut connection = PgConnection::connect(&url).await.unwrap();
-    sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut connection).await.unwrap();
-    let (server, _) = url.rsplit_once('/').unwrap();
-    Some(format!("{server}/{name}"))
 }

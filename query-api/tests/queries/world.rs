@@ -9,17 +9,16 @@ use balcony_domain::event::{
     CommentDeleted, CommentPosted, CompanyRegistered, MovieRegistered, MovieViewed, ProfileChanged, UserFavorited,
     UserUnfavorited,
 };
-use balcony_domain::{CommentId, CompanyId, Event, MovieId, Recorded, Role, Timestamp, Topics, UserId};
-use balcony_event_log::{Positions, TopicPartition};
-use balcony_http::auth::Authority;
+use balcony_domain::{CommentId, CompanyId, DERIVED, Event, MovieId, Recorded, Timestamp, Topics, UserId};
+use balcony_event_log::{BoxFuture, Positions, TopicPartition};
 use balcony_http::rate_limit::{Limiter, RateLimit};
 use balcony_http::service::{Edge, service};
-use balcony_http::{Consistency, ConsistencyToken};
-use balcony_projector::projections::{Comments, Favorites, Journeys, Registry, Statistics};
-use balcony_projector::{Projection, Received};
+use balcony_http::telemetry::Telemetry;
+use balcony_http::{Authority, Consistency, ConsistencyToken, Role, Subjects};
+use balcony_projector::{Projection, Received, Serving};
 use balcony_query_api::QueryApi;
-use balcony_search::Serving;
-use balcony_store::{Database, Generation, Reader, Settings, Writer};
+use balcony_read_models::{Comments, Favorites, Journeys, Logged, Registry, Statistics};
+use balcony_store::{Database, Generation, ReadModel, Reader, Settings, StoreError, Tx, Writer};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::Value;
 use tower::ServiceExt as _;
@@ -29,18 +28,33 @@ pub(crate) struct World {
     pub(crate) router: Router,
     database: Database,
     projections: Vec<Running>,
-    log: Vec<Received<Recorded>>,
+    log: Vec<Received<Logged>>,
     ends: Positions,
     ids: u128,
 }
 
 struct Running {
-    name: &'static str,
-    projection: Box<dyn Projection<Event = Recorded>>,
+    projection: Box<dyn Applies>,
     generation: Generation,
     writer: Writer,
     /// How much of the log it has applied.
     applied: Positions,
+}
+
+/// A projection of any type.
+trait Applies: Send + Sync {
+    fn read_model(&self) -> &ReadModel;
+    fn apply<'a>(&'a self, events: &'a [Received<Logged>], tx: &'a mut Tx) -> BoxFuture<'a, Result<(), StoreError>>;
+}
+
+impl<P: Projection<Event = Logged>> Applies for P {
+    fn read_model(&self) -> &ReadModel {
+        Projection::read_model(self)
+    }
+
+    fn apply<'a>(&'a self, events: &'a [Received<Logged>], tx: &'a mut Tx) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(Projection::apply(self, events, tx))
+    }
 }
 
 pub(crate) struct Answer {
@@ -49,14 +63,15 @@ pub(crate) struct Answer {
     pub(crate) body: Value,
 }
 
-pub(crate) const EVERYTHING: &[&str] = balcony_query_api::PROJECTIONS;
+pub(crate) const EVERYTHING: &[&str] =
+    &[Registry::NAME, Comments::NAME, Favorites::NAME, Journeys::NAME, Statistics::NAME];
 pub(crate) const PARTITIONS: u128 = 3;
 
 impl World {
     pub(crate) async fn open(settings: &Settings) -> Self {
         let database = Database::open(settings).await.unwrap();
         let topics = topics();
-        let all: Vec<Box<dyn Projection<Event = Recorded>>> = vec![
+        let all: Vec<Box<dyn Applies>> = vec![
             Box::new(Registry::new(&topics)),
             Box::new(Comments::new(&topics)),
             Box::new(Favorites::new(&topics)),
@@ -65,10 +80,9 @@ impl World {
         ];
         let mut projections = Vec::new();
         for projection in all {
-            let model = projection.read_model();
-            let generation = database.live_or_new(&model).await.unwrap();
+            let generation = database.live_or_new(projection.read_model()).await.unwrap();
             let writer = database.writer(&generation);
-            projections.push(Running { name: model.name, projection, generation, writer, applied: Positions::new() });
+            projections.push(Running { projection, generation, writer, applied: Positions::new() });
         }
         let router = router(&query_api(&database).await);
         Self { router, database, projections, log: Vec::new(), ends: Positions::new(), ids: 0 }
@@ -83,8 +97,8 @@ impl World {
         let written = [(partition.clone(), offset + 1)].into_iter().collect();
         let id = self.new_id();
         let time = time(at);
-        let event = Recorded { id, time, request_digest: None, traceparent: None, event };
-        self.log.push(Received { partition, offset, event });
+        let value = Logged(Recorded { id, time, request_digest: None, traceparent: None, event });
+        self.log.push(Received { partition, offset, appended_at: at, value });
         written
     }
 
@@ -97,9 +111,9 @@ impl World {
 
     /// Lets the projection `name` read up to `most` events further, in one batch, in the partitions that `of` names.
     pub(crate) async fn read(&mut self, name: &str, most: usize, of: impl Fn(i32) -> bool) {
-        let running = self.projections.iter_mut().find(|running| running.name == name).unwrap();
-        let topics = running.projection.topics();
-        let is_next = |event: &&Received<Recorded>| {
+        let running = self.projections.iter_mut().find(|running| running.is(name)).unwrap();
+        let topics = &running.projection.read_model().topics;
+        let is_next = |event: &&Received<Logged>| {
             topics.contains(&event.partition.topic)
                 && of(event.partition.partition)
                 && event.offset >= running.applied.next_offset(&event.partition)
@@ -127,18 +141,19 @@ impl World {
 
     /// What the projection `name` has applied, in the order of the log.
     pub(crate) fn applied(&self, name: &str) -> impl Iterator<Item = &Recorded> {
-        let running = self.projections.iter().find(|running| running.name == name).unwrap();
-        let topics = running.projection.topics();
+        let running = self.projections.iter().find(|running| running.is(name)).unwrap();
+        let topics = &running.projection.read_model().topics;
         self.log
             .iter()
             .filter(|event| topics.contains(&event.partition.topic))
             .filter(|event| event.offset < running.applied.next_offset(&event.partition))
-            .map(|received| &received.event)
+            .map(|received| &received.value.0)
     }
 
     /// A reader of the read models beside the query API.
     pub(crate) async fn reader(&self) -> Reader {
-        Reader::open(&self.database, EVERYTHING).await
+        let models = self.projections.iter().map(|running| running.projection.read_model().clone());
+        Reader::open(&self.database, models.collect()).await
     }
 
     /// Appends what happened, and lets all projections read it.
@@ -193,6 +208,12 @@ impl World {
     }
 }
 
+impl Running {
+    fn is(&self, name: &str) -> bool {
+        *self.projection.read_model().name == *name
+    }
+}
+
 impl Answer {
     /// Where each error is.
     pub(crate) fn pointers(&self) -> Vec<&str> {
@@ -201,7 +222,8 @@ impl Answer {
 }
 
 pub(crate) async fn query_api(database: &Database) -> QueryApi {
-    QueryApi::open(database, topics(), consistency(), Serving::default()).await
+    let catalogue = balcony_read_models::steps(&topics());
+    QueryApi::open(database, &catalogue, consistency(), Serving::default()).await
 }
 
 pub(crate) fn router(api: &QueryApi) -> Router {
@@ -210,7 +232,8 @@ pub(crate) fn router(api: &QueryApi) -> Router {
         authority: authority(),
         limiter: Limiter::new(RateLimit::Off),
         cors_origins: Vec::new(),
-        metrics: PrometheusBuilder::new().build_recorder().handle(),
+        telemetry: Telemetry::new("balcony", PrometheusBuilder::new().build_recorder().handle()),
+        problem_types: "urn:balcony:problem:".into(),
     };
     service(routes, openapi, api.checks(), &edge)
 }
@@ -232,7 +255,13 @@ fn topics() -> Topics {
 }
 
 fn consistency() -> Consistency {
-    Consistency::new("this installation", topics())
+    consistency_of("this installation")
+}
+
+/// The tokens of the installation whose log is called `identity`.
+pub(crate) fn consistency_of(identity: &str) -> Consistency {
+    let Topics { facts, views } = topics();
+    Consistency::new(identity, vec![facts, views])
 }
 
 /// The token for `positions`.
@@ -241,7 +270,7 @@ pub(crate) fn token(positions: Positions) -> String {
 }
 
 fn authority() -> Authority {
-    Authority::new(b"a secret that is long enough for it")
+    Authority::new(b"a secret that is long enough for it", "balcony", Subjects::derived_in(DERIVED))
 }
 
 pub(crate) fn bearer(name: &str) -> String {
@@ -250,7 +279,7 @@ pub(crate) fn bearer(name: &str) -> String {
 
 /// The user that the token for `name` stands for.
 pub(crate) fn user_called(name: &str) -> Uuid {
-    authority().user(name).0
+    authority().user(name)
 }
 
 pub(crate) fn time(at: i64) -> Timestamp {
@@ -294,7 +323,11 @@ pub(crate) fn comment(id: Uuid, movie: Uuid, author: Uuid, body: &str) -> Event 
 
 pub(crate) fn deletion(id: Uuid) -> Event {
     let deleted_by = UserId(Uuid::nil());
-    Event::CommentDeleted(CommentDeleted { comment_id: CommentId(id), deleted_by, role: Role::Moderator })
+    Event::CommentDeleted(CommentDeleted {
+        comment_id: CommentId(id),
+        deleted_by,
+        role: balcony_domain::Role::Moderator,
+    })
 }
 
 pub(crate) fn favorite(follower: Uuid, followee: Uuid) -> Event {

@@ -1,0 +1,132 @@
+//! Commands that make something new, under an idempotency key or without one.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use balcony_domain::{Event, UserId, id_of_request};
+use balcony_event_log::Positions;
+use balcony_http::describe::{Describe, Description};
+use balcony_http::{Identity, Problem};
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::CommandApi;
+use crate::command::Command;
+use crate::idempotency::{IdempotencyKey, TURN_TIMEOUT, digest};
+
+/// A command that makes something, once under each key.
+pub(crate) struct Creation(Command);
+
+/// The answer to a command that made something.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Created {
+    /// The id of what was made.
+    id: Uuid,
+}
+
+impl Creation {
+    /// The id of what this command makes when it carries a key.
+    fn derived_id(&self, identity: &Identity) -> Option<Uuid> {
+        let Command { key, method, path, .. } = &self.0;
+        key.as_ref().map(|key| id_of_request(UserId(identity.user), method, path, key.as_str()))
+    }
+}
+
+impl Deref for Creation {
+    type Target = Command;
+
+    fn deref(&self) -> &Command {
+        &self.0
+    }
+}
+
+impl FromRequestParts<Arc<CommandApi>> for Creation {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<CommandApi>) -> Result<Self, Problem> {
+        Command::from_request_parts(parts, api).await.map(Self)
+    }
+}
+
+impl Describe for Creation {
+    fn describe(description: &mut Description<'_>) {
+        IdempotencyKey::describe(description);
+        Command::describe(description);
+    }
+}
+
+impl CommandApi {
+    /// Makes something new: appends the event that `event` gives for the new id, and answers 201.
+    ///
+    /// Under an idempotency key the id is derived from the key, so a repetition names the same thing:
+    ///
+    /// | the registry, read up to the log's end, has | then |
+    /// |---|---|
+    /// | nothing under the id | the event is appended, and the registry is read again once it has come there |
+    /// | the same request | its answer is given again |
+    /// | another request | 422 |
+    ///
+    /// Two instances may append under one key at the same time. Every consumer takes the first record of an id and
+    /// drops the second; asking the registry after the append tells whose was first.
+    pub(crate) async fn create(
+        &self,
+        creation: &Creation,
+        identity: &Identity,
+        collection: &str,
+        request: &impl Serialize,
+        event: impl FnOnce(Uuid) -> Event,
+    ) -> Result<Response, Problem> {
+        let Some(id) = creation.derived_id(identity) else {
+            let mut written = self.introduce(identity, creation).await?;
+            // Made after the introduction, so that it sorts after it within a millisecond.
+            let id = Uuid::now_v7();
+            written.merge(&self.recorder.record(id, event(id), None, creation).await?);
+            return Ok(self.created(creation, collection, id, &written));
+        };
+
+        let digest = digest(request);
+        let _turn = self.in_flight.turn(id, TURN_TIMEOUT).await?;
+        if let Some(first) = self.registry.request(id).await? {
+            return self.again(creation, collection, id, &digest, &first).await;
+        }
+        let mut written = self.introduce(identity, creation).await?;
+        written.merge(&self.recorder.record(id, event(id), Some(digest.clone()), creation).await?);
+        let first = self.registry.request_after(id, &written).await?;
+        if first != digest {
+            return Err(Problem::key_reused());
+        }
+        Ok(self.created(creation, collection, id, &written))
+    }
+
+    /// Answers a command whose id the registry has, made by the request with the digest `first`.
+    async fn again(
+        &self,
+        creation: &Creation,
+        collection: &str,
+        id: Uuid,
+        digest: &str,
+        first: &str,
+    ) -> Result<Response, Problem> {
+        if first != digest {
+            return Err(Problem::key_reused());
+        }
+        // Whoever reads with this token sees what has become of it since, such as its deletion.
+        let written = self.recorder.ends().await?;
+        Ok(self.created(creation, collection, id, &written))
+    }
+
+    /// 201, with where the new thing is.
+    fn created(&self, command: &Command, collection: &str, id: Uuid, written: &Positions) -> Response {
+        let location = (header::LOCATION, format!("/v1/{collection}/{id}"));
+        let (name, value) = self.token(command, written);
+        let mut response = (StatusCode::CREATED, [location], Json(Created { id })).into_response();
+        response.headers_mut().insert(name, value);
+        response
+    }
+}

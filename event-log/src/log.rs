@@ -1,0 +1,51 @@
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::{AppendError, LogError, Message, Position, Positions, Reader, Topic};
+
+/// A future on the heap: what the methods of a trait return that is used as `dyn`.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// An append-only log of records, ordered within a partition. The [crate](crate) says how to implement one.
+pub trait EventLog: Send + Sync + 'static {
+    /// The topics that the log was opened with, in that order. No other topic can be used through it.
+    fn topics(&self) -> &[Topic];
+
+    /// Appends one record and returns where it stands, once it is as durable as the adapter promises (every
+    /// in-sync replica; `fsync`). Records of one key keep the order in which their appends were first polled.
+    ///
+    /// # Errors
+    /// See [`AppendError`]: only [`AppendError::Unknown`] leaves open whether the record was written.
+    fn append<'a>(&'a self, topic: &'a str, message: Message) -> BoxFuture<'a, Result<Position, AppendError>>;
+
+    /// The starts of `topics` now: for every partition the first offset that is still there. It is above 0 when
+    /// records were removed because their time was over.
+    ///
+    /// # Errors
+    /// [`LogError::UnknownTopic`], or [`LogError::Unavailable`] when the log does not answer within some seconds.
+    fn starts<'a>(&'a self, topics: &'a [Arc<str>]) -> BoxFuture<'a, Result<Positions, LogError>>;
+
+    /// The ends of `topics` now: for every partition the offset the next record will have at the earliest. A
+    /// reader whose [`Batch::reached`](crate::Batch::reached) covers them has seen every record acknowledged
+    /// before this call.
+    ///
+    /// # Errors
+    /// [`LogError::UnknownTopic`], or [`LogError::Unavailable`] when the log does not answer within some seconds.
+    fn ends<'a>(&'a self, topics: &'a [Arc<str>]) -> BoxFuture<'a, Result<Positions, LogError>>;
+
+    /// Reads the partitions of `from`, each from its offset, to the end and then on as records come. Offset 0 is
+    /// the beginning: whatever is left there. Every call is a subscriber of its own.
+    fn read(&self, from: Positions) -> Reader;
+
+    /// Joins the group that shares out the partitions of `topics` among its members. The log only assigns:
+    /// positions come from the caller, who answers each [`Incoming::Assigned`](crate::Incoming::Assigned) with
+    /// [`Reader::start`].
+    fn join(&self, group: &str, topics: &[Arc<str>]) -> Reader;
+
+    /// A text that is the same for every process on this log and different for every other log.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`] when the log does not answer within some seconds.
+    fn identity(&self) -> BoxFuture<'_, Result<String, LogError>>;
+}

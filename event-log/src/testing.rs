@@ -1,0 +1,43 @@
+//! How tests wait, and what they are given.
+
+use std::io::Write as _;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// What the environment variable `name` says, which names a service for tests: a broker, a database server. Without it a
+/// line says, once for each test program, what is left out.
+///
+/// # Panics
+/// With `CI` set, when it is missing: nothing may be left out there.
+pub fn service(name: &str) -> Option<String> {
+    static LEFT_OUT: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    if let Ok(value) = std::env::var(name) {
+        return Some(value);
+    }
+    assert!(std::env::var_os("CI").is_none(), "in CI {name} has to be set; tests/run sets it");
+    let mut left_out = LEFT_OUT.lock().unwrap_or_else(PoisonError::into_inner);
+    if !left_out.iter().any(|said| said == name) {
+        left_out.push(name.to_owned());
+        // Past the test harness, which keeps the output of tests that pass.
+        let _ = writeln!(std::io::stderr(), "left out: tests that want {name}, which is not set; tests/run sets it");
+    }
+    None
+}
+
+/// Asks again and again until there is an answer, for `patience` at the most.
+///
+/// # Panics
+/// When there is none by then.
+pub async fn eventually<T>(what: &str, patience: Duration, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + patience;
+    let mut ticks = tokio::time::interval(Duration::from_millis(5));
+    loop {
+        ticks.tick().await;
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "{what}: not within {patience:?}");
+    }
+}

@@ -1,0 +1,79 @@
+use std::time::Duration;
+
+use balcony_event_log::{EventLog, Incoming, LogError, Reader};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use crate::applier::Applier;
+use crate::error::WorkError;
+use crate::observer::Observer;
+use crate::rows::Rows;
+use crate::sink::Sink;
+use crate::supervise::told_to;
+
+/// The most records in one batch. Batches grow to it with the backlog: a follower takes whatever has come while it
+/// applied the last one.
+const MOST_RECORDS: usize = 10_000;
+/// From how many records in one batch on the next does not begin before [`Sink::PACE`] has passed: many small
+/// transactions cost much more than few large ones, and nobody waits long.
+const PACED_FROM: usize = 32;
+
+/// Applies one step's events to one generation, for as long as it is not told to stop.
+pub(crate) struct Follower<S> {
+    applier: Applier<S>,
+    reader: Reader,
+    observer: Observer,
+}
+
+impl Follower<Rows> {
+    /// A member of the group called `group`, which shares out the partitions.
+    pub(crate) fn join(applier: Applier<Rows>, log: &dyn EventLog, group: &str, observer: Observer) -> Self {
+        let reader = log.join(group, &applier.sink.projection().read_model().topics);
+        Self::new(applier, reader, observer)
+    }
+}
+
+impl<S: Sink> Follower<S> {
+    pub(crate) fn new(applier: Applier<S>, reader: Reader, observer: Observer) -> Self {
+        Self { applier, reader, observer }
+    }
+
+    /// Works until something fails for good or it is told to stop: then it ends after the batch it is at, and leaves
+    /// its group, so that others take over at once. Dropping the future at any await is as good as a crash, and a
+    /// crash is harmless.
+    pub(crate) async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<(), WorkError> {
+        let mut pause_until = Instant::now();
+        loop {
+            let due = self.applier.sink.commit_due();
+            let incoming = tokio::select! {
+                biased;
+                () = told_to(&mut stop) => {
+                    self.reader.close().await;
+                    return Ok(());
+                }
+                () = sleep_until(due.unwrap_or(pause_until)), if due.is_some() => {
+                    self.applier.sink.commit().await?;
+                    continue;
+                }
+                incoming = self.reader.next(), if !self.applier.sink.is_full() => incoming,
+            };
+            match incoming {
+                Ok(Incoming::Assigned(partitions)) => {
+                    self.applier.claim(&partitions).await?;
+                    self.reader.start(self.applier.positions());
+                    self.observer.running();
+                }
+                Ok(Incoming::Revoked(partitions)) => self.applier.release(&partitions),
+                Ok(Incoming::Records(mut batch)) => {
+                    sleep_until(pause_until).await;
+                    self.reader.fill(&mut batch, MOST_RECORDS);
+                    let paced = batch.records.len() >= PACED_FROM;
+                    pause_until = Instant::now() + if paced { S::PACE } else { Duration::ZERO };
+                    self.applier.apply(batch).await?;
+                }
+                Err(error @ LogError::Unavailable(_)) => self.observer.waiting(&error),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}

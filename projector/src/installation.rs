@@ -1,0 +1,248 @@
+//! What an installation of a program is made of, opened by its settings.
+
+mod distributed;
+mod embedded;
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use balcony_event_log::{EventLog, LogError, Topic};
+use balcony_store::{Database, StoreError};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::application::{Application, InstalledTopic, Topics};
+use crate::catalogue::{Catalogue, Step};
+use crate::projector::Projector;
+use crate::replica::Folder;
+use crate::settings::{Deployment, Settings};
+
+/// An installation of a program.
+pub struct Installation {
+    /// The log. Beside other processes an embedded one can only be read.
+    pub log: Arc<dyn EventLog>,
+    /// The read-model database.
+    pub database: Database,
+    /// The program's topics.
+    pub topics: Topics,
+    /// The program's steps.
+    pub catalogue: Catalogue,
+    group_prefix: String,
+    data_dir: PathBuf,
+    /// What the log is known by.
+    identity: String,
+    /// Keeps other processes from the data folder.
+    _held: Option<File>,
+}
+
+/// The embedded log's file in the data folder.
+pub(crate) const LOG_FILE: &str = "log.db";
+/// The folder of the embedded read models in the data folder.
+pub(crate) const READ_MODELS: &str = "read-models";
+/// How long the log and the database are waited for at the start.
+const PATIENCE: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_millis(500);
+
+impl Installation {
+    /// Opens the installation to be part of it, and makes what is missing: topics, tables. The log and the database are
+    /// waited for.
+    ///
+    /// # Errors
+    /// Names the setting that is wrong. An embedded installation that another process holds is refused.
+    pub async fn open(application: &Application, settings: &Settings) -> anyhow::Result<Self> {
+        let log_topics = log_topics(application, settings)?;
+        let place = database_settings(application, settings)?;
+        let (log, database, held): (Arc<dyn EventLog>, _, _) = match settings.deployment(application)? {
+            Deployment::Embedded { data_dir } => {
+                let held = hold(&data_dir)?;
+                let log = open_embedded_log(&data_dir, &log_topics)?;
+                let database = Database::open(&place).await.context("DATA_DIR: the read models cannot be opened")?;
+                (log, database, Some(held))
+            }
+            Deployment::Distributed { brokers, .. } => {
+                let log = open_log(&brokers, &log_topics).await?;
+                (log, open_database(&place).await?, None)
+            }
+        };
+        Self::of(application, settings, log, database, held).await
+    }
+
+    /// Opens the installation for an operator, beside the processes that run it or when none does. Nothing is made.
+    ///
+    /// # Errors
+    /// Names the setting that is wrong, or says that the installation was never started.
+    pub async fn beside(application: &Application, settings: &Settings) -> anyhow::Result<Self> {
+        let log = log_beside(application, settings).await?;
+        let place = database_settings(application, settings)?;
+        let database = match settings.deployment(application)? {
+            Deployment::Embedded { data_dir } => {
+                ensure!(
+                    data_dir.join(READ_MODELS).is_dir(),
+                    "DATA_DIR: {} has no read models yet; start {} first",
+                    data_dir.display(),
+                    application.name()
+                );
+                Database::open_beside(&place).await.context("DATA_DIR: the read models cannot be opened")?
+            }
+            Deployment::Distributed { .. } => Database::open_beside(&place).await.context("DATABASE_URL")?,
+        };
+        Self::of(application, settings, log, database, None).await
+    }
+
+    async fn of(
+        application: &Application,
+        settings: &Settings,
+        log: Arc<dyn EventLog>,
+        database: Database,
+        held: Option<File>,
+    ) -> anyhow::Result<Self> {
+        let topics = settings.topics(application)?;
+        let catalogue = application.catalogue(&topics);
+        if let Some(name) = catalogue.repeated_name() {
+            bail!("{} has two steps called {name}", application.name());
+        }
+        let identity = log.identity().await?;
+        let (group_prefix, data_dir) = (settings.group_prefix(application)?, settings.data_dir(application)?);
+        Ok(Self { log, database, topics, catalogue, group_prefix, data_dir, identity, _held: held })
+    }
+
+    /// A projector on this installation, with no steps yet.
+    pub fn projector(&self) -> Projector {
+        Projector::new(self.log.clone(), self.database.clone(), self.group_prefix.as_str())
+    }
+
+    /// Runs every step of the program in this process. Stores of replicas are in the data folder.
+    ///
+    /// # Errors
+    /// When there is no folder for a replica.
+    pub fn start(&self) -> anyhow::Result<Projector> {
+        let mut projector = self.projector();
+        for step in self.catalogue.steps() {
+            match step.clone() {
+                Step::Projection(projection) => projector.start(projection),
+                Step::Replica { replica, .. } => {
+                    let folder = self.replica_folder(replica.name())?;
+                    projector.start_replica(replica, folder);
+                }
+                Step::Reactor(reactor) => projector.start_reactor(reactor),
+            }
+        }
+        Ok(projector)
+    }
+
+    /// What the log is known by: the same for every process on it, and different for every other log.
+    pub fn identity(&self) -> &str {
+        &self.identity
+    }
+
+    /// A folder for this process's stores of the replica called `name`.
+    ///
+    /// # Errors
+    /// What the system says, or that there are too many processes.
+    pub fn replica_folder(&self, name: &str) -> anyhow::Result<Folder> {
+        let directory = self.replica_directory(name);
+        Folder::hold(&directory).with_context(|| format!("DATA_DIR: no store of {name} in {}", directory.display()))
+    }
+
+    /// Where the stores of the replica called `name` are: they hold what one log says, and no other.
+    pub(crate) fn replica_directory(&self, name: &str) -> PathBuf {
+        let log = Uuid::new_v5(&Uuid::NAMESPACE_OID, self.identity.as_bytes());
+        self.data_dir.join(name).join(log.simple().to_string())
+    }
+}
+
+/// The log alone, beside the processes that run the installation.
+pub(crate) async fn log_beside(application: &Application, settings: &Settings) -> anyhow::Result<Arc<dyn EventLog>> {
+    let log_topics = log_topics(application, settings)?;
+    Ok(match settings.deployment(application)? {
+        Deployment::Embedded { data_dir } => {
+            let file = data_dir.join(LOG_FILE);
+            ensure!(file.is_file(), "DATA_DIR: there is no installation in {}", data_dir.display());
+            let opened = embedded::open_log_beside(&file, &log_topics);
+            opened.with_context(|| format!("DATA_DIR: the log in {} cannot be read", data_dir.display()))?
+        }
+        Deployment::Distributed { brokers, .. } => {
+            let opened = distributed::open_log_beside(&brokers, &log_topics).await;
+            opened.context("KAFKA_BOOTSTRAP_SERVERS, KAFKA_TOPIC_PREFIX")?
+        }
+    })
+}
+
+/// The program's topics as the log is opened with them.
+pub(crate) fn log_topics(application: &Application, settings: &Settings) -> anyhow::Result<Vec<Topic>> {
+    let (partitions, replication) = (settings.partitions()?, settings.replication()?);
+    let topics = settings.topics(application)?;
+    let topic = |topic: &InstalledTopic| Topic {
+        name: topic.full.clone(),
+        partitions,
+        replication,
+        retention: topic.retention,
+    };
+    Ok(topics.iter().map(topic).collect())
+}
+
+/// How the database is opened.
+fn database_settings(application: &Application, settings: &Settings) -> anyhow::Result<balcony_store::Settings> {
+    let place = match settings.deployment(application)? {
+        Deployment::Embedded { data_dir } => embedded::place(data_dir.join(READ_MODELS))?,
+        Deployment::Distributed { database_url, .. } => distributed::place(database_url)?,
+    };
+    Ok(balcony_store::Settings { namespace: settings.namespace(application)?, place })
+}
+
+pub(crate) fn open_embedded_log(data_dir: &Path, topics: &[Topic]) -> anyhow::Result<Arc<dyn EventLog>> {
+    embedded::open_log(&data_dir.join(LOG_FILE), topics)
+        .with_context(|| format!("DATA_DIR: the log in {} cannot be opened", data_dir.display()))
+}
+
+pub(crate) async fn open_log(brokers: &str, topics: &[Topic]) -> anyhow::Result<Arc<dyn EventLog>> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match distributed::open_log(brokers, topics).await {
+            Err(error @ LogError::Unavailable(_)) if Instant::now() < deadline => {
+                tracing::warn!(%error, "waiting for the log");
+                tokio::time::sleep(PAUSE).await;
+            }
+            opened => return opened.context("KAFKA_BOOTSTRAP_SERVERS"),
+        }
+    }
+}
+
+async fn open_database(settings: &balcony_store::Settings) -> anyhow::Result<Database> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match Database::open(settings).await {
+            Err(error @ StoreError::Unavailable(_)) if Instant::now() < deadline => {
+                tracing::warn!(%error, "waiting for the database");
+                tokio::time::sleep(PAUSE).await;
+            }
+            opened => return opened.context("DATABASE_URL"),
+        }
+    }
+}
+
+/// Keeps the data folder for this process, until it ends.
+pub(crate) fn hold(data_dir: &Path) -> anyhow::Result<File> {
+    let held = try_hold(data_dir)?;
+    held.with_context(|| {
+        format!("DATA_DIR: another process holds {}; stop it or use another folder", data_dir.display())
+    })
+}
+
+/// The same; `None` when another process has it.
+pub(crate) fn try_hold(data_dir: &Path) -> anyhow::Result<Option<File>> {
+    std::fs::create_dir_all(data_dir).with_context(|| format!("DATA_DIR: {} cannot be made", data_dir.display()))?;
+    let path = data_dir.join("lock");
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+    let file = file.with_context(|| format!("DATA_DIR: {} cannot be written", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("DATA_DIR: {} cannot be locked", path.display()))
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! What a command reads and writes.
+
+use std::io::{BufRead, BufReader, IsTerminal as _, Write};
+
+/// What a command reads from and writes to: results to one place, what is worth knowing about them to another.
+pub struct Console<'c> {
+    pub(crate) input: Box<dyn BufRead + Send + 'c>,
+    pub(crate) output: Box<dyn Write + Send + 'c>,
+    pub(crate) messages: Box<dyn Write + Send + 'c>,
+    /// Whether a person types the input.
+    pub(crate) is_typed: bool,
+    /// Whether a terminal shows the output.
+    pub(crate) is_shown: bool,
+}
+
+impl Console<'static> {
+    /// This process's standard input, output and error.
+    pub fn standard() -> Self {
+        let (input, output) = (std::io::stdin(), std::io::stdout());
+        let (is_typed, is_shown) = (input.is_terminal(), output.is_terminal());
+        Self {
+            input: Box::new(BufReader::new(input)),
+            output: Box::new(output),
+            messages: Box::new(std::io::stderr()),
+            is_typed,
+            is_shown,
+        }
+    }
+}
+
+impl<'c> Console<'c> {
+    /// A console that reads `input` and writes results to `output` and the rest to `messages`.
+    pub fn new(
+        input: impl BufRead + Send + 'c,
+        output: impl Write + Send + 'c,
+        messages: impl Write + Send + 'c,
+    ) -> Self {
+        Self {
+            input: Box::new(input),
+            output: Box::new(output),
+            messages: Box::new(messages),
+            is_typed: false,
+            is_shown: false,
+        }
+    }
+}

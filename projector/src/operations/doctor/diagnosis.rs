@@ -1,0 +1,343 @@
+use std::collections::BTreeMap;
+
+use balcony_store::{Generation, GenerationState, ListedGeneration};
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::lag::Lag;
+use crate::moment::Moment;
+use crate::report::{BatchMeans, Kind, RebuildState, State, StepState};
+
+/// How every projection and reactor is doing.
+#[derive(Debug, Serialize)]
+pub(super) struct Diagnosis {
+    pub(super) projections: Vec<Diagnosed>,
+    /// The program.
+    #[serde(skip)]
+    pub(super) program: String,
+}
+
+/// How one is doing.
+#[derive(Debug, Serialize)]
+pub(super) struct Diagnosed {
+    pub(super) name: String,
+    pub(super) kind: Kind,
+    /// The worst of its living workers' states; `dead` when all have died, `missing` when there are none.
+    pub(super) state: String,
+    pub(super) generation: Option<i64>,
+    pub(super) version: Option<i64>,
+    pub(super) lag: ShownLag,
+    pub(super) events_per_second: f64,
+    pub(super) batch: Option<BatchMeans>,
+    /// Of its busiest worker.
+    pub(super) busy: f64,
+    pub(super) parked: i64,
+    pub(super) positions: BTreeMap<String, BTreeMap<i32, i64>>,
+    pub(super) last_error: Option<String>,
+    pub(super) last_error_at: Option<Moment>,
+    pub(super) rebuild: Option<RebuildState>,
+    pub(super) workers: Vec<Seen>,
+    /// What its workers run in.
+    #[serde(skip)]
+    kept_by: String,
+    pub(super) ill: bool,
+    /// Why it is ill, each with what to do.
+    pub(super) complaints: Vec<String>,
+    /// What is worth knowing and no illness.
+    pub(super) notes: Vec<String>,
+}
+
+/// A lag as far as it is known.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct ShownLag {
+    pub(super) events: Option<i64>,
+    pub(super) seconds: Option<f64>,
+}
+
+/// A worker that has told of itself.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Seen {
+    pub(super) id: Uuid,
+    pub(super) is_alive: bool,
+    pub(super) seen_seconds_ago: u64,
+    #[serde(flatten)]
+    pub(super) report: Option<StepState>,
+}
+
+/// What was found out about one.
+pub(super) struct Facts {
+    /// The program.
+    pub(super) program: String,
+    /// What its workers run in.
+    pub(super) kept_by: String,
+    pub(super) name: String,
+    pub(super) kind: Kind,
+    pub(super) live: Option<Generation>,
+    pub(super) unfinished: Option<ListedGeneration>,
+    /// The one seen last first.
+    pub(super) seen: Vec<Seen>,
+    pub(super) standing: Option<Standing>,
+}
+
+/// What a live generation says of itself.
+pub(super) struct Standing {
+    pub(super) parked: i64,
+    pub(super) positions: BTreeMap<String, BTreeMap<i32, i64>>,
+    /// Or why it is not known.
+    pub(super) lag: Result<Lag, String>,
+}
+
+impl Diagnosis {
+    pub(super) fn ill(&self) -> impl Iterator<Item = &Diagnosed> {
+        self.projections.iter().filter(|one| one.ill)
+    }
+
+    /// What to say when nobody at all is alive.
+    pub(super) fn nothing_runs(&self) -> Option<String> {
+        let mut all = self.projections.iter().flat_map(|one| &one.workers);
+        if all.clone().any(|worker| worker.is_alive) {
+            return None;
+        }
+        let last = all.by_ref().map(|worker| worker.seen_seconds_ago).min();
+        let dead: Vec<&str> =
+            self.projections.iter().filter(|one| !one.workers.is_empty()).map(|one| one.name.as_str()).collect();
+        let program = &self.program;
+        Some(match last {
+            Some(seconds) => format!(
+                "nothing is running, and whoever worked on {} died, seen last {seconds} s ago; start {program}",
+                dead.join(", ")
+            ),
+            None => format!("nothing is running; start {program}"),
+        })
+    }
+}
+
+impl Diagnosed {
+    pub(super) fn of(facts: Facts) -> Self {
+        let Facts { program, kept_by, name, kind, live, unfinished, seen, standing } = facts;
+        let reports = |alive: bool| {
+            seen.iter().filter(move |seen| seen.is_alive == alive).filter_map(|seen| seen.report.as_ref())
+        };
+        let busiest = reports(true).max_by(|one, other| one.busy.total_cmp(&other.busy));
+        let failing = reports(true).chain(reports(false)).filter(|report| report.last_error.is_some());
+        let failing = failing.max_by_key(|report| report.last_error_at);
+        let reported = reports(true).next();
+        let (parked, positions, lag) = match standing {
+            Some(Standing { parked, positions, lag }) => (parked, positions, Some(lag)),
+            None => (
+                reported.map_or(0, |report| report.parked),
+                reported.map(|report| report.positions.clone()).unwrap_or_default(),
+                reported.and_then(|report| report.lag).map(Ok),
+            ),
+        };
+        let mut diagnosed = Self {
+            kind,
+            state: state(&seen),
+            generation: live.as_ref().map(|live| live.number),
+            version: live.as_ref().map(|live| live.version),
+            lag: match &lag {
+                Some(Ok(lag)) => ShownLag { events: Some(lag.events), seconds: lag.seconds },
+                _ => ShownLag::default(),
+            },
+            // The sum of nothing is -0.
+            events_per_second: reports(true).map(|report| report.events_per_second).sum::<f64>() + 0.0,
+            batch: busiest.and_then(|report| report.batch),
+            busy: busiest.map_or(0.0, |report| report.busy),
+            parked,
+            positions,
+            last_error: failing.and_then(|report| report.last_error.clone()),
+            last_error_at: failing.and_then(|report| report.last_error_at),
+            rebuild: unfinished.as_ref().map(rebuild),
+            kept_by,
+            ill: false,
+            complaints: Vec::new(),
+            notes: Vec::new(),
+            workers: seen,
+            name,
+        };
+        diagnosed.complaints = diagnosed.complaints(&program, unfinished.as_ref());
+        diagnosed.notes = diagnosed.notes(lag.and_then(Result::err));
+        diagnosed.ill = !diagnosed.complaints.is_empty();
+        diagnosed
+    }
+
+    fn complaints(&self, program: &str, unfinished: Option<&ListedGeneration>) -> Vec<String> {
+        let mut complaints = Vec::new();
+        let error = self.last_error.as_deref().unwrap_or("it does not say why");
+        match self.state.as_str() {
+            DEAD => {
+                let seconds = self.workers.iter().map(|worker| worker.seen_seconds_ago).min().unwrap_or_default();
+                complaints.push(format!("no worker has been seen for {seconds} s: is a {} running?", self.kept_by));
+            }
+            MISSING => complaints.push(format!("no worker has been seen: is a {} running?", self.kept_by)),
+            state if state == State::Failed.as_str() => {
+                complaints.push(format!("it fails and is started again by itself: {error}"));
+            }
+            state if state == State::Stopped.as_str() => complaints.push(format!("it has stopped: {error}")),
+            _ => {}
+        }
+        if self.parked > 0 {
+            let name = &self.name;
+            complaints.push(format!("{} parked: {program} parked list --projection {name}", self.parked));
+        }
+        if let Some(failed) = unfinished.filter(|unfinished| unfinished.state == GenerationState::Failed) {
+            let error = failed.error.as_deref().unwrap_or("it does not say why");
+            complaints.push(format!("generation {} could not be built: {error}", failed.generation.number));
+        }
+        complaints
+    }
+
+    fn notes(&self, lag_error: Option<String>) -> Vec<String> {
+        let mut notes = Vec::new();
+        if self.state == State::Waiting.as_str() {
+            notes.push(format!("it waits: {}", self.last_error.as_deref().unwrap_or("it does not say why")));
+        }
+        if let Some(error) = lag_error {
+            notes.push(format!("its lag is not known: {error}"));
+        }
+        if self.workers.iter().any(|worker| worker.is_alive) {
+            for dead in self.workers.iter().filter(|worker| !worker.is_alive) {
+                let process = dead.report.as_ref().map(|report| &report.process);
+                let place = process.map(|process| format!(" on {}, pid {},", process.host, process.pid));
+                let (place, seconds) = (place.unwrap_or_default(), dead.seen_seconds_ago);
+                notes.push(format!("a worker{place} has not been seen for {seconds} s; others go on"));
+            }
+        }
+        if let Some(rebuild) = self.rebuild.as_ref().filter(|rebuild| rebuild.error.is_none()) {
+            notes.push(format!("generation {} is being built: {}", rebuild.generation, rebuild.state));
+        }
+        notes
+    }
+}
+
+const DEAD: &str = "dead";
+const MISSING: &str = "missing";
+
+fn state(seen: &[Seen]) -> String {
+    let alive = seen.iter().filter(|seen| seen.is_alive);
+    let worst = alive
+        .clone()
+        .filter_map(|seen| seen.report.as_ref())
+        .map(|report| report.state)
+        .max_by_key(|state| state.severity());
+    match worst {
+        Some(worst) => worst.as_str(),
+        None if alive.count() > 0 => "unknown",
+        None if seen.is_empty() => MISSING,
+        None => DEAD,
+    }
+    .to_owned()
+}
+
+fn rebuild(listed: &ListedGeneration) -> RebuildState {
+    RebuildState {
+        generation: listed.generation.number,
+        version: listed.generation.version,
+        state: listed.state.to_string(),
+        error: listed.error.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use balcony_store::BuildOptions;
+
+    use super::*;
+    use crate::report::Process;
+
+    fn worker(seconds_ago: u64, state: State, error: Option<&str>) -> Seen {
+        let report = StepState {
+            name: "things".into(),
+            kind: Kind::Projector,
+            state,
+            generation: 1,
+            version: 1,
+            events: 0,
+            events_per_second: 2.5,
+            batch: None,
+            busy: 0.25,
+            positions: BTreeMap::new(),
+            lag: None,
+            parked: 0,
+            last_error: error.map(str::to_owned),
+            last_error_at: error.map(|_| "1970-01-01T00:00:00.001Z".parse().expect("a time")),
+            rebuild: None,
+            process: Process { host: "here".into(), pid: 7 },
+        };
+        let is_alive = seconds_ago < 12;
+        Seen { id: Uuid::nil(), is_alive, seen_seconds_ago: seconds_ago, report: Some(report) }
+    }
+
+    fn facts(seen: Vec<Seen>) -> Facts {
+        let lag = Ok(Lag { events: 5, seconds: Some(1.5) });
+        Facts {
+            program: "orders".into(),
+            kept_by: "projector".into(),
+            name: "things".into(),
+            kind: Kind::Projector,
+            live: Some(Generation::called("things", 1, 1)),
+            unfinished: None,
+            seen,
+            standing: Some(Standing { parked: 0, positions: BTreeMap::new(), lag }),
+        }
+    }
+
+    fn state_and_complaints(facts: Facts) -> (String, String) {
+        let diagnosed = Diagnosed::of(facts);
+        assert_eq!(diagnosed.ill, !diagnosed.complaints.is_empty());
+        (diagnosed.state, diagnosed.complaints.join("; "))
+    }
+
+    #[test]
+    fn workers_that_work_are_well_although_they_lag() {
+        let diagnosed = Diagnosed::of(facts(vec![
+            worker(1, State::Running, None),
+            worker(2, State::Waiting, Some("away")),
+            worker(30, State::Running, None),
+        ]));
+        assert_eq!((diagnosed.state.as_str(), diagnosed.ill, diagnosed.events_per_second), ("waiting", false, 5.0));
+        assert_eq!((diagnosed.lag.events, diagnosed.last_error.as_deref()), (Some(5), Some("away")));
+        assert_eq!(diagnosed.notes.len(), 2, "{:?}", diagnosed.notes);
+        assert!(diagnosed.notes[1].contains("here, pid 7"), "{:?}", diagnosed.notes);
+    }
+
+    #[test]
+    fn what_nobody_works_on_is_ill() {
+        let (state, complaints) = state_and_complaints(facts(Vec::new()));
+        assert!(state == "missing" && complaints.contains("is a projector running?"), "{state}: {complaints}");
+        let (_, complaints) = state_and_complaints(Facts { kept_by: "query API".into(), ..facts(Vec::new()) });
+        assert!(complaints.contains("is a query API running?"), "{complaints}");
+        let dead = facts(vec![worker(14, State::Running, None), worker(60, State::Running, None)]);
+        let (state, complaints) = state_and_complaints(dead);
+        assert!(state == "dead" && complaints.contains("for 14 s"), "{state}: {complaints}");
+    }
+
+    #[test]
+    fn what_needs_somebody_is_ill_and_says_why() {
+        let stopped = facts(vec![worker(1, State::Running, None), worker(1, State::Stopped, Some("too many"))]);
+        assert_eq!(state_and_complaints(stopped), ("stopped".into(), "it has stopped: too many".into()));
+        let mut parked = facts(vec![worker(1, State::Running, None)]);
+        parked.standing.as_mut().expect("there is one").parked = 3;
+        let (_, complaints) = state_and_complaints(parked);
+        assert_eq!(complaints, "3 parked: orders parked list --projection things");
+        let generation = Generation::called("things", 2, 1);
+        let building = |state, error: Option<&str>| {
+            let options = BuildOptions::default();
+            let unfinished =
+                ListedGeneration { generation: generation.clone(), state, error: error.map(str::to_owned), options };
+            Facts { unfinished: Some(unfinished), ..facts(vec![worker(1, State::Running, None)]) }
+        };
+        let (_, complaints) = state_and_complaints(building(GenerationState::Failed, Some("it differs")));
+        assert_eq!(complaints, "generation 2 could not be built: it differs");
+        assert_eq!(state_and_complaints(building(GenerationState::Copying, None)).1, "");
+    }
+
+    #[test]
+    fn when_nobody_is_alive_that_is_said_in_one_line() {
+        let of = |seen| Diagnosis { projections: vec![Diagnosed::of(facts(seen))], program: "orders".into() };
+        assert_eq!(of(vec![worker(1, State::Running, None)]).nothing_runs(), None);
+        let dead = of(vec![worker(14, State::Running, None)]).nothing_runs().expect("nobody is alive");
+        assert!(dead.contains("things died, seen last 14 s ago"), "{dead}");
+        assert_eq!(of(Vec::new()).nothing_runs().as_deref(), Some("nothing is running; start orders"));
+    }
+}

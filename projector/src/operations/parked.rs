@@ -1,0 +1,342 @@
+//! What operators do about records that were set aside.
+
+mod list;
+mod show;
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Write;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail, ensure};
+use balcony_event_log::{EventLog, TopicPartition};
+use balcony_store::{Database, Generation, GenerationState, ListedGeneration, ParkedRecord};
+use uuid::Uuid;
+
+use super::console::Console;
+use super::retry::{Outcome, RetryError};
+use super::retry::{discard, discard_all, retry};
+use crate::application::Application;
+use crate::catalogue::Step;
+use crate::installation::{Installation, log_topics, open_embedded_log, try_hold};
+use crate::reactor::{AnyReactor, ParkedDeliveries};
+use crate::settings::{Deployment, Settings};
+
+/// What is to be done.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Lists what is parked in the live generations.
+    List(list::Options),
+    /// Shows everything that is known of one record.
+    Show {
+        /// As `list` shows it.
+        #[arg(value_name = "ID")]
+        id: Uuid,
+    },
+    /// Applies or delivers records after all, each with what waits behind it. Exit status 1 when one is still parked
+    /// afterwards.
+    Retry(Which),
+    /// Gives records up, so that they are never applied or delivered, and retries what waited behind them.
+    Discard(Which),
+}
+
+/// Records that something is done about.
+#[derive(Debug, clap::Args)]
+struct Which {
+    /// As `list` shows them.
+    #[arg(value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
+    ids: Vec<Uuid>,
+    /// Everything that is parked.
+    #[arg(long)]
+    all: bool,
+    /// With --all: only what is parked in this projection or reactor.
+    #[arg(long, value_name = "NAME", requires = "all")]
+    projection: Option<String>,
+}
+
+/// How many records are read together.
+const PAGE: u32 = 100;
+
+/// Does what was asked for.
+pub(super) async fn run(
+    application: &Application,
+    settings: &Settings,
+    options: &Options,
+    console: &mut Console<'_>,
+) -> anyhow::Result<()> {
+    let installation = Installation::beside(application, settings).await?;
+    let which = match &options.action {
+        Action::List(options) => return list::list(&installation, options, console).await,
+        Action::Show { id } => return show::show(&installation, *id, console).await,
+        Action::Retry(which) | Action::Discard(which) => which,
+    };
+    let operator = Operator::open(application, settings, installation).await?;
+    let mut outcome = Outcome::default();
+    let is_retry = matches!(options.action, Action::Retry(_));
+    let done = match (is_retry, which.all) {
+        (true, true) => operator.retry_all(which, &mut outcome).await,
+        (true, false) => operator.retry(&which.ids, &mut outcome).await,
+        (false, true) => operator.discard_all(which, &mut outcome).await,
+        (false, false) => operator.discard(&which.ids, &mut outcome).await,
+    };
+    if done.is_ok() || outcome != Outcome::default() {
+        say(&outcome, &mut console.output)?;
+    }
+    done?;
+    if is_retry {
+        operator.ensure_done(which, &outcome).await?;
+    }
+    Ok(())
+}
+
+/// Whoever retries and discards.
+struct Operator {
+    installation: Installation,
+    /// The log to which reactors publish.
+    log: Arc<dyn EventLog>,
+    may_publish: bool,
+    /// Keeps the embedded installation from being started meanwhile.
+    _held: Option<File>,
+}
+
+impl Operator {
+    /// Where nothing runs, an embedded log is opened so that reactors can publish to it.
+    async fn open(application: &Application, settings: &Settings, installation: Installation) -> anyhow::Result<Self> {
+        let has_reactors = installation.catalogue.steps().iter().any(|step| matches!(step, Step::Reactor(_)));
+        let mut operator = Self { log: installation.log.clone(), may_publish: true, _held: None, installation };
+        if let Deployment::Embedded { data_dir } = settings.deployment(application)?
+            && has_reactors
+        {
+            operator._held = try_hold(&data_dir)?;
+            operator.may_publish = operator._held.is_some();
+            if operator.may_publish {
+                operator.log = open_embedded_log(&data_dir, &log_topics(application, settings)?)?;
+            }
+        }
+        Ok(operator)
+    }
+
+    fn database(&self) -> &Database {
+        &self.installation.database
+    }
+
+    async fn deliveries(&self, reactor: &AnyReactor) -> Result<ParkedDeliveries, RetryError> {
+        ParkedDeliveries::hold(reactor, self.database(), self.log.clone(), self.may_publish).await
+    }
+
+    async fn retry_one(&self, step: &Step, id: Uuid) -> Result<Outcome, RetryError> {
+        match step {
+            Step::Projection(projection) => retry(projection, self.database(), id).await,
+            Step::Replica { replica, .. } => retry(replica, self.database(), id).await,
+            Step::Reactor(reactor) => self.deliveries(reactor).await?.retry(id).await,
+        }
+    }
+
+    async fn discard_some(&self, step: &Step, ids: &[Uuid]) -> Result<Outcome, RetryError> {
+        match step {
+            Step::Projection(projection) => discard(projection, self.database(), ids).await,
+            Step::Replica { replica, .. } => discard(replica, self.database(), ids).await,
+            Step::Reactor(reactor) => self.deliveries(reactor).await?.discard(ids).await,
+        }
+    }
+
+    async fn discard_every(&self, step: &Step) -> Result<u64, RetryError> {
+        match step {
+            Step::Projection(projection) => discard_all(projection, self.database()).await,
+            Step::Replica { replica, .. } => discard_all(replica, self.database()).await,
+            Step::Reactor(reactor) => self.deliveries(reactor).await?.discard_all().await,
+        }
+    }
+
+    async fn retry(&self, ids: &[Uuid], outcome: &mut Outcome) -> anyhow::Result<()> {
+        for (step, id) in self.owners(ids).await? {
+            match self.retry_one(step, id).await {
+                Ok(more) => add(outcome, more),
+                // It waited behind one that was asked for before it.
+                Err(RetryError::Unknown { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Tries the first parked record of every key, and everything without a key.
+    async fn retry_all(&self, which: &Which, outcome: &mut Outcome) -> anyhow::Result<()> {
+        for (step, live) in self.steps(which).await? {
+            let mut last = None;
+            loop {
+                let mut tx = self.database().look_at(&live).await?;
+                let page = tx.parked_after(last.as_ref(), false, PAGE).await?;
+                let firsts = Firsts::of(tx.parked_keys().await?);
+                drop(tx);
+                for record in page.iter().filter(|record| !firsts.waits(record)) {
+                    match self.retry_one(step, record.id).await {
+                        Ok(more) => add(outcome, more),
+                        Err(RetryError::Unknown { .. } | RetryError::Discarded(_)) => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+                match page.into_iter().next_back() {
+                    Some(record) => last = Some(record),
+                    None => break,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// An error when something that was asked for is still parked.
+    async fn ensure_done(&self, which: &Which, outcome: &Outcome) -> anyhow::Result<()> {
+        if which.all {
+            let still_parked = still_parked(outcome);
+            ensure!(still_parked == 0, "{still_parked} still parked");
+        }
+        let mut still_parked = Vec::new();
+        for id in &which.ids {
+            if find(&self.installation, *id).await?.is_some() {
+                still_parked.push(id.to_string());
+            }
+        }
+        ensure!(still_parked.is_empty(), "still parked: {}", still_parked.join(", "));
+        Ok(())
+    }
+
+    async fn discard(&self, ids: &[Uuid], outcome: &mut Outcome) -> anyhow::Result<()> {
+        let asked = self.owners(ids).await?;
+        for step in self.installation.catalogue.steps() {
+            let of = |(owner, id): &(&Step, Uuid)| (owner.name() == step.name()).then_some(*id);
+            let ids: Vec<Uuid> = asked.iter().filter_map(of).collect();
+            if !ids.is_empty() {
+                add(outcome, self.discard_some(step, &ids).await?);
+            }
+        }
+        Ok(())
+    }
+
+    async fn discard_all(&self, which: &Which, outcome: &mut Outcome) -> anyhow::Result<()> {
+        for (step, live) in self.steps(which).await? {
+            if self.database().look_at(&live).await?.parked_count().await? > 0 {
+                outcome.discarded += self.discard_every(step).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The steps that are meant, of those that have a live generation.
+    async fn steps(&self, which: &Which) -> anyhow::Result<Vec<(&Step, Generation)>> {
+        let catalogue = &self.installation.catalogue;
+        let steps = match &which.projection {
+            Some(name) => vec![catalogue.find(name).context("--projection")?],
+            None => catalogue.steps().iter().collect(),
+        };
+        let live = live(&self.installation).await?;
+        let of = |step: &Step| live.iter().find(|live| live.projection == **step.name()).cloned();
+        Ok(steps.into_iter().filter_map(|step| Some((step, of(step)?))).collect())
+    }
+
+    /// The step of each of these records, which must all be parked.
+    async fn owners(&self, ids: &[Uuid]) -> anyhow::Result<Vec<(&Step, Uuid)>> {
+        let mut owners = Vec::with_capacity(ids.len());
+        for &id in ids {
+            let Some((generation, _)) = find_any(&self.installation, id).await? else {
+                bail!("no record {id} is parked")
+            };
+            owners.push((self.installation.catalogue.find(&generation.projection)?, id));
+        }
+        Ok(owners)
+    }
+}
+
+/// The live generation of each step: that of this program's version, or of the newest that has one.
+async fn live(installation: &Installation) -> anyhow::Result<Vec<Generation>> {
+    let mut listed = installation.database.generations(None).await?;
+    listed.retain(|listed| listed.state == GenerationState::Live);
+    let own = |live: &Generation| installation.catalogue.find(&live.projection).ok().map(|step| step.version().into());
+    let mut live: Vec<Generation> = Vec::new();
+    for ListedGeneration { generation, .. } in listed {
+        let rank = |live: &Generation| (own(live) == Some(live.version), live.version);
+        match live.iter_mut().find(|live| live.projection == generation.projection) {
+            Some(other) if rank(other) < rank(&generation) => *other = generation,
+            Some(_) => {}
+            None => live.push(generation),
+        }
+    }
+    Ok(live)
+}
+
+/// The record called `id`, parked or discarded, and its live generation.
+async fn find_any(installation: &Installation, id: Uuid) -> anyhow::Result<Option<(Generation, ParkedRecord)>> {
+    for generation in live(installation).await? {
+        if let Some(record) = installation.database.look_at(&generation).await?.parked_record(id).await? {
+            return Ok(Some((generation, record)));
+        }
+    }
+    Ok(None)
+}
+
+/// The record called `id` if it is parked and not discarded.
+async fn find(installation: &Installation, id: Uuid) -> anyhow::Result<Option<ParkedRecord>> {
+    let found = find_any(installation, id).await?;
+    Ok(found.map(|(_, record)| record).filter(|record| record.discarded_at.is_none()))
+}
+
+fn add(outcome: &mut Outcome, more: Outcome) {
+    outcome.applied += more.applied;
+    outcome.discarded += more.discarded;
+    // Of one key the first may have been tried before.
+    outcome.refused.retain(|before| !more.refused.iter().any(|again| again.id == before.id));
+    outcome.refused.extend(more.refused);
+}
+
+fn still_parked(outcome: &Outcome) -> i64 {
+    outcome.refused.iter().map(|refused| 1 + refused.waiting).sum()
+}
+
+fn say(outcome: &Outcome, output: &mut impl Write) -> anyhow::Result<()> {
+    let still_parked = still_parked(outcome);
+    let mut parts = Vec::new();
+    if outcome.discarded > 0 {
+        parts.push(format!("{} discarded", outcome.discarded));
+    }
+    parts.push(format!("{} applied", outcome.applied));
+    if still_parked > 0 {
+        parts.push(format!("{still_parked} still parked"));
+    }
+    writeln!(output, "{}", parts.join(", "))?;
+    for refused in &outcome.refused {
+        let behind = match refused.waiting {
+            0 => String::new(),
+            waiting => format!(" ({waiting} more wait behind it)"),
+        };
+        writeln!(output, "{} failed again: {}{behind}", refused.id, shown(&refused.error))?;
+    }
+    Ok(())
+}
+
+/// The first parked offset of each key.
+struct Firsts(HashMap<(TopicPartition, Vec<u8>), i64>);
+
+impl Firsts {
+    fn of(keys: Vec<(TopicPartition, Vec<u8>, i64)>) -> Self {
+        Self(keys.into_iter().map(|(partition, key, first)| ((partition, key), first)).collect())
+    }
+
+    /// Whether the record waits behind an earlier one of its key.
+    fn waits(&self, record: &ParkedRecord) -> bool {
+        let first = self.0.get(&(record.partition.clone(), record.key.clone()));
+        record.discarded_at.is_none() && first.is_some_and(|first| *first < record.offset)
+    }
+}
+
+/// A text from a record as a terminal may show it.
+fn shown(text: &str) -> String {
+    let shown =
+        |c: char| if c.is_control() && !matches!(c, '\n' | '\t') { c.escape_default().to_string() } else { c.into() };
+    text.chars().map(shown).collect()
+}

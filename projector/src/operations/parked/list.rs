@@ -1,0 +1,146 @@
+use std::io::Write;
+
+use anyhow::ensure;
+use balcony_store::ParkedRecord;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::{Firsts, PAGE, live};
+use crate::Installation;
+use crate::moment::Moment;
+use crate::operations::console::Console;
+use crate::operations::table::{Table, cut};
+
+/// What is listed, and how.
+#[derive(Debug, clap::Args)]
+pub(super) struct Options {
+    /// As a JSON array.
+    #[arg(long)]
+    json: bool,
+    /// What was discarded, too.
+    #[arg(long)]
+    discarded: bool,
+    /// Only what is parked in this projection or reactor.
+    #[arg(long, value_name = "NAME")]
+    projection: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Item<'r> {
+    id: Uuid,
+    projection: &'r str,
+    topic: &'r str,
+    partition: i32,
+    offset: i64,
+    key: String,
+    error: &'r str,
+    parked_at: Moment,
+    /// Whether an earlier record of its key is parked.
+    waits: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    discarded_at: Option<Moment>,
+}
+
+/// Characters of a key and of an error in the table.
+const KEY: usize = 36;
+const ERROR: usize = 80;
+
+pub(super) async fn list(
+    installation: &Installation,
+    options: &Options,
+    console: &mut Console<'_>,
+) -> anyhow::Result<()> {
+    let mut live = live(installation).await?;
+    if let Some(name) = &options.projection {
+        let names: Vec<_> = live.iter().map(|live| live.projection.clone()).collect();
+        ensure!(names.contains(name), "--projection: {name:?} has no live generation; there are {}", names.join(", "));
+        live.retain(|live| live.projection == *name);
+    }
+    let mut lines = Lines::new(options.json);
+    for generation in live {
+        let firsts = Firsts::of(installation.database.look_at(&generation).await?.parked_keys().await?);
+        let mut last: Option<ParkedRecord> = None;
+        loop {
+            // A look of its own for each page: whoever reads the list may take their time.
+            let mut tx = installation.database.look_at(&generation).await?;
+            let page = tx.parked_after(last.as_ref(), options.discarded, PAGE).await?;
+            drop(tx);
+            let items = page.iter().map(|record| item(&generation.projection, record, firsts.waits(record)));
+            lines.write(items, &mut console.output)?;
+            match page.into_iter().next_back() {
+                Some(record) => last = Some(record),
+                None => break,
+            }
+        }
+    }
+    lines.end(&mut console.output)
+}
+
+fn item<'r>(projection: &'r str, record: &'r ParkedRecord, waits: bool) -> Item<'r> {
+    Item {
+        id: record.id,
+        projection,
+        topic: &record.partition.topic,
+        partition: record.partition.partition,
+        offset: record.offset,
+        key: String::from_utf8_lossy(&record.key).into_owned(),
+        error: &record.error,
+        parked_at: Moment::from_milliseconds(record.parked_at),
+        waits,
+        discarded_at: record.discarded_at.map(Moment::from_milliseconds),
+    }
+}
+
+/// The list as it is written, page by page.
+struct Lines {
+    table: Option<Table>,
+    written: u64,
+}
+
+impl Lines {
+    fn new(json: bool) -> Self {
+        let table = Table::new(&["ID", "PROJECTION", "POSITION", "PARKED AT", "KEY", "ERROR"]);
+        Self { table: (!json).then_some(table), written: 0 }
+    }
+
+    fn write<'r>(&mut self, items: impl Iterator<Item = Item<'r>>, output: &mut impl Write) -> anyhow::Result<()> {
+        let items: Vec<_> = items.collect();
+        match &mut self.table {
+            _ if items.is_empty() => {}
+            Some(table) => write!(output, "{}", table.lines(items.iter().map(Item::row)))?,
+            None => {
+                for (number, item) in (self.written..).zip(&items) {
+                    let before = if number == 0 { "[" } else { ",\n " };
+                    write!(output, "{before}{}", serde_json::to_string(item)?)?;
+                }
+            }
+        }
+        self.written += items.len() as u64;
+        Ok(())
+    }
+
+    fn end(self, output: &mut impl Write) -> anyhow::Result<()> {
+        match (self.table, self.written) {
+            (Some(_), 0) => writeln!(output, "nothing is parked")?,
+            (Some(_), _) => {}
+            (None, 0) => writeln!(output, "[]")?,
+            (None, _) => writeln!(output, "]")?,
+        }
+        Ok(())
+    }
+}
+
+impl Item<'_> {
+    fn row(&self) -> Vec<String> {
+        let error =
+            if self.discarded_at.is_some() { format!("discarded; {}", self.error) } else { self.error.to_owned() };
+        vec![
+            self.id.to_string(),
+            self.projection.to_owned(),
+            format!("{}/{} {}", self.topic, self.partition, self.offset),
+            self.parked_at.to_string(),
+            cut(&self.key, KEY),
+            cut(&error, ERROR),
+        ]
+    }
+}

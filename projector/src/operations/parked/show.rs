@@ -1,0 +1,78 @@
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use anyhow::bail;
+use balcony_store::{Generation, GenerationTx, ParkedRecord};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use uuid::Uuid;
+
+use super::{find_any, shown};
+use crate::Installation;
+use crate::moment::Moment;
+use crate::operations::console::Console;
+
+/// How many of those that wait behind a record are named.
+const NAMED: u32 = 20;
+
+pub(super) async fn show(installation: &Installation, id: Uuid, console: &mut Console<'_>) -> anyhow::Result<()> {
+    let Some((generation, record)) = find_any(installation, id).await? else { bail!("no record {id} is parked") };
+    let mut tx = installation.database.look_at(&generation).await?;
+    let text = text(&generation, &record, &mut tx).await?;
+    console.output.write_all(text.as_bytes())?;
+    Ok(())
+}
+
+async fn text(generation: &Generation, record: &ParkedRecord, tx: &mut GenerationTx) -> anyhow::Result<String> {
+    let key = record.key.as_slice();
+    let mut text = String::new();
+    writeln!(text, "id          {}", record.id)?;
+    writeln!(text, "projection  {}, generation {}", generation.projection, generation.number)?;
+    let partition = &record.partition;
+    writeln!(text, "position    {}, partition {}, offset {}", partition.topic, partition.partition, record.offset)?;
+    writeln!(
+        text,
+        "key         {}",
+        if key.is_empty() { "none".into() } else { shown(&String::from_utf8_lossy(key)) }
+    )?;
+    writeln!(text, "parked at   {}", Moment::from_milliseconds(record.parked_at))?;
+    if let Some(discarded_at) = record.discarded_at {
+        writeln!(text, "discarded   {}", Moment::from_milliseconds(discarded_at))?;
+    }
+    writeln!(text, "error       {}", shown(&record.error))?;
+    writeln!(text, "headers")?;
+    let headers: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&record.headers)?;
+    for (name, value) in &headers {
+        writeln!(text, "  {}: {}", shown(name), shown(value.as_str().unwrap_or_default()))?;
+    }
+    match std::str::from_utf8(&record.payload) {
+        Ok(payload) => writeln!(text, "payload, {} bytes\n{}", payload.len(), shown(payload))?,
+        Err(_) => {
+            writeln!(text, "payload, {} bytes, in base64\n{}", record.payload.len(), STANDARD.encode(&record.payload))?;
+        }
+    }
+    if !key.is_empty() && record.discarded_at.is_none() {
+        around(&mut text, record, tx).await?;
+    }
+    Ok(text)
+}
+
+/// What the record waits behind, and what waits behind it.
+async fn around(text: &mut String, record: &ParkedRecord, tx: &mut GenerationTx) -> anyhow::Result<()> {
+    let first = tx.parked_of_key(&record.partition, &record.key, 0, 1).await?.pop();
+    if let Some(first) = first.filter(|first| first.offset < record.offset) {
+        writeln!(text, "it waits behind\n  {} offset {}", first.id, first.offset)?;
+    }
+    let from = record.offset + 1;
+    let behind = tx.parked_count_of_key(&record.partition, &record.key, from).await?;
+    if behind > 0 {
+        writeln!(text, "{behind} wait behind it")?;
+        for waiting in tx.parked_of_key(&record.partition, &record.key, from, NAMED).await? {
+            writeln!(text, "  {} offset {}", waiting.id, waiting.offset)?;
+        }
+        if behind > i64::from(NAMED) {
+            writeln!(text, "  and {} more", behind - i64::from(NAMED))?;
+        }
+    }
+    Ok(())
+}

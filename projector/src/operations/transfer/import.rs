@@ -1,0 +1,136 @@
+//! `import`: the lines of an export into an installation that is new.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{bail, ensure};
+use balcony_event_log::{AppendError, EventLog, Positions};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::appending::append;
+use super::format::Format;
+use super::present::Present;
+use super::reading::ends;
+use super::spool::Spool;
+use crate::installation::{LOG_FILE, READ_MODELS, hold, log_topics, open_embedded_log, open_log};
+use crate::operations::console::Console;
+use crate::{Application, Deployment, Settings, Topics};
+
+/// What an import expects.
+#[derive(Debug, clap::Args)]
+pub struct ImportOptions {
+    /// Goes on with an import that was cut short, given the same events again: what the log has is passed over.
+    #[arg(long)]
+    resume: bool,
+    /// Appends nothing unless the events have this SHA-256, as the export said it.
+    #[arg(long, value_name = "SHA256")]
+    expect: Option<String>,
+}
+
+/// A log that is this process's alone, as far as that can be.
+struct Target {
+    log: Arc<dyn EventLog>,
+    /// Where there is room for as much as goes into the log.
+    folder: Option<PathBuf>,
+    _lock: Option<File>,
+}
+
+/// Appends what comes from standard input, once all of it was found right.
+pub(in crate::operations) async fn import(
+    application: &Application,
+    settings: &Settings,
+    options: &ImportOptions,
+    console: &mut Console<'_>,
+) -> anyhow::Result<()> {
+    let name = application.name();
+    ensure!(!console.is_typed, "import reads events from standard input, such as: {name} import < events.ndjson");
+    let expected = options.expect.as_deref().map(digest_text).transpose()?;
+    let format = Arc::new(Format::new(application, settings)?);
+    let target = Target::open(application, settings).await?;
+    let (log, topics) = (&target.log, &format.topics);
+    if !options.resume {
+        ensure_empty(log.as_ref(), topics, name).await?;
+    }
+
+    let bar = checking();
+    let folder = target.folder.as_deref();
+    let spool = tokio::task::block_in_place(|| Spool::fill(&format, &mut console.input, folder, &bar))?;
+    bar.finish_and_clear();
+    let digest = spool.digest;
+    if let Some(expected) = expected {
+        let found = digest.to_string();
+        ensure!(found == expected, "--expect: the events have the SHA-256 {found}; nothing was appended");
+    }
+    let present = if options.resume {
+        Present::find(log.as_ref(), topics, &spool).await?
+    } else {
+        // Once more: reading may have taken long.
+        ensure_empty(log.as_ref(), topics, name).await?;
+        Present::default()
+    };
+
+    let bar = appending(digest.events);
+    bar.inc(present.count());
+    let appended = append(Arc::clone(log), topics, spool, &present, &bar).await;
+    bar.finish_and_clear();
+    appended.map_err(|error| match error.downcast_ref() {
+        Some(AppendError::TooLarge) => error,
+        _ => error.context(format!("the import stopped; `{name} import --resume` goes on, given the same events")),
+    })?;
+    writeln!(console.messages, "{} events, SHA-256 {digest}", digest.events)?;
+    Ok(())
+}
+
+impl Target {
+    async fn open(application: &Application, settings: &Settings) -> anyhow::Result<Self> {
+        let log_topics = log_topics(application, settings)?;
+        match settings.deployment(application)? {
+            Deployment::Embedded { data_dir } => {
+                let lock = hold(&data_dir)?;
+                if !data_dir.join(LOG_FILE).exists() && data_dir.join(READ_MODELS).exists() {
+                    bail!(
+                        "DATA_DIR: {} has read models of a log that is not there any more; remove its {READ_MODELS}",
+                        data_dir.display()
+                    );
+                }
+                let log = open_embedded_log(&data_dir, &log_topics)?;
+                Ok(Self { log, folder: Some(data_dir), _lock: Some(lock) })
+            }
+            Deployment::Distributed { brokers, .. } => {
+                let log = open_log(&brokers, &log_topics).await?;
+                Ok(Self { log, folder: None, _lock: None })
+            }
+        }
+    }
+}
+
+async fn ensure_empty(log: &dyn EventLog, topics: &Topics, name: &str) -> anyhow::Result<()> {
+    let ends = ends(log, topics).await?;
+    ensure!(
+        Positions::new().covers(&ends),
+        "the log is not empty; import into a new installation (another DATA_DIR or KAFKA_TOPIC_PREFIX), or go on with \
+         an import that was cut short by `{name} import --resume`"
+    );
+    Ok(())
+}
+
+fn digest_text(text: &str) -> anyhow::Result<String> {
+    let legal = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    ensure!(legal, "--expect: {text:?} is not a SHA-256 of 64 hexadecimal digits");
+    Ok(text.to_ascii_lowercase())
+}
+
+fn checking() -> ProgressBar {
+    let style = ProgressStyle::with_template("{spinner} {pos} events checked, {per_sec}");
+    let bar = ProgressBar::new_spinner().with_style(style.expect("the template is well-formed"));
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
+fn appending(events: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} {per_sec} {eta}");
+    ProgressBar::new(events).with_style(style.expect("the template is well-formed"))
+}

@@ -1,0 +1,103 @@
+use std::time::Duration;
+
+use balcony_event_log::{Positions, TopicPartition};
+use balcony_store::{Claim, Database, Generation, StoreError, Writer};
+
+use crate::AnyProjection;
+use crate::batch::{Decoded, SetAside};
+use crate::clock::milliseconds_now;
+use crate::parking::{ParkedKeys, Reason, parked_keys, parked_record};
+use crate::sink::{Claimed, NotWritten, Sink};
+
+/// The rows of one generation of a projection: they, their checkpoints and what is set aside change in one transaction,
+/// under a claim.
+pub(crate) struct Rows {
+    projection: AnyProjection,
+    database: Database,
+    generation: Generation,
+    writer: Writer,
+    claim: Claim,
+}
+
+impl Rows {
+    pub(crate) fn new(projection: AnyProjection, database: &Database, generation: Generation) -> Self {
+        let writer = database.writer(&generation);
+        Self::over(writer, projection, database, generation)
+    }
+
+    /// The same over connections that are there already.
+    pub(crate) fn over(writer: Writer, projection: AnyProjection, database: &Database, generation: Generation) -> Self {
+        Self { projection, database: database.clone(), generation, writer, claim: Claim::default() }
+    }
+
+    pub(crate) fn projection(&self) -> &AnyProjection {
+        &self.projection
+    }
+
+    pub(crate) fn writer(&self) -> &Writer {
+        &self.writer
+    }
+
+    pub(crate) fn claim_of(&self) -> &Claim {
+        &self.claim
+    }
+}
+
+impl Sink for Rows {
+    const PACE: Duration = Duration::from_millis(5);
+
+    fn positions(&self) -> Positions {
+        self.claim.positions()
+    }
+
+    fn holds(&self, partition: &TopicPartition) -> bool {
+        self.claim.holds(partition)
+    }
+
+    async fn claim(&mut self, partitions: &[TopicPartition]) -> Result<Claimed, StoreError> {
+        let mut tx = self.writer.begin().await?;
+        let claim = tx.claim(partitions).await?;
+        let parked_keys = parked_keys(&mut tx, |partition| claim.holds(partition)).await?;
+        let parked = tx.parked_count().await?;
+        tx.commit().await?;
+        self.claim = claim;
+        self.database.progress().announce(&self.generation, &self.claim.positions());
+        Ok(Claimed { parked_keys, parked })
+    }
+
+    fn release(&mut self, partitions: &[TopicPartition]) {
+        self.claim.release(partitions);
+    }
+
+    async fn write(&mut self, decoded: &Decoded, known: &ParkedKeys) -> Result<(), NotWritten> {
+        let mut tx = self.writer.begin().await?;
+        tx.advance(&self.claim, &decoded.reached).await?;
+        if decoded.set_aside.iter().any(|set_aside| set_aside.reason == Reason::Waits) {
+            // From here on the checkpoints are held, and with them what an operator may do to parked records.
+            let parked_keys = parked_keys(&mut tx, |partition| self.claim.holds(partition)).await?;
+            if parked_keys != *known {
+                return Err(NotWritten::ParkedKeys(parked_keys));
+            }
+        }
+        self.projection.apply(&decoded.events, &mut tx).await?;
+        if !decoded.set_aside.is_empty() {
+            let parked_at = milliseconds_now();
+            let of = |SetAside { record, reason }: &SetAside| {
+                parked_record(&self.generation.projection, record, reason, parked_at)
+            };
+            let records: Vec<_> = decoded.set_aside.iter().map(of).collect();
+            tx.park(&records).await?;
+        }
+        Ok(tx.commit().await?)
+    }
+
+    async fn has_written(&self, reached: &Positions) -> bool {
+        let Ok(mut tx) = self.writer.begin().await else { return false };
+        tx.stands_at(&self.claim, reached).await.unwrap_or(false)
+    }
+
+    fn written(&mut self, reached: &Positions) {
+        self.claim.advanced(reached);
+        self.database.progress().announce(&self.generation, reached);
+    }
+}

@@ -1,0 +1,456 @@
+//! The operators' commands of a program of its own: `shop`, with events of its own, a projection and a reactor that
+//! publishes to a second topic.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use balcony_event_log::{Headers, Message, Record};
+use balcony_projector::operations::{Command, Console};
+use balcony_projector::{
+    Application, Catalogue, Decode, Delivery, DeliveryPolicy, Installation, Projection, Publisher, ReactError, Reactor,
+    Received, Settings, Start, TopicSpec,
+};
+use balcony_store::{ReadModel, StoreError, Tx};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::time::timeout;
+use uuid::Uuid;
+
+/// A shop.
+#[derive(Parser)]
+#[command(name = "shop")]
+struct Cli {
+    #[command(flatten)]
+    settings: Settings,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Sells.
+    Serve,
+    #[command(flatten)]
+    Operations(Command),
+}
+
+/// A sale of something.
+struct Sale(String);
+
+impl Decode for Sale {
+    fn decode(record: &Record) -> Result<Option<Self>, String> {
+        if record.headers.get("ce_type") != Some(b"shop.sold.v1") {
+            return Ok(None);
+        }
+        serde_json::from_slice(&record.payload).map(|what| Some(Self(what))).map_err(|error| error.to_string())
+    }
+}
+
+/// What nobody can deal with until it is mended.
+#[derive(Clone, Default)]
+struct Faults(Arc<Mutex<BTreeSet<&'static str>>>);
+
+impl Faults {
+    fn has(&self, what: &str) -> bool {
+        self.0.lock().unwrap().contains(what)
+    }
+}
+
+fn model(topics: &[Arc<str>]) -> ReadModel {
+    let schema = "CREATE TABLE sales (what TEXT NOT NULL PRIMARY KEY, count BIGINT NOT NULL);";
+    ReadModel::new("sales", 1, topics.iter().cloned(), schema)
+}
+
+/// How often each thing was sold.
+struct Sales {
+    model: ReadModel,
+    faults: Faults,
+}
+
+impl Projection for Sales {
+    type Event = Sale;
+
+    fn read_model(&self) -> &ReadModel {
+        &self.model
+    }
+
+    async fn apply(&self, events: &[Received<Sale>], tx: &mut Tx) -> Result<(), StoreError> {
+        for Received { value: Sale(what), .. } in events {
+            if self.faults.has(what) {
+                return Err(StoreError::refusal(format!("{what} has no price")));
+            }
+            let sql = "INSERT INTO sales VALUES ($1, 1) ON CONFLICT (what) DO UPDATE SET count = sales.count + 1";
+            tx.execute(sql, &[what.as_str().into()]).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Sends a parcel for each sale, and publishes that it did.
+struct Courier {
+    topics: [Arc<str>; 1],
+    sent: Arc<str>,
+    faults: Faults,
+}
+
+impl Reactor for Courier {
+    type Event = Sale;
+
+    fn name(&self) -> &str {
+        "courier"
+    }
+
+    fn topics(&self) -> &[Arc<str>] {
+        &self.topics
+    }
+
+    fn start(&self) -> Start {
+        Start::Beginning
+    }
+
+    fn policy(&self) -> DeliveryPolicy {
+        DeliveryPolicy { attempts: 1, ..DeliveryPolicy::default() }
+    }
+
+    async fn react(&self, delivery: &Delivery<Sale>, publisher: &Publisher) -> Result<(), ReactError> {
+        let Sale(what) = &delivery.event;
+        if self.faults.has(what) {
+            return Err(ReactError::Refused(format!("{what} does not fit")));
+        }
+        let mut headers = Headers::new();
+        for (name, value) in [("ce_specversion", "1.0"), ("ce_source", "/shop"), ("ce_type", "shop.sent.v1")] {
+            headers.push(name, value.as_bytes());
+        }
+        let message = Message { key: b"parcels".to_vec(), headers, payload: serde_json::to_vec(what).unwrap() };
+        publisher.publish(&self.sent, message).await.map(drop)
+    }
+}
+
+/// An embedded installation of the shop.
+struct Shop {
+    application: Application,
+    sales: Faults,
+    courier: Faults,
+    folder: TempDir,
+}
+
+/// What a command said.
+struct Said {
+    failed: Option<String>,
+    output: String,
+    messages: String,
+}
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+impl Shop {
+    fn new() -> Self {
+        let (sales, courier) = (Faults::default(), Faults::default());
+        let faults = (sales.clone(), courier.clone());
+        let topics = [TopicSpec::forever("sold"), TopicSpec::forever("sent"), TopicSpec::forever("returned")];
+        let application = Application::new("shop", topics, move |topics| {
+            let (read, sent) = ([topics.get("sold").clone()], topics.get("sent").clone());
+            Catalogue::new()
+                .with_projection(Sales { model: model(&read), faults: faults.0.clone() })
+                .with_reactor(Courier { topics: read, sent, faults: faults.1.clone() })
+        });
+        Self { application, sales, courier, folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn data_dir(&self) -> String {
+        self.folder.path().join("data").display().to_string()
+    }
+
+    fn parse(&self, arguments: &[&str]) -> Cli {
+        let data_dir = self.data_dir();
+        let arguments = [&["shop", "--data-dir", &data_dir], arguments].concat();
+        // Whatever the environment says: these are tests of an embedded installation.
+        let command = Cli::command().mut_args(|argument| argument.env(None));
+        Cli::from_arg_matches(&command.get_matches_from(arguments)).unwrap()
+    }
+
+    async fn run_with(&self, arguments: &[&str], input: &str) -> Said {
+        let cli = self.parse(arguments);
+        let Action::Operations(command) = cli.action else { panic!("{arguments:?} is no operators' command") };
+        let (mut output, mut messages) = (Vec::new(), Vec::new());
+        let ended = {
+            let mut console = Console::new(input.as_bytes(), &mut output, &mut messages);
+            timeout(PATIENCE, command.run_on(&self.application, &cli.settings, &mut console)).await.unwrap()
+        };
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Said { failed: ended.err().map(|e| format!("{e:#}")), output: text(output), messages: text(messages) }
+    }
+
+    async fn run(&self, arguments: &[&str]) -> Said {
+        self.run_with(arguments, "").await
+    }
+
+    /// What a command that goes well writes.
+    #[track_caller]
+    fn well(said: Said) -> String {
+        assert_eq!(said.failed, None, "{}", said.output);
+        said.output
+    }
+
+    /// Why a command fails.
+    #[track_caller]
+    fn failure(said: Said) -> String {
+        said.failed.unwrap_or_else(|| panic!("it goes well: {}", said.output))
+    }
+
+    async fn serve(&self) -> Served {
+        let cli = self.parse(&["serve"]);
+        let installation = Installation::open(&self.application, &cli.settings).await.unwrap();
+        let projector = installation.start().unwrap();
+        Served { installation, projector }
+    }
+
+    async fn parked(&self) -> Vec<Value> {
+        serde_json::from_str(&Self::well(self.run(&["parked", "list", "--json"]).await)).unwrap()
+    }
+
+    /// The id of what is parked in `step` at the place `place` of the log.
+    async fn parked_id(&self, step: &str, place: usize) -> String {
+        let parked = self.parked().await;
+        let mut of_step = parked.iter().filter(|record| record["projection"] == step);
+        of_step.nth(place).unwrap()["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits until the doctor finds every step caught up, and gives what it says.
+    async fn examined(&self, is_so: impl Fn(&Value) -> bool) -> Value {
+        let mut looks = tokio::time::interval(Duration::from_millis(10));
+        let examined = async {
+            loop {
+                looks.tick().await;
+                let said = self.run(&["doctor", "--json"]).await;
+                let diagnosis: Value = serde_json::from_str(&said.output).unwrap();
+                let steps = diagnosis["projections"].as_array().unwrap();
+                if steps.iter().all(|one| one["state"] == "running" && one["lag"]["events"] == 0) && is_so(&diagnosis) {
+                    return diagnosis;
+                }
+            }
+        };
+        timeout(PATIENCE, examined).await.expect("it comes to pass")
+    }
+}
+
+/// A process of the shop.
+struct Served {
+    installation: Installation,
+    projector: balcony_projector::Projector,
+}
+
+impl Served {
+    /// Sells things, each to the customer before the colon.
+    async fn sell(&self, sales: &[&str]) {
+        for sale in sales {
+            let (customer, what) = sale.split_once(':').unwrap();
+            let message = sold(customer, &serde_json::to_string(what).unwrap());
+            self.installation.log.append(self.installation.topics.get("sold"), message).await.unwrap();
+        }
+    }
+
+    async fn stop(self) {
+        self.projector.stop().await;
+    }
+}
+
+fn sold(customer: &str, payload: &str) -> Message {
+    let id = Uuid::now_v7().to_string();
+    let mut headers = Headers::new();
+    for (name, value) in
+        [("ce_specversion", "1.0"), ("ce_id", &*id), ("ce_source", "/shop"), ("ce_type", "shop.sold.v1")]
+    {
+        headers.push(name, value.as_bytes());
+    }
+    Message { key: customer.into(), headers, payload: payload.into() }
+}
+
+fn parked_in(diagnosis: &Value, step: &str) -> i64 {
+    let steps = diagnosis["projections"].as_array().unwrap();
+    steps.iter().find(|one| one["name"] == step).unwrap()["parked"].as_i64().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operators_are_spoken_to_in_the_programs_name() {
+    let shop = Shop::new();
+    for arguments in [&["doctor"][..], &["parked", "list"], &["export"], &["rebuild", "sales"], &["rollback", "sales"]]
+    {
+        let failure = Shop::failure(shop.run(arguments).await);
+        assert!(failure.starts_with("DATA_DIR: there is no installation in "), "{arguments:?}: {failure}");
+    }
+    assert!(!Path::new(&shop.data_dir()).exists(), "none is made");
+
+    assert_eq!(Shop::well(shop.run(&["migrate"]).await), "");
+    assert_eq!(Shop::failure(shop.run(&["doctor"]).await), "nothing is running; start shop");
+    let served = shop.serve().await;
+    let well = shop.examined(|diagnosis| diagnosis["projections"].as_array().unwrap().len() == 2).await;
+    let kinds: Vec<_> =
+        well["projections"].as_array().unwrap().iter().map(|one| (&one["name"], &one["kind"])).collect();
+    let (sales, courier) = (("sales".into(), "projector".into()), ("courier".into(), "reactor".into()));
+    assert_eq!(kinds, [(&sales.0, &sales.1), (&courier.0, &courier.1)]);
+    assert!(Shop::well(shop.run(&["doctor"]).await).contains("courier  reactor"));
+    let failure = Shop::failure(shop.run(&["migrate"]).await);
+    assert!(failure.starts_with("DATA_DIR: another process holds "), "{failure}");
+
+    let failure = Shop::failure(shop.run(&["rebuild", "others"]).await);
+    assert_eq!(failure, "\"others\" is not a projection of shop; there are sales");
+    let failure = Shop::failure(shop.run(&["parked", "retry", "--all", "--projection", "others"]).await);
+    assert_eq!(failure, "--projection: \"others\" is not a step of shop; there are sales, courier");
+    for action in ["rebuild", "rollback"] {
+        let failure = Shop::failure(shop.run(&[action, "courier"]).await);
+        assert!(failure.starts_with("courier is a reactor: "), "{failure}");
+    }
+    served.stop().await;
+    assert_eq!(
+        Shop::well(shop.run(&["migrate"]).await),
+        "courier version 1 generation 1 live\nsales version 1 generation 1 live\n"
+    );
+    assert!(Shop::failure(shop.run(&["doctor"]).await).starts_with("nothing is running"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_model_is_rebuilt_and_rolled_back_beside_the_program_and_without_it() {
+    let shop = Shop::new();
+    let served = shop.serve().await;
+    served.sell(&["mia:bread", "jon:milk", "mia:bread"]).await;
+    shop.examined(|_| true).await;
+    let rebuilt = Shop::well(shop.run(&["rebuild", "sales"]).await);
+    assert!(rebuilt.starts_with("sales: generation 2 is live (version 1, "), "{rebuilt}");
+    assert!(rebuilt.ends_with("generation 1 is kept; shop rollback sales goes back to it\n"), "{rebuilt}");
+    let rolled_back = Shop::well(shop.run(&["rollback", "sales"]).await);
+    assert_eq!(rolled_back, "sales: generation 1 is live again, and 2 is retired\n");
+    served.stop().await;
+
+    assert!(Shop::well(shop.run(&["rebuild", "sales"]).await).starts_with("sales: generation 3 is live"));
+    let failure = Shop::failure(shop.run(&["rebuild", "sales", "--cancel"]).await);
+    assert_eq!(failure, "no rebuild of sales is under way");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_projection_parked_is_listed_shown_retried_and_discarded() {
+    let shop = Shop::new();
+    shop.sales.0.lock().unwrap().extend(["tea", "coal"]);
+    let served = shop.serve().await;
+    served.sell(&["mia:tea", "mia:bread", "jon:coal", "jon:milk"]).await;
+    let ill = shop.examined(|diagnosis| parked_in(diagnosis, "sales") == 4).await;
+    assert_eq!(ill["projections"][0]["complaints"][0], "4 parked: shop parked list --projection sales");
+    let (tea, coal) = (shop.parked_id("sales", 0).await, shop.parked_id("sales", 2).await);
+    let shown = Shop::well(shop.run(&["parked", "show", &tea]).await);
+    for part in ["projection  sales, generation 1", "tea has no price", "\"tea\"", "1 wait behind it"] {
+        assert!(shown.contains(part), "{part} in {shown}");
+    }
+
+    let said = shop.run(&["parked", "retry", &tea]).await;
+    assert_eq!(said.failed, Some(format!("still parked: {tea}")));
+    assert!(said.output.starts_with("0 applied, 2 still parked\n"), "{}", said.output);
+    shop.sales.0.lock().unwrap().remove("tea");
+    assert_eq!(Shop::well(shop.run(&["parked", "retry", &tea]).await), "2 applied\n");
+    let said = shop.run(&["parked", "retry", "--all", "--projection", "sales"]).await;
+    assert_eq!(said.failed.as_deref(), Some("2 still parked"));
+    assert_eq!(Shop::well(shop.run(&["parked", "discard", &coal]).await), "1 discarded, 1 applied\n");
+    assert_eq!(Shop::well(shop.run(&["parked", "list"]).await), "nothing is parked\n");
+    served.stop().await;
+}
+
+/// The payloads in the topic that the courier publishes to, with the ids.
+async fn sent(shop: &Shop) -> Vec<(String, String)> {
+    let exported = Shop::well(shop.run(&["export"]).await);
+    let lines = exported.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let sent = lines.filter(|line| line["type"] == "shop.sent.v1");
+    sent.map(|line| (line["data"].as_str().unwrap().to_owned(), line["id"].as_str().unwrap().to_owned())).collect()
+}
+
+fn payloads(sent: &[(String, String)]) -> Vec<&str> {
+    sent.iter().map(|(payload, _)| payload.as_str()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_reactor_parked_is_listed_shown_retried_and_discarded() {
+    let shop = Shop::new();
+    shop.courier.0.lock().unwrap().extend(["tea", "coal"]);
+    let served = shop.serve().await;
+    served.sell(&["mia:tea", "mia:bread", "jon:coal", "jon:milk"]).await;
+    shop.examined(|diagnosis| parked_in(diagnosis, "courier") == 4).await;
+    let (tea, bread) = (shop.parked_id("courier", 0).await, shop.parked_id("courier", 1).await);
+    let coal = shop.parked_id("courier", 2).await;
+    let table = Shop::well(shop.run(&["parked", "list", "--projection", "courier"]).await);
+    assert!(table.lines().count() == 5 && table.contains("tea does not fit"), "{table}");
+    let shown = Shop::well(shop.run(&["parked", "show", &bread]).await);
+    assert!(shown.contains("projection  courier, generation 1") && shown.contains("it waits behind"), "{shown}");
+
+    let said = shop.run(&["parked", "retry", &bread]).await;
+    assert_eq!(said.failed, Some(format!("still parked: {bread}")));
+    assert!(said.output.contains(&format!("{tea} failed again: tea does not fit (1 more wait behind it)")));
+
+    // Beside the process that has the log nothing can be published, and the record stays as it was.
+    shop.courier.0.lock().unwrap().clear();
+    let failure = Shop::failure(shop.run(&["parked", "retry", &tea]).await);
+    assert!(failure.starts_with("courier publishes to the log, and only the process"), "{failure}");
+    assert_eq!(shop.parked().await.len(), 4);
+    let said = Shop::well(shop.run(&["parked", "discard", &coal]).await);
+    assert!(said.starts_with("1 discarded, 0 applied, 1 still parked\n") && said.contains("publishes to the log"));
+    assert_eq!(payloads(&sent(&shop).await), [""; 0]);
+    served.stop().await;
+
+    // When nothing runs, it can: in the order of the key.
+    assert_eq!(Shop::well(shop.run(&["parked", "retry", "--all"]).await), "3 applied\n");
+    let after = sent(&shop).await;
+    assert_eq!(payloads(&after), ["tea", "bread", "milk"]);
+    let ids: BTreeSet<_> = after.iter().map(|(_, id)| id).collect();
+    assert_eq!(ids.len(), 3);
+    assert_eq!(Shop::well(shop.run(&["parked", "list"]).await), "nothing is parked\n");
+
+    let served = shop.serve().await;
+    served.sell(&["mia:salt", "jon:rice"]).await;
+    shop.examined(|_| true).await;
+    let finally = sent(&shop).await;
+    assert_eq!(finally[..3], after[..], "nothing was repeated");
+    assert_eq!(payloads(&finally)[3..].iter().copied().collect::<BTreeSet<_>>(), ["rice", "salt"].into());
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_of_any_topics_is_exported_and_imported_whole() {
+    let (shop, other) = (Shop::new(), Shop::new());
+    let served = shop.serve().await;
+    served.sell(&["mia:tea", "jon:coal"]).await;
+    let junk = Message { key: vec![255], payload: vec![0, 159], ..Message::default() };
+    let returned = served.installation.topics.get("returned").clone();
+    served.installation.log.append(&returned, junk).await.unwrap();
+    shop.examined(|_| true).await;
+    let exported = shop.run(&["export"]).await;
+    let (summary, lines) = (exported.messages.clone(), Shop::well(exported));
+    assert!(summary.starts_with("5 events, SHA-256 "), "{summary}");
+    let wrapped: Value = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .find(|line: &Value| line["type"] == "shop.log.record.v1")
+        .unwrap();
+    assert!(wrapped["shopposition"].as_str().unwrap().starts_with("returned/0/") && wrapped["source"] == "/shop");
+
+    for (wrong, part) in [
+        (
+            lines.replace("returned/0/", "views/0/"),
+            "\"views\" is not a topic of this program; there are sold, sent, returned",
+        ),
+        (lines.replacen("\"shopposition\"", "\"position\"", 1), "line 1: does not say which topic"),
+    ] {
+        let failure = Shop::failure(other.run_with(&["import"], &wrong).await);
+        assert!(failure.contains(part), "{failure}");
+    }
+    let sha256 = summary.trim_end().rsplit(' ').next().unwrap();
+    let imported = other.run_with(&["import", "--expect", sha256], &lines).await;
+    assert_eq!((imported.failed, imported.messages), (None, summary.clone()));
+    assert_eq!(other.run(&["export"]).await.messages, summary);
+    let failure = Shop::failure(other.run_with(&["import"], &lines).await);
+    assert!(failure.starts_with("the log is not empty") && failure.ends_with("by `shop import --resume`"), "{failure}");
+    let failure = Shop::failure(shop.run_with(&["import"], &lines).await);
+    assert!(failure.starts_with("DATA_DIR: another process holds"), "{failure}");
+    served.stop().await;
+}

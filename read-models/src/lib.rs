@@ -1,0 +1,37 @@
+//! What Balcony's readers read, a file each: the projections, and the replica of the search index. Each file describes its
+//! read model once: name, version, topics, tables. [`steps`] is the one list of them.
+
+mod comments;
+mod event;
+mod favorites;
+mod journeys;
+mod registry;
+mod search;
+mod statistics;
+
+use balcony_domain::Topics;
+use balcony_projector::Catalogue;
+
+pub use comments::Comments;
+pub use event::Logged;
+pub use favorites::Favorites;
+pub use journeys::Journeys;
+pub use registry::Registry;
+pub use search::Search;
+pub use statistics::Statistics;
+
+/// Every step of Balcony. Here a new one is listed.
+pub fn steps(topics: &Topics) -> Catalogue {
+    Catalogue::new()
+        .with_projection(Registry::new(topics))
+        .with_projection(Comments::new(topics))
+        .with_projection(Favorites::new(topics))
+        .with_projection(Journeys::new(topics))
+        .with_projection(Statistics::new(topics))
+        .with_replica(Search::new(topics), "query API")
+}
+
+/// The page's code is compiled and its test is run.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/writing-a-projection.md")]
+struct WritingAProjection;

@@ -1,0 +1,109 @@
+use std::sync::Arc;
+
+use crate::pool::{Durability, Pool};
+use crate::{Place, Progress, Settings, StoreError, Tx};
+
+/// Where the read models are; both kinds do the same, each in its own way.
+#[derive(Debug)]
+pub(crate) enum Backend {
+    #[cfg(feature = "postgres")]
+    Postgres(crate::server::Server),
+    #[cfg(feature = "sqlite")]
+    Sqlite(crate::folder::Folder),
+}
+
+impl Backend {
+    pub(crate) fn new(settings: &Settings) -> Result<Self, StoreError> {
+        match &settings.place {
+            #[cfg(feature = "postgres")]
+            Place::Postgres { url } => crate::server::Server::new(url, &settings.namespace).map(Self::Postgres),
+            #[cfg(feature = "sqlite")]
+            Place::Sqlite { directory } => Ok(Self::Sqlite(crate::folder::Folder::new(directory))),
+        }
+    }
+
+    /// Brings this crate's own tables up to this version. Several processes may do so at once.
+    pub(crate) async fn migrate(&self) -> Result<(), StoreError> {
+        on_each!(self, Self, |place| place.migrate().await)
+    }
+
+    /// Checks that they are there, and of this version.
+    pub(crate) async fn check_tables(&self) -> Result<(), StoreError> {
+        on_each!(self, Self, |place| place.check_tables().await)
+    }
+
+    /// Connections to this crate's own tables.
+    pub(crate) fn store(&self) -> Pool {
+        on_each!(self, Self, |place| place.store())
+    }
+
+    /// Connections that write the generation in `schema`.
+    pub(crate) fn writers(&self, schema: &str, durability: Durability) -> Pool {
+        on_each!(self, Self, |place| place.writers(schema, durability))
+    }
+
+    /// Connections that read the generations in `schemas`.
+    pub(crate) fn readers(&self, schemas: &[&str]) -> Pool {
+        on_each!(self, Self, |place| place.readers(schemas))
+    }
+
+    /// Begins a transaction that only reads the generation in `schema`.
+    pub(crate) async fn look_at(&self, schema: &str) -> Result<Tx, StoreError> {
+        on_each!(self, Self, |place| place.look_at(schema).await)
+    }
+
+    /// Begins a transaction in which nobody else changes the set of generations.
+    pub(crate) async fn begin_on_generations(&self) -> Result<Tx, StoreError> {
+        let mut tx = self.store().begin().await?;
+        on_each!(self, Self, |place| place.lock_generations(&mut tx).await?);
+        Ok(tx)
+    }
+
+    /// Makes `schema` with what `scripts` make.
+    pub(crate) async fn create(&self, tx: &mut Tx, schema: &str, scripts: &[&str]) -> Result<(), StoreError> {
+        on_each!(self, Self, |place| place.create(tx, schema, scripts).await)
+    }
+
+    /// Drops `schema` with everything in it, where that can be done in a transaction.
+    pub(crate) async fn drop_schema(&self, tx: &mut Tx, schema: &str) -> Result<(), StoreError> {
+        on_each!(self, Self, |place| place.drop_schema(tx, schema).await)
+    }
+
+    /// Removes what is left of a schema that was dropped.
+    pub(crate) fn remove_file(&self, schema: &str) -> Result<(), StoreError> {
+        on_each!(self, Self, |place| place.remove_file(schema))
+    }
+
+    /// Removes what crashes have left over of generations that are not among `known`.
+    pub(crate) fn sweep(&self, known: &[&str]) -> Result<(), StoreError> {
+        on_each!(self, Self, |place| place.sweep(known))
+    }
+
+    /// What holds the right to build `projection` until it is dropped; `None` while another process has it.
+    pub(crate) async fn lease(
+        &self,
+        projection: &str,
+    ) -> Result<Option<Box<dyn std::fmt::Debug + Send + Sync>>, StoreError> {
+        on_each!(self, Self, |place| Ok(place.lease(projection).await?.map(|held| Box::new(held) as _)))
+    }
+
+    /// The clock in SQL, in milliseconds since 1970.
+    pub(crate) fn now(&self) -> &'static str {
+        on_each!(self, Self, |_place, database| database::NOW)
+    }
+
+    /// Whether other processes may work on the same read models, on other machines too.
+    pub(crate) fn is_shared(&self) -> bool {
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => true,
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(_) => false,
+        }
+    }
+
+    /// Shares progress with other processes, where there can be any.
+    pub(crate) fn share(&self, progress: &Arc<Progress>) {
+        on_each!(self, Self, |place| place.share(progress));
+    }
+}

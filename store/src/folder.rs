@@ -1,0 +1,220 @@
+//! Read models in a folder of SQLite files: each generation is a file.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{AssertSqlSafe, SqlitePool};
+use tokio::time::Instant;
+
+use crate::pool::{Durability, Pool};
+use crate::{Progress, StoreError, Tx, migrations};
+
+/// How long a statement waits for another's lock before it counts as busy.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a lock is tried that somebody else holds.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// Connections that read at the same time.
+const READERS: u32 = 4;
+
+#[derive(Debug)]
+pub(crate) struct Folder {
+    directory: PathBuf,
+    /// The connection to this crate's own tables.
+    store: SqlitePool,
+}
+
+impl Folder {
+    pub(crate) fn new(directory: &Path) -> Self {
+        let store = writer(&store_file(directory), Durability::Full);
+        Self { directory: directory.to_owned(), store }
+    }
+
+    /// Makes the folder, and brings this crate's own tables up to this version.
+    pub(crate) async fn migrate(&self) -> Result<(), StoreError> {
+        std::fs::create_dir_all(&self.directory).map_err(sqlx::Error::Io)?;
+        // For SQLite sqlx takes no lock of its own around migrations.
+        let _alone = hold(&self.directory.join("migrations.lock")).await.map_err(sqlx::Error::Io)?;
+        migrations::run(&self.store).await
+    }
+
+    /// Checks that they are of this version.
+    pub(crate) async fn check_tables(&self) -> Result<(), StoreError> {
+        let never_started = || migrations::never_started(&format!("the folder {}", self.directory.display()));
+        if !store_file(&self.directory).exists() {
+            return Err(never_started());
+        }
+        let mut connection = self.store.acquire().await?;
+        let found: Option<String> =
+            sqlx::query_scalar("SELECT name FROM sqlite_schema WHERE name = '_sqlx_migrations'")
+                .fetch_optional(&mut *connection)
+                .await?;
+        if found.is_none() {
+            return Err(never_started());
+        }
+        migrations::check(&mut *connection).await
+    }
+
+    /// The connection to this crate's own tables.
+    pub(crate) fn store(&self) -> Pool {
+        Pool::Sqlite(self.store.clone())
+    }
+
+    /// The one connection that writes the generation `schema`.
+    pub(crate) fn writers(&self, schema: &str, durability: Durability) -> Pool {
+        Pool::Sqlite(writer(&self.file(schema), durability))
+    }
+
+    /// Connections that read the generations `schemas`, each attached under its name, so that plain table names are
+    /// found in whichever file has them.
+    pub(crate) fn readers(&self, schemas: &[&str]) -> Pool {
+        let attach: Vec<String> = schemas
+            .iter()
+            .map(|schema| {
+                let file = self.file(schema).to_string_lossy().replace('\'', "''");
+                format!("ATTACH '{file}' AS \"{schema}\"")
+            })
+            .collect();
+        let pool = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .acquire_timeout(BUSY_TIMEOUT)
+            .after_connect(move |connection, _| {
+                let attach = attach.clone();
+                Box::pin(async move {
+                    for statement in attach {
+                        sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut *connection).await?;
+                    }
+                    Ok(())
+                })
+            })
+            .connect_lazy_with(reading(&store_file(&self.directory)));
+        Pool::Sqlite(pool)
+    }
+
+    /// Begins a transaction that only reads the generation `schema`.
+    pub(crate) async fn look_at(&self, schema: &str) -> Result<Tx, StoreError> {
+        let file = reading(&self.file(schema));
+        let pool = SqlitePoolOptions::new().max_connections(1).acquire_timeout(BUSY_TIMEOUT).connect_lazy_with(file);
+        Pool::Sqlite(pool).snapshot().await
+    }
+
+    /// A transaction that writes this crate's own tables is alone with them.
+    pub(crate) async fn lock_generations(&self, _tx: &mut Tx) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Makes the file of `schema` with what `scripts` make. It is complete before the row that names it is kept: a file
+    /// without a row is left over from a crash and made anew.
+    pub(crate) async fn create(&self, _tx: &mut Tx, schema: &str, scripts: &[&str]) -> Result<(), StoreError> {
+        self.remove_file(schema)?;
+        let mut tx = self.writers(schema, Durability::Full).begin().await?;
+        for script in scripts {
+            tx.schema_statement(script).await?;
+        }
+        tx.commit().await
+    }
+
+    /// The file goes once the transaction is committed.
+    pub(crate) async fn drop_schema(&self, _tx: &mut Tx, _schema: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Removes the file of a generation and what SQLite keeps beside it.
+    pub(crate) fn remove_file(&self, schema: &str) -> Result<(), StoreError> {
+        let file = self.file(schema);
+        for suffix in ["", "-wal", "-shm"] {
+            let mut path = file.clone().into_os_string();
+            path.push(suffix);
+            match std::fs::remove_file(path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(sqlx::Error::Io(error).into()),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the files of generations that are not among `known`.
+    pub(crate) fn sweep(&self, known: &[&str]) -> Result<(), StoreError> {
+        sweep(&self.directory, known).map_err(|error| sqlx::Error::Io(error).into())
+    }
+
+    /// The file that whoever builds `projection` holds; `None` while another process holds it.
+    pub(crate) async fn lease(&self, projection: &str) -> Result<Option<File>, StoreError> {
+        let path = self.directory.join(format!("{projection}.lease"));
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(sqlx::Error::Io)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(sqlx::Error::Io(error).into()),
+        }
+    }
+
+    /// There are no other processes to share progress with.
+    pub(crate) fn share(&self, _progress: &Arc<Progress>) {}
+
+    fn file(&self, schema: &str) -> PathBuf {
+        self.directory.join(format!("{schema}.db"))
+    }
+}
+
+/// The file of this crate's own tables.
+fn store_file(directory: &Path) -> PathBuf {
+    directory.join("store.db")
+}
+
+/// The one connection that writes `file`.
+fn writer(file: &Path, durability: Durability) -> SqlitePool {
+    let synchronous = match durability {
+        Durability::Full => SqliteSynchronous::Full,
+        Durability::Relaxed => SqliteSynchronous::Normal,
+    };
+    let options = SqliteConnectOptions::new()
+        .filename(file)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(synchronous)
+        .busy_timeout(BUSY_TIMEOUT)
+        .pragma("cache_size", "-65536");
+    SqlitePoolOptions::new().max_connections(1).acquire_timeout(BUSY_TIMEOUT).connect_lazy_with(options)
+}
+
+/// A connection that only reads `file`.
+fn reading(file: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(file)
+        .journal_mode(SqliteJournalMode::Wal)
+        .busy_timeout(BUSY_TIMEOUT)
+        .pragma("query_only", "1")
+        .pragma("cache_size", "-16384")
+}
+
+/// Waits until no other process or task holds `path`, then holds it until the file is dropped.
+async fn hold(path: &Path) -> std::io::Result<File> {
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+    let deadline = Instant::now() + BUSY_TIMEOUT;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::WouldBlock) if Instant::now() > deadline => return Err(ErrorKind::TimedOut.into()),
+            Err(TryLockError::WouldBlock) => tokio::time::sleep(LOOK_EVERY).await,
+        }
+    }
+}
+
+fn sweep(directory: &Path, known: &[&str]) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some((schema, suffix)) = name.to_str().and_then(|name| name.split_once('.')) else { continue };
+        let is_generation = suffix.starts_with("db")
+            && schema.rsplit_once('_').is_some_and(|(_, number)| number.parse::<i64>().is_ok());
+        if is_generation && !known.contains(&schema) {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,130 @@
+use crate::listing::list;
+use crate::{BuildOptions, Database, Generation, GenerationState, ListedGeneration, ReadModel, StoreError, Tx};
+
+/// What every generation holds beside its read model's tables.
+const GENERATION_SCHEMA: &str = include_str!("../../migrations/generation.sql");
+
+/// The generations of one read model, held: until this is dropped, none is made, switched to or dropped. Whoever holds
+/// checkpoints as well takes this hold first, as a switch does.
+#[derive(Debug)]
+pub struct HeldGenerations {
+    listed: Vec<ListedGeneration>,
+    _held: Tx,
+}
+
+impl HeldGenerations {
+    /// The live one of `version`.
+    pub fn live(&self, version: u32) -> Option<&Generation> {
+        live(&self.listed, version.into())
+    }
+
+    /// The live one of the newest version that has one.
+    pub fn newest_live(&self) -> Option<&Generation> {
+        let live = self.listed.iter().filter(|listed| listed.state == GenerationState::Live);
+        live.map(|listed| &listed.generation).max_by_key(|live| live.version)
+    }
+
+    /// The one that is still to become live, be it being built or failed.
+    pub fn unfinished(&self) -> Option<&ListedGeneration> {
+        self.listed.iter().find(|listed| listed.state.is_unfinished())
+    }
+}
+
+impl Database {
+    /// The live generation of the version of `model`; where the read model has no live one at all yet, an empty one is
+    /// made. Several processes may ask at once.
+    ///
+    /// # Errors
+    /// [`StoreError::Misconfigured`] when only other versions of the read model are live: this one is to be built
+    /// ([`Database::begin_build`]), since an empty one would be read.
+    pub async fn live_or_new(&self, model: &ReadModel) -> Result<Generation, StoreError> {
+        let mut tx = self.backend.begin_on_generations().await?;
+        let listed = list(&mut tx, Some(&model.name)).await?;
+        if let Some(live) = live(&listed, model.version.into()) {
+            return Ok(live.clone());
+        }
+        if let Some(other) = listed.iter().find(|listed| listed.state == GenerationState::Live) {
+            return Err(StoreError::Misconfigured(format!(
+                "the read model {} is there in version {}, this program has version {}, which is not built yet",
+                model.name, other.generation.version, model.version
+            )));
+        }
+        let generation = self.create(&mut tx, model, GenerationState::Live, BuildOptions::default()).await?;
+        tx.commit().await?;
+        self.progress().generations_changed();
+        Ok(generation)
+    }
+
+    /// Every generation there is, of one read model or of all, oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError`] as the database answers.
+    pub async fn generations(&self, projection: Option<&str>) -> Result<Vec<ListedGeneration>, StoreError> {
+        let mut tx = self.look().await?;
+        list(&mut tx, projection).await
+    }
+
+    /// Holds the generations of `projection`.
+    ///
+    /// # Errors
+    /// [`StoreError`] as the database answers.
+    pub async fn hold_generations(&self, projection: &str) -> Result<HeldGenerations, StoreError> {
+        let mut tx = self.backend.begin_on_generations().await?;
+        let listed = list(&mut tx, Some(projection)).await?;
+        Ok(HeldGenerations { listed, _held: tx })
+    }
+
+    /// Makes a generation with empty tables; their indexes too when it is live at once.
+    pub(crate) async fn create(
+        &self,
+        tx: &mut Tx,
+        model: &ReadModel,
+        state: GenerationState,
+        options: BuildOptions,
+    ) -> Result<Generation, StoreError> {
+        let projection = &*model.name;
+        let (number,): (i64,) = tx
+            .fetch(
+                "INSERT INTO generation_numbers (projection, last) VALUES ($1, 1)
+                 ON CONFLICT (projection) DO UPDATE SET last = generation_numbers.last + 1 RETURNING last",
+                &[projection.into()],
+            )
+            .await?
+            .remove(0);
+        let schema = model.schema_name(&self.namespace, number)?;
+        let generation =
+            Generation { projection: projection.to_owned(), number, version: model.version.into(), schema };
+        tx.execute(
+            "INSERT INTO generations
+                 (projection, generation, version, schema_name, state, keep_old, park_failures, allow_differences)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            &[
+                projection.into(),
+                generation.number.into(),
+                generation.version.into(),
+                generation.schema().into(),
+                state.as_str().into(),
+                i64::from(options.keep_old).into(),
+                i64::from(options.park_failures).into(),
+                i64::from(options.allow_differences).into(),
+            ],
+        )
+        .await?;
+
+        let (tables, indexes) = model.statements();
+        let mut scripts = vec![GENERATION_SCHEMA];
+        scripts.extend(tables);
+        if state == GenerationState::Live {
+            scripts.extend(indexes);
+        }
+        self.backend.create(tx, generation.schema(), &scripts).await?;
+        Ok(generation)
+    }
+}
+
+/// The live generation of `version`.
+pub(crate) fn live(listed: &[ListedGeneration], version: i64) -> Option<&Generation> {
+    let live =
+        listed.iter().find(|listed| listed.state == GenerationState::Live && listed.generation.version == version);
+    live.map(|live| &live.generation)
+}

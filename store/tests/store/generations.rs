@@ -1,0 +1,99 @@
+use std::time::Duration;
+
+use balcony_store::{BuildOptions, Database, Scratch, StoreError, Writer};
+
+use super::{following, insert, model, names, open, schemas, version};
+
+on_both! {
+    a_generation_is_made_once_and_survives
+    another_version_is_not_served_from_this_one_s_tables
+    a_look_at_a_generation_finds_its_own_tables
+    held_generations_stay_as_they_are
+    what_was_given_up_leaves_nothing
+    generations_are_compared_by_their_rows
+}
+
+async fn a_generation_is_made_once_and_survives(scratch: Scratch) {
+    let (first, second) = tokio::join!(open(scratch.settings()), open(scratch.settings()));
+    insert(&first.1, &[(1, "a", 1)]).await;
+    assert_eq!(names(&second.1).await, ["a"]);
+    assert_eq!(first.0.live_or_new(&model()).await.unwrap(), second.0.live_or_new(&model()).await.unwrap());
+    drop((first, second));
+    assert_eq!(names(&open(scratch.settings()).await.1).await, ["a"]);
+}
+
+async fn another_version_is_not_served_from_this_one_s_tables(scratch: Scratch) {
+    let (database, _) = open(scratch.settings()).await;
+    let error = database.live_or_new(&version(2)).await.unwrap_err();
+    assert!(matches!(error, StoreError::Misconfigured(_)), "{error}");
+}
+
+async fn a_look_at_a_generation_finds_its_own_tables(scratch: Scratch) {
+    let (database, writer) = open(scratch.settings()).await;
+    let live = database.live_or_new(&model()).await.unwrap();
+    let next = database.begin_build(&model(), BuildOptions::default()).await.unwrap();
+    insert(&writer, &[(1, "a", 1)]).await;
+    for (generation, rows) in [(&live, 1), (&next, 0), (&live, 1)] {
+        let mut tx = database.look_at(generation).await.unwrap();
+        assert_eq!(tx.fetch::<(i64,)>("SELECT COUNT(*) FROM things", &[]).await.unwrap(), [(rows,)]);
+        assert!(tx.execute("DELETE FROM things", &[]).await.is_err(), "it only reads");
+    }
+}
+
+async fn held_generations_stay_as_they_are(scratch: Scratch) {
+    let (database, _) = open(scratch.settings()).await;
+    let live = database.live_or_new(&model()).await.unwrap();
+    let held = database.hold_generations(&model().name).await.unwrap();
+    assert_eq!((held.live(1), held.unfinished()), (Some(&live), None));
+    let building = tokio::spawn({
+        let database = database.clone();
+        async move { database.begin_build(&model(), BuildOptions::default()).await.unwrap() }
+    });
+    let early = tokio::time::timeout(Duration::from_millis(200), database.hold_generations(&model().name)).await;
+    assert!(early.is_err() && !building.is_finished(), "somebody else holds them");
+    drop(held);
+    let next = building.await.unwrap();
+    let held = database.hold_generations(&model().name).await.unwrap();
+    assert_eq!(held.unfinished().map(|listed| &listed.generation), Some(&next));
+}
+
+async fn what_was_given_up_leaves_nothing(scratch: Scratch) {
+    let (database, _) = open(scratch.settings()).await;
+    database.begin_build(&model(), BuildOptions::default()).await.unwrap();
+    assert_eq!(schemas(&scratch).await, ["scratch_things_1", "scratch_things_2"]);
+    assert_eq!(database.cancel_build("things").await.unwrap().unwrap().number, 2);
+    assert_eq!(database.cancel_build("things").await.unwrap(), None);
+    assert_eq!(schemas(&scratch).await, ["scratch_things_1"]);
+    if let Some(directory) = scratch.directory() {
+        // As a crash between the row and the file leaves it.
+        std::fs::write(directory.join("scratch_things_9.db"), "left over").unwrap();
+        drop(Database::open(scratch.settings()).await.unwrap());
+        assert_eq!(schemas(&scratch).await, ["scratch_things_1"]);
+    }
+}
+
+async fn generations_are_compared_by_their_rows(scratch: Scratch) {
+    let (database, writer) = open(scratch.settings()).await;
+    let (_, other) = following(&database, BuildOptions::default()).await;
+    let digests = async |writer: &Writer| writer.snapshot().await.unwrap().digests().await.unwrap();
+    insert(&writer, &[(1, "a", 1), (2, "b", 2)]).await;
+    assert_ne!(digests(&writer).await, digests(&other).await);
+    insert(&other, &[(2, "b", 2)]).await;
+    insert(&other, &[(1, "x", 1)]).await;
+    assert_ne!(digests(&writer).await, digests(&other).await, "the same keys, another name");
+    let mut tx = other.begin().await.unwrap();
+    tx.execute("UPDATE things SET name = 'a' WHERE name = 'x'", &[]).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(digests(&writer).await, digests(&other).await, "the same rows in another order");
+    let [things] = &digests(&writer).await[..] else { panic!("there is one table") };
+    assert_eq!((things.table.as_str(), things.rows), ("things", 2));
+
+    // A snapshot stays as it is.
+    let mut snapshot = writer.snapshot().await.unwrap();
+    let before = snapshot.digests().await.unwrap();
+    let separate = database.writer(&database.live_or_new(&model()).await.unwrap());
+    insert(&separate, &[(3, "c", 3)]).await;
+    assert_eq!(snapshot.digests().await.unwrap(), before);
+    drop(snapshot);
+    assert_ne!(digests(&writer).await, before);
+}

@@ -1,0 +1,80 @@
+use std::time::Duration;
+
+use balcony_store::{BuildOptions, Database, GenerationState, Reader, Scratch, StoreError};
+use tokio::time::Instant;
+
+use super::{at, following, insert, model, open, partition, schemas, states, switch, until};
+
+on_both! {
+    readers_change_over_at_the_switch
+    a_reader_waits_for_progress
+    a_reader_sees_no_read_model_before_it_is_there
+}
+
+async fn readers_change_over_at_the_switch(scratch: Scratch) {
+    let (database, writer) = open(scratch.settings()).await;
+    let reader = Reader::open(&database, vec![model()]).await;
+    insert(&writer, &[(1, "old", 1)]).await;
+    let (generation, writer) = following(&database, BuildOptions::default()).await;
+    insert(&writer, &[(1, "new", 1), (2, "new", 2)]).await;
+    let read = async || -> Vec<(String,)> { reader.fetch("SELECT name FROM things ORDER BY id", &[]).await.unwrap() };
+    assert_eq!(read().await, [("old".to_owned(),)]);
+    switch(&database, &generation).await;
+    until("the reader changes over", async || read().await.len() == 2).await;
+    assert_eq!(states(&database).await, [(1, GenerationState::Retired), (2, GenerationState::Live)]);
+
+    // The next switch drops what was retired before, unless it is to be kept.
+    let (generation, _) = following(&database, BuildOptions { keep_old: true, ..BuildOptions::default() }).await;
+    switch(&database, &generation).await;
+    assert_eq!(states(&database).await.len(), 3);
+    let (generation, _) = following(&database, BuildOptions::default()).await;
+    switch(&database, &generation).await;
+    assert_eq!(states(&database).await, [(3, GenerationState::Retired), (4, GenerationState::Live)]);
+    assert_eq!(schemas(&scratch).await, ["scratch_things_3", "scratch_things_4"]);
+    assert_eq!(database.live_or_new(&model()).await.unwrap(), generation);
+}
+
+async fn a_reader_waits_for_progress(scratch: Scratch) {
+    let (database, writer) = open(scratch.settings()).await;
+    let generation = database.live_or_new(&model()).await.unwrap();
+    // Of another process, where there can be one.
+    let elsewhere =
+        if scratch.writes_at_once() { Database::open(scratch.settings()).await.unwrap() } else { database.clone() };
+    let reader = Reader::open(&elsewhere, vec![model()]).await;
+    let mut tx = writer.begin().await.unwrap();
+    let mut claim = tx.claim(&[partition(0)]).await.unwrap();
+    tx.commit().await.unwrap();
+    assert!(reader.wait_for(&model(), &at(0, 0), Instant::now()).await.unwrap());
+    assert!(!reader.wait_for(&model(), &at(0, 1), Instant::now()).await.unwrap());
+
+    for next_offset in 1..20 {
+        let wanted = at(0, next_offset);
+        let patience = Instant::now() + Duration::from_secs(20);
+        let waiting = tokio::spawn({
+            let (reader, wanted) = (reader.clone(), wanted.clone());
+            async move { reader.wait_for(&model(), &wanted, patience).await.unwrap() }
+        });
+        let mut tx = writer.begin().await.unwrap();
+        tx.advance(&claim, &wanted).await.unwrap();
+        tx.commit().await.unwrap();
+        claim.advanced(&wanted);
+        // Every other time nobody tells: whoever waits looks by itself.
+        if next_offset % 2 == 0 {
+            database.progress().announce(&generation, &wanted);
+        }
+        assert!(waiting.await.unwrap(), "at {next_offset}");
+    }
+    assert_eq!(reader.checkpoints(&model()).await.unwrap(), at(0, 19));
+}
+
+async fn a_reader_sees_no_read_model_before_it_is_there(scratch: Scratch) {
+    let database = Database::open(scratch.settings()).await.unwrap();
+    let reader = Reader::open(&database, vec![model()]).await;
+    let read = async || reader.fetch::<(i64,)>("SELECT COUNT(*) FROM things", &[]).await;
+    assert!(matches!(read().await, Err(StoreError::NotReady(name)) if name == "things"));
+    assert!(reader.ready().await.is_err());
+    let generation = database.live_or_new(&model()).await.unwrap();
+    insert(&database.writer(&generation), &[(1, "a", 1)]).await;
+    assert_eq!(read().await.unwrap(), [(1,)]);
+    reader.ready().await.unwrap();
+}
