@@ -361,8 +361,8 @@ mod tests {
         assert_eq!(payloads_by_key(log.as_ref(), &topics).await, expected.collect());
     }
 
-    // On one thread, because between keys the order is that in which appends are first polled.
-    #[tokio::test]
+    // On one worker: between keys, appends that wait for room in the log take their turns as they are polled.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
     async fn a_log_that_is_well_gets_the_lines_in_their_order() {
         let (folder, topics) = (tempfile::tempdir().unwrap(), format().topics.clone());
         let log: Arc<dyn EventLog> = Arc::new(open(folder.path(), &topics));
