@@ -5,7 +5,7 @@
 //!
 //! ```
 //! use balcony_projector::operations::Command;
-//! use balcony_projector::{Application, Settings};
+//! use balcony_projector::{Application, Installation, Settings};
 //!
 //! #[derive(clap::Parser)]
 //! struct Cli {
@@ -23,9 +23,16 @@
 //!     Operations(Command),
 //! }
 //!
+//! async fn serve(orders: &Application, settings: &Settings) -> anyhow::Result<()> {
+//!     let projector = Installation::open(orders, settings).await?.start()?;
+//!     tokio::signal::ctrl_c().await?;
+//!     projector.stop().await;
+//!     Ok(())
+//! }
+//!
 //! async fn run(cli: Cli, orders: &Application) -> anyhow::Result<()> {
 //!     match cli.action {
-//!         Action::Serve => todo!("takes orders"),
+//!         Action::Serve => serve(orders, &cli.settings).await,
 //!         Action::Operations(command) => command.run(orders, &cli.settings).await,
 //!     }
 //! }

@@ -2,6 +2,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use balcony_event_log::kafka::KafkaLog;
+use balcony_event_log::testing::eventually;
 use balcony_event_log::{AppendError, EventLog, Incoming, LogError, Positions, Reader, Topic, TopicPartition};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -10,8 +11,8 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use crate::log_under_test::{LogUnderTest, Place, topic};
 use crate::private_broker::PrivateBroker;
 use crate::reading::{
-    Member, append, append_all, beginning, ends, message, next_batch, next_error, numbered, payloads_by_key, read_all,
-    read_to, starts, within_patience,
+    Member, PATIENCE, append, append_all, beginning, ends, message, next_batch, next_error, numbered, payloads_by_key,
+    read_all, read_to, starts, within_patience,
 };
 use crate::transaction::Transaction;
 
@@ -219,10 +220,8 @@ async fn delete(log: &LogUnderTest, topic: &Topic) {
     let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(10)));
     let deleted = admin(log).delete_topics(&[&topic.name], &options).await.expect("the cluster answers");
     deleted.into_iter().next().expect("one topic was named").expect("the topic is deleted");
-    within_patience(async {
-        while KafkaLog::open_beside(servers(log), std::slice::from_ref(topic)).await.is_ok() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+    eventually("the topic is gone", PATIENCE, async || {
+        KafkaLog::open_beside(servers(log), std::slice::from_ref(topic)).await.err()
     })
     .await;
 }

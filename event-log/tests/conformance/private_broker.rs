@@ -1,13 +1,13 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
+use balcony_event_log::testing::eventually;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
 use crate::log_under_test::say;
-use crate::reading::within_patience;
+use crate::reading::PATIENCE;
 
 /// A broker that a test may kill: nobody else uses it. It dies with the test.
 pub(crate) struct PrivateBroker {
@@ -57,12 +57,7 @@ impl PrivateBroker {
     }
 
     async fn wait_until_it_listens(&self) {
-        let listens = async {
-            while TcpStream::connect(self.address()).await.is_err() {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
-        within_patience(listens).await;
+        eventually("the broker listens", PATIENCE, async || TcpStream::connect(self.address()).await.ok()).await;
     }
 }
 

@@ -3,12 +3,14 @@ use std::future::Future;
 use std::sync::Mutex;
 use std::time::Duration;
 
+#[cfg(feature = "sqlite")]
+use balcony_event_log::testing::eventually;
 use balcony_event_log::{
     Batch, EventLog, Headers, Incoming, LogError, Message, Position, Positions, Reader, Record, Topic, TopicPartition,
 };
 
 /// Longer than anything takes that works.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits for `future`, but not for ever.
 pub(crate) async fn within_patience<T>(future: impl Future<Output = T>) -> T {
@@ -51,14 +53,9 @@ pub(crate) async fn starts(log: &dyn EventLog, topic: &Topic) -> Positions {
 /// Waits until records of `topic` were removed up to the starts that it returns, which are not the beginning.
 #[cfg(feature = "sqlite")]
 pub(crate) async fn starts_after_removal(log: &dyn EventLog, topic: &Topic) -> Positions {
-    within_patience(async {
-        loop {
-            let starts = starts(log, topic).await;
-            if !Positions::new().covers(&starts) {
-                return starts;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+    eventually("records are removed", PATIENCE, async || {
+        let starts = starts(log, topic).await;
+        (!Positions::new().covers(&starts)).then_some(starts)
     })
     .await
 }

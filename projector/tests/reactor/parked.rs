@@ -130,15 +130,20 @@ pub(crate) async fn whatever_operators_retry_meanwhile_the_order_stays(world: Wo
             process.append((from..from + 10).map(text)).await;
         }
     };
+    let has_moved = async || {
+        let parked = process.writer().await.snapshot().await.unwrap().parked_count().await.unwrap();
+        parked > 0 || receiver.taken().len() == EVENTS
+    };
     let retrying = async {
         while receiver.taken().len() < EVENTS {
             let parked = process.writer().await.snapshot().await.unwrap().parked().await.unwrap();
-            let Some(record) = parked.first() else {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-                continue;
-            };
-            let held = hold(&process, &receiver).await.unwrap();
-            held.retry(record.id).await.unwrap();
+            match parked.first() {
+                Some(record) => {
+                    let held = hold(&process, &receiver).await.unwrap();
+                    held.retry(record.id).await.unwrap();
+                }
+                None => until("more is delivered or parked", async || has_moved().await).await,
+            }
         }
     };
     let both = async { tokio::join!(appending, retrying) };

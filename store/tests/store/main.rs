@@ -4,11 +4,11 @@
 
 use std::time::Duration;
 
+use balcony_event_log::testing::eventually;
 use balcony_event_log::{Positions, TopicPartition};
 use balcony_store::{
     BuildOptions, Database, Generation, GenerationState, Place, ReadModel, Scratch, Settings, Uuid, Value, Writer,
 };
-use tokio::time::Instant;
 
 /// Runs each test on both databases.
 macro_rules! on_both {
@@ -108,11 +108,7 @@ async fn states(database: &Database) -> Vec<(i64, GenerationState)> {
 
 /// Waits until `holds` does.
 async fn until(what: &str, holds: impl AsyncFn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !holds().await {
-        assert!(Instant::now() < deadline, "never: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    eventually(what, Duration::from_secs(20), async || holds().await.then_some(())).await;
 }
 
 /// The schemas or files of generations that are there.
