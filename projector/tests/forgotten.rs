@@ -15,8 +15,8 @@ use tokio::time::Instant;
 struct Click;
 
 impl Decode for Click {
-    fn decode(_: &Record) -> Result<Option<Self>, String> {
-        Ok(Some(Self))
+    fn decode(record: &Record) -> Result<Option<Self>, String> {
+        if record.payload == b"broken" { Err("it is broken".to_owned()) } else { Ok(Some(Self)) }
     }
 }
 
@@ -190,6 +190,30 @@ async fn a_rebuild_that_would_forget_stops_and_says_so_whatever_the_versions() {
         world.database.begin_build(&clicks.model, options).await.unwrap();
         world.stands_at(4, GenerationState::Live).await;
         assert_eq!(world.counted(&clicks).await, 7);
+        projector.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_parked_is_inherited_though_the_log_has_nothing_left() {
+    for scratch in scratches().await {
+        let (world, clicks) = (World::open(scratch).await, Clicks::new(1, true));
+        let projector = world.start(&clicks);
+        let broken = Message { key: b"z".to_vec(), payload: b"broken".to_vec(), ..Message::default() };
+        world.log.append("clicks", broken).await.unwrap();
+        world.click(8).await;
+        assert_eq!(world.counted(&clicks).await, 8);
+        world.clock.advance(KEPT * 2);
+        let (starts, ends) = (world.log.starts(&clicks.model.topics).await, world.log.ends(&clicks.model.topics).await);
+        assert_eq!(starts.unwrap(), ends.unwrap(), "the log has forgotten all");
+
+        world.database.begin_build(&clicks.model, BuildOptions::default()).await.unwrap();
+        world.stands_at(2, GenerationState::Live).await;
+        assert_eq!(world.counted(&clicks).await, 8);
+        let listed = world.database.generations(Some("clicks")).await.unwrap();
+        let live = listed.iter().find(|listed| listed.generation.number == 2).unwrap();
+        let parked = world.database.look_at(&live.generation).await.unwrap().parked().await.unwrap();
+        assert_eq!(parked.iter().map(|record| record.payload.as_slice()).collect::<Vec<_>>(), [b"broken"]);
         projector.stop().await;
     }
 }

@@ -12,7 +12,8 @@ use balcony_event_log::memory::{Clock, MemoryLog};
 use balcony_event_log::testing::eventually;
 use balcony_event_log::{EventLog, Headers, Message, Positions, Record, Topic};
 use balcony_projector::{
-    AnyReplica, Decode, Folder, Opened, Place, Projector, Received, Replica, ReplicaError, ReplicaStore, Serving, State,
+    AnyReplica, Decode, Folder, Opened, Place, Projector, Received, Replica, ReplicaError, ReplicaStore, Serving,
+    State, discard,
 };
 use balcony_store::{BuildOptions, Database, Generation, GenerationState, ReadModel, Scratch};
 use tempfile::TempDir;
@@ -334,6 +335,57 @@ async fn a_build_is_strict_about_what_was_never_parked() {
     assert_eq!(world.counts(&serving).await, pairs(&[("a", 1)]), "the live one goes on");
     assert_eq!(projector.states()[0].state, State::Running);
     projector.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_discarded_holds_up_nothing_on_nodes_that_run_or_come_later() {
+    let (world, words) = (World::new().await, Words::new());
+    world.say(&["k:broken", "a"]).await;
+    let (first, serving) = world.start(&words, Folder::in_memory());
+    assert_eq!(world.counts(&serving).await, pairs(&[("a", 1)]));
+    let parked = async || {
+        let generation = world.generation(1).await;
+        world.database().look_at(&generation).await.unwrap().parked().await.unwrap()
+    };
+    let id = parked().await[0].id;
+    let discarded = discard(&AnyReplica::from(words.clone()), world.database(), &[id]).await.unwrap();
+    assert_eq!(discarded.discarded, 1);
+
+    world.say(&["k:b"]).await;
+    let expected = pairs(&[("a", 1), ("b", 1)]);
+    assert_eq!(world.counts(&serving).await, expected);
+    let (later, serving) = world.start(&words, Folder::in_memory());
+    assert_eq!(world.counts(&serving).await, expected);
+    let parked: Vec<_> = parked().await.into_iter().map(|record| (record.id, record.discarded_at.is_some())).collect();
+    assert_eq!(parked, [(id, true)]);
+    first.stop().await;
+    later.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newer_version_becomes_live_while_nodes_of_the_older_one_run() {
+    let (world, words) = (World::new().await, Words::new());
+    world.say(&["a"]).await;
+    let (old, old_serving) = world.start(&words, Folder::in_memory());
+    assert_eq!(world.counts(&old_serving).await, pairs(&[("a", 1)]));
+    eventually("the older one has a leader", PATIENCE, async || {
+        world.checkpoints(1).await.covers(&world.log.ends(&world.topics).await.unwrap()).then_some(())
+    })
+    .await;
+
+    let next = Words { model: ReadModel::new("words", 2, ["words"], ""), ..words.clone() };
+    let (new, new_serving) = world.start(&next, Folder::in_memory());
+    eventually("both are live", PATIENCE, async || {
+        let live = [(1, GenerationState::Live), (2, GenerationState::Live)];
+        (world.generations().await == live).then_some(())
+    })
+    .await;
+    world.say(&["b"]).await;
+    for serving in [&old_serving, &new_serving] {
+        assert_eq!(world.counts(serving).await, pairs(&[("a", 1), ("b", 1)]));
+    }
+    old.stop().await;
+    new.stop().await;
 }
 
 #[test]
