@@ -186,41 +186,28 @@ impl Database {
             set_state(&mut tx, same, GenerationState::Retired).await?;
         }
         set_state(&mut tx, next, GenerationState::Live).await?;
-        let mut old = Vec::new();
+        let mut dropped = Vec::new();
         if !building.options.keep_old {
-            for listed in listed.iter().filter(|listed| is_old(listed, next.version, before)) {
-                set_state(&mut tx, &listed.generation, GenerationState::Retired).await?;
-                old.push(listed.generation.clone());
+            for old in listed.iter().filter(|listed| is_old(listed, next.version, before)) {
+                let old = &old.generation;
+                set_state(&mut tx, old, GenerationState::Retired).await?;
+                tx.execute("SAVEPOINT old", &[]).await?;
+                match self.forget(&mut tx, old).await {
+                    Ok(()) => dropped.push(old.clone()),
+                    // Somebody reads it, and is not waited for with checkpoints held: it goes with a later switch.
+                    Err(error @ StoreError::Unavailable(_)) => {
+                        tracing::warn!(generation = old.schema, %error, "an old generation could not be dropped");
+                        tx.execute("ROLLBACK TO SAVEPOINT old", &[]).await?;
+                    }
+                    Err(error) => return Err(error),
+                }
             }
         }
         tx.commit().await?;
         drop(held);
         self.progress().generations_changed();
-        // Somebody may read what is dropped, and is not waited for with checkpoints held. What stays goes with the next
-        // switch.
-        if let Err(error) = self.drop_retired(&old).await {
-            tracing::warn!(projection = next.projection, %error, "old generations could not be dropped");
-        }
+        self.remove_files(&dropped)?;
         Ok(true)
-    }
-
-    /// Drops generations that are retired.
-    async fn drop_retired(&self, old: &[Generation]) -> Result<(), StoreError> {
-        if old.is_empty() {
-            return Ok(());
-        }
-        let mut tx = self.backend.begin_on_generations().await?;
-        let listed = list(&mut tx, Some(&old[0].projection)).await?;
-        let is_retired = |old: &&Generation| {
-            listed.iter().any(|listed| listed.generation == **old && listed.state == GenerationState::Retired)
-        };
-        let dropped: Vec<Generation> = old.iter().filter(is_retired).cloned().collect();
-        for generation in &dropped {
-            self.forget(&mut tx, generation).await?;
-        }
-        tx.commit().await?;
-        self.progress().generations_changed();
-        self.remove_files(&dropped)
     }
 
     /// Takes back the last switch, as a program of `version` sees it: that of the newest version that has a live

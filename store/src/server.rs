@@ -107,9 +107,13 @@ impl Server {
         Ok(())
     }
 
-    /// Drops `schema` with everything in it, in the transaction.
+    /// Drops `schema` with everything in it, in the transaction. Whoever reads in it is not waited for long, because
+    /// others wait for the transaction.
     pub(crate) async fn drop_schema(&self, tx: &mut Tx, schema: &str) -> Result<(), StoreError> {
-        let sql = format!("SET LOCAL client_min_messages = warning; DROP SCHEMA IF EXISTS {} CASCADE", quoted(schema));
+        let schema = quoted(schema);
+        let sql = format!(
+            "SET LOCAL client_min_messages = warning; SET LOCAL lock_timeout = '1s'; DROP SCHEMA IF EXISTS {schema} CASCADE"
+        );
         tx.script(sql).await
     }
 
