@@ -87,8 +87,7 @@ impl Keeper {
         // What failed before this program was started may be mended in it.
         let mut try_again = true;
         while !*stop.borrow() {
-            let is_due = planned.is_none_or(|at| at.elapsed() >= PLAN_EVERY) || changes.has_changed().unwrap_or(false);
-            if is_due {
+            if planned.is_none_or(|at| at.elapsed() >= PLAN_EVERY) {
                 changes.mark_unchanged();
                 match Plan::make(&self.database, self.step.read_model(), try_again).await {
                     Ok((made, listed)) => {
@@ -109,8 +108,11 @@ impl Keeper {
                 }
             }
             tokio::select! {
-                // Told or not, it is looked at.
-                _ = tokio::time::timeout(look_every, changes.changed()) => {}
+                told = tokio::time::timeout(look_every, changes.changed()) => {
+                    if told.is_ok() {
+                        planned = None;
+                    }
+                }
                 () = told_to(&mut stop) => {}
             }
         }
