@@ -6,7 +6,7 @@ use std::str::FromStr;
 use email_address::{EmailAddress, Options};
 
 use crate::CompanyId;
-use crate::text::{NAME_MAX, TextRule, Violation};
+use crate::text::{Kind, NAME_MAX, TextRule, Violation, is_blank};
 
 /// A comment's text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,8 +53,8 @@ pub struct Profile {
 /// # Errors
 /// Every rule that is broken.
 pub fn comment(title: Option<&str>, body: Option<&str>) -> Result<CommentText, Vec<Violation>> {
-    let title = TextRule { field: "title", max: NAME_MAX, lines: false }.optional(title);
-    let body = TextRule { field: "body", max: 10_000, lines: true }.required(body);
+    let title = TextRule { field: "title", max: NAME_MAX, kind: Kind::Line }.optional(title);
+    let body = TextRule { field: "body", max: 10_000, kind: Kind::Text }.required(body);
     match (title, body) {
         (Ok(title), Ok(body)) => Ok(CommentText { title, body }),
         (title, body) => Err(violations([title.err(), body.err()])),
@@ -66,7 +66,7 @@ pub fn comment(title: Option<&str>, body: Option<&str>) -> Result<CommentText, V
 /// # Errors
 /// Every rule that is broken.
 pub fn company(name: Option<&str>, contact_email: Option<&str>) -> Result<Company, Vec<Violation>> {
-    let name = TextRule { field: "name", max: NAME_MAX, lines: false }.required(name);
+    let name = TextRule { field: "name", max: NAME_MAX, kind: Kind::Line }.required(name);
     let contact_email = mail_address("contact_email", contact_email);
     match (name, contact_email) {
         (Ok(name), Ok(contact_email)) => Ok(Company { name, contact_email }),
@@ -83,7 +83,7 @@ pub fn movie(
     company_id: Option<&str>,
     released_on: Option<&str>,
 ) -> Result<Movie, Vec<Violation>> {
-    let title = TextRule { field: "title", max: NAME_MAX, lines: false }.required(title);
+    let title = TextRule { field: "title", max: NAME_MAX, kind: Kind::Line }.required(title);
     let company = company_id
         .map(|text| text.parse::<CompanyId>().map_err(|error| Violation::new("company_id", error.to_string())))
         .transpose();
@@ -103,9 +103,9 @@ pub fn profile(
     about: Option<&str>,
     location: Option<&str>,
 ) -> Result<Profile, Vec<Violation>> {
-    let display_name = TextRule { field: "display_name", max: NAME_MAX, lines: false }.required(display_name);
-    let about = TextRule { field: "about", max: 1_000, lines: true }.optional(about);
-    let location = TextRule { field: "location", max: 100, lines: false }.optional(location);
+    let display_name = TextRule { field: "display_name", max: NAME_MAX, kind: Kind::Line }.required(display_name);
+    let about = TextRule { field: "about", max: 1_000, kind: Kind::Text }.optional(about);
+    let location = TextRule { field: "location", max: 100, kind: Kind::Line }.optional(location);
     match (display_name, about, location) {
         (Ok(display_name), Ok(about), Ok(location)) => Ok(Profile { display_name, about, location }),
         (display_name, about, location) => Err(violations([display_name.err(), about.err(), location.err()])),
@@ -117,12 +117,32 @@ fn violations<const N: usize>(found: [Option<Violation>; N]) -> Vec<Violation> {
 }
 
 fn mail_address(field: &'static str, text: Option<&str>) -> Result<String, Violation> {
-    let text = TextRule { field, max: 254, lines: false }.required(text)?;
+    let text = TextRule { field, max: 254, kind: Kind::Line }.required(text)?;
     let options = Options::default().with_required_tld().without_display_text().without_domain_literal();
-    match EmailAddress::parse_with_options(&text, options) {
-        Ok(_) => Ok(text),
-        Err(_) => Err(Violation::new(field, "is not a mail address, such as press@example.com")),
+    let address = EmailAddress::parse_with_options(&text, options);
+    let is_well_formed = address.is_ok_and(|address| {
+        let looks_like_another = |character: char| {
+            is_blank(character) && character != ' '
+                || character.is_numeric() && !character.is_ascii_digit()
+                || matches!(character, '\u{FF01}'..='\u{FF5E}')
+        };
+        !text.contains(looks_like_another) && names_a_domain(address.domain())
+    });
+    if is_well_formed {
+        Ok(text)
+    } else {
+        Err(Violation::new(field, "is not a mail address, such as press@example.com"))
     }
+}
+
+/// Whether `domain` is the name of a domain and not the address of a host: no top-level domain is a number (RFC 3696,
+/// section 2), and labels are of letters, digits and hyphens within.
+fn names_a_domain(domain: &str) -> bool {
+    let legal = |character: char| character == '-' || character.is_alphanumeric() || !character.is_ascii();
+    let is_label =
+        |label: &str| !label.is_empty() && label.chars().all(legal) && !label.starts_with('-') && !label.ends_with('-');
+    let top = domain.rsplit('.').next().unwrap_or_default();
+    domain.split('.').all(is_label) && !top.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn date(field: &'static str, text: &str) -> Result<String, Violation> {
@@ -161,10 +181,42 @@ mod tests {
 
     #[test]
     fn mail_addresses_have_a_domain() {
-        for good in ["a@b.example", "first.last+tag@sub.example.com"] {
+        for good in
+            ["a@b.example", "first.last+tag@sub.example.com", "a@1.example", "jörg@bücher.example", "\"a b\"@c.example"]
+        {
             assert!(company(Some("c"), Some(good)).is_ok(), "{good}");
         }
-        for bad in ["", "a", "a@", "@b.c", "a@b", "a b@c.d", "A <a@b.c>", "a@b@c.d", "a@[127.0.0.1]"] {
+        for bad in [
+            "",
+            "a",
+            "a@",
+            "@b.c",
+            "a@b",
+            "a b@c.d",
+            "A <a@b.c>",
+            "a@b@c.d",
+            "a@[127.0.0.1]",
+            "a@127.0.0.1",
+            "a@[::1]",
+            "a@b.1",
+            "１@b.example",
+            "a@１.example",
+            "a@b.１",
+            "ａ@b.example",
+            "a\u{200B}@b.example",
+            "a@b\u{AD}.example",
+            "a@-b.example",
+            "a@b-.example",
+            "a@b..example",
+            "a@b.example.",
+            "a..b@c.example",
+            ".a@b.example",
+            "a.@b.example",
+            "a@b.example\r\nBcc: x@y.example",
+            "a@b.example, c@d.example",
+            "<a@b.example>",
+            "a@b_c.example",
+        ] {
             assert_eq!(fields(company(Some("c"), Some(bad))), ["contact_email"], "{bad}");
         }
         assert_eq!(fields(company(Some("c"), Some(&format!("a@{}.com", "b.".repeat(130))))), ["contact_email"]);

@@ -20,16 +20,34 @@ impl Violation {
 pub(crate) struct TextRule {
     pub(crate) field: &'static str,
     pub(crate) max: usize,
-    /// Whether tab, line feed and carriage return may stand in it.
-    pub(crate) lines: bool,
+    pub(crate) kind: Kind,
+}
+
+/// Which characters a text may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A name, a title, a place, which stands within other text: it neither breaks the line nor turns its direction.
+    Line,
+    /// What stands by itself and may have many lines.
+    Text,
 }
 
 impl TextRule {
     /// `text` trimmed, or `None` when nothing of it can be seen.
     pub(crate) fn optional(&self, text: Option<&str>) -> Result<Option<String>, Violation> {
         let trimmed = text.unwrap_or_default().trim();
-        self.check(trimmed)?;
-        Ok(has_visible(trimmed).then(|| trimmed.to_owned()))
+        if let Some(character) = trimmed.chars().find(|&character| self.kind.forbids(character)) {
+            let detail = format!("has the character U+{:04X}, which is not allowed", u32::from(character));
+            return Err(Violation::new(self.field, detail));
+        }
+        if !has_visible(trimmed) {
+            return Ok(None);
+        }
+        let length = trimmed.chars().count();
+        if length > self.max {
+            return Err(Violation::new(self.field, format!("has {length} characters; {} are allowed", self.max)));
+        }
+        Ok(Some(trimmed.to_owned()))
     }
 
     /// `text` trimmed, which must show something.
@@ -44,24 +62,28 @@ impl TextRule {
             )
         })
     }
+}
 
-    fn check(&self, trimmed: &str) -> Result<(), Violation> {
-        let length = trimmed.chars().count();
-        if length > self.max {
-            return Err(Violation::new(self.field, format!("has {length} characters; {} are allowed", self.max)));
-        }
-        match trimmed.chars().find(|&character| self.forbids(character)) {
-            None => Ok(()),
-            Some(character) => Err(Violation::new(
-                self.field,
-                format!("has the control character U+{:04X}, which is not allowed", u32::from(character)),
-            )),
+impl Kind {
+    fn forbids(self, character: char) -> bool {
+        match self {
+            Self::Line => character.is_control() || is_noncharacter(character) || turns_direction(character),
+            Self::Text => {
+                character.is_control() && !matches!(character, '\t' | '\n' | '\r') || is_noncharacter(character)
+            }
         }
     }
+}
 
-    fn forbids(&self, character: char) -> bool {
-        character.is_control() && !(self.lines && matches!(character, '\t' | '\n' | '\r'))
-    }
+/// What Unicode promises never to give a meaning to (the Unicode Standard, section 23.7).
+fn is_noncharacter(character: char) -> bool {
+    matches!(character, '\u{FDD0}'..='\u{FDEF}') || u32::from(character) & 0xFFFE == 0xFFFE
+}
+
+/// The explicit embeddings, overrides and isolates of the bidirectional algorithm (UAX #9), which reach beyond the text
+/// that has them.
+fn turns_direction(character: char) -> bool {
+    matches!(character, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Whether a reader would see anything of `text`: more than white space, zero-width and format characters.
@@ -70,21 +92,29 @@ fn has_visible(text: &str) -> bool {
 }
 
 fn is_invisible(character: char) -> bool {
-    // Format characters by category; the rest are the characters of Default_Ignorable_Code_Point (Unicode 16) that
-    // are no format characters, and the two blanks that are letters or symbols by category.
+    use GeneralCategory::{EnclosingMark, NonspacingMark};
+
+    is_blank(character) || matches!(character.general_category(), NonspacingMark | EnclosingMark)
+}
+
+/// Whether nothing of `character` can be seen, whatever it stands beside.
+pub(crate) fn is_blank(character: char) -> bool {
+    // Format characters by category; the rest are the characters of Default_Ignorable_Code_Point (Unicode 16) that are
+    // none, and the blanks that are letters or symbols by category.
     character.is_whitespace()
         || character.is_control()
         || character.general_category() == GeneralCategory::Format
         || matches!(character,
-            '\u{034F}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}' | '\u{180B}'..='\u{180F}'
-            | '\u{2065}' | '\u{2800}' | '\u{3164}' | '\u{FE00}'..='\u{FE0F}' | '\u{FFA0}' | '\u{FFF0}'..='\u{FFF8}'
+            '\u{034F}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}' | '\u{180B}'..='\u{180F}' | '\u{2065}'
+            | '\u{2800}' | '\u{3164}' | '\u{FE00}'..='\u{FE0F}' | '\u{FFA0}' | '\u{FFF0}'..='\u{FFF8}' | '\u{1D159}'
             | '\u{E0000}'..='\u{E0FFF}')
 }
 
 /// The display name of somebody who has only a token yet: the token's `name` as far as the rules for names allow,
 /// else the beginning of the user's id.
 pub fn name_from_token(name: Option<&str>, user: crate::UserId) -> String {
-    let allowed: String = name.unwrap_or_default().chars().filter(|character| !character.is_control()).collect();
+    let allowed: String =
+        name.unwrap_or_default().chars().filter(|&character| !Kind::Line.forbids(character)).collect();
     let cut: String = allowed.trim().chars().take(NAME_MAX).collect();
     if has_visible(&cut) { cut.trim_end().to_owned() } else { format!("user-{}", &user.to_string()[..8]) }
 }
@@ -98,8 +128,8 @@ mod tests {
 
     use super::*;
 
-    const RULE: TextRule = TextRule { field: "f", max: 5, lines: false };
-    const LINES: TextRule = TextRule { lines: true, ..RULE };
+    const RULE: TextRule = TextRule { field: "f", max: 5, kind: Kind::Line };
+    const LINES: TextRule = TextRule { kind: Kind::Text, ..RULE };
 
     #[test]
     fn text_is_trimmed_of_unicode_white_space_before_it_is_counted() {
@@ -111,13 +141,55 @@ mod tests {
 
     #[test]
     fn text_without_a_visible_character_is_empty() {
-        for text in
-            ["", " ", "\u{200B}\u{200D}", "\u{2060}", "\u{FEFF}", "\u{3164}", "\u{FE0F}", "\u{00AD}", "\u{E0020}"]
-        {
+        let long = "\u{200B}".repeat(9);
+        for text in [
+            "",
+            " ",
+            "\u{200B}\u{200D}",
+            "\u{2060}",
+            "\u{FEFF}",
+            "\u{3164}",
+            "\u{FE0F}",
+            "\u{00AD}",
+            "\u{E0020}",
+            "\u{301}",
+            "\u{20DD}",
+            "\u{34F}",
+            "\u{180B}",
+            "\u{1D159}",
+            &long,
+        ] {
             assert!(RULE.required(Some(text)).is_err(), "{text:?}");
             assert_eq!(RULE.optional(Some(text)), Ok(None), "{text:?}");
         }
         assert_eq!(RULE.optional(Some("\u{200B}a")), Ok(Some("\u{200B}a".into())));
+        // Marks that take room of their own can be seen.
+        assert_eq!(RULE.optional(Some("\u{93E}")), Ok(Some("\u{93E}".into())));
+    }
+
+    #[test]
+    fn what_turns_the_direction_of_text_may_stand_in_bodies_alone() {
+        for character in ('\u{202A}'..='\u{202E}').chain('\u{2066}'..='\u{2069}') {
+            let text = format!("a{character}b");
+            assert!(RULE.required(Some(&text)).is_err(), "{text:?}");
+            assert_eq!(LINES.required(Some(&text)), Ok(text));
+        }
+        // Marks of direction that reach no further than themselves, as names in Arabic and Hebrew have them.
+        for character in ['\u{200E}', '\u{200F}', '\u{61C}'] {
+            assert!(RULE.required(Some(&format!("a{character}b"))).is_ok(), "{character:?}");
+        }
+    }
+
+    #[test]
+    fn noncharacters_are_refused() {
+        for character in ['\u{FDD0}', '\u{FDEF}', '\u{FFFE}', '\u{FFFF}', '\u{1FFFE}', '\u{10FFFF}'] {
+            for rule in [RULE, LINES] {
+                assert!(rule.required(Some(&format!("a{character}"))).is_err(), "{character:?}");
+            }
+        }
+        for character in ['\u{FDCF}', '\u{FDF0}', '\u{FFFD}', '\u{10FFFD}'] {
+            assert!(RULE.required(Some(&format!("a{character}"))).is_ok(), "{character:?}");
+        }
     }
 
     #[test]
@@ -138,6 +210,7 @@ mod tests {
         assert_eq!(name_from_token(Some(" \u{200B}"), user), "user-abcdef01");
         assert_eq!(name_from_token(None, user), "user-abcdef01");
         assert_eq!(name_from_token(Some(&"x".repeat(300)), user).chars().count(), 200);
+        assert_eq!(name_from_token(Some("M\u{202E}i\u{FFFF}a"), user), "Mia");
     }
 
     proptest::proptest! {
