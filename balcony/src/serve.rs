@@ -14,6 +14,7 @@ use balcony_domain::Topics;
 use balcony_http::rate_limit::Limiter;
 use balcony_http::service::{self, Check, Edge};
 use balcony_http::{Consistency, Role, telemetry};
+use balcony_projector::operations::Desk;
 use balcony_projector::{AnyProjection, AnyReplica, Catalogue, Deployment, Projector, Serving, State, Step};
 use balcony_query_api::QueryApi;
 use balcony_read_models::Search;
@@ -47,7 +48,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// An installation of Balcony that this process is part of.
 struct Installation {
-    parts: balcony_projector::Installation,
+    parts: Arc<balcony_projector::Installation>,
+    desk: Desk,
     topics: Topics,
     consistency: Consistency,
     edge: Edge,
@@ -63,9 +65,11 @@ impl Installation {
             problem_types: format!("urn:{NAME}:problem:").into(),
         };
         let parts = balcony_projector::Installation::open(&settings.application, &settings.installation).await?;
+        let parts = Arc::new(parts);
+        let desk = Desk::new(&settings.application, parts.clone());
         let topics = domain_topics(&parts.topics);
         let consistency = Consistency::new(parts.identity(), parts.topics.names());
-        Ok(Self { parts, topics, consistency, edge })
+        Ok(Self { parts, desk, topics, consistency, edge })
     }
 
     /// Lets `projector` keep a copy of the search index, and gives what is searched.
@@ -207,7 +211,10 @@ async fn run(
 ) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
     tracing::info!(%address, "listening");
-    let router = service::service(routes, openapi, checks, &installation.edge);
+    let (desk, desk_openapi) = balcony_console::routes(installation.desk.clone());
+    let mut openapi = openapi;
+    openapi.merge(desk_openapi);
+    let router = service::service(routes.merge(desk), openapi, checks, &installation.edge);
     let stop = told_to_end()?;
     let served = service::serve(listener, router, stop).await;
     if let Some(projector) = projector {

@@ -112,6 +112,11 @@ impl Problem {
         Self::new(StatusCode::CONFLICT, "in-progress", "The same request is under way", detail).retry_after(1)
     }
 
+    /// 409: it cannot be done as things stand.
+    pub fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "conflict", "It cannot be done as things stand", detail)
+    }
+
     /// 410: it was there and is gone for ever.
     pub fn gone(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::GONE, "gone", "Gone", detail)

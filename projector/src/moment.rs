@@ -26,6 +26,12 @@ impl Moment {
         let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(milliseconds) * 1_000_000).ok()?;
         (0..=9999).contains(&time.year()).then_some(Self(time))
     }
+
+    /// Milliseconds since 1970-01-01T00:00:00Z.
+    pub fn milliseconds(self) -> i64 {
+        let milliseconds = self.0.unix_timestamp_nanos().div_euclid(1_000_000);
+        i64::try_from(milliseconds).expect("four-digit years are some 10^14 milliseconds")
+    }
 }
 
 impl fmt::Display for Moment {

@@ -47,6 +47,8 @@ mod command;
 #[cfg(feature = "operations")]
 mod console;
 #[cfg(feature = "operations")]
+mod desk;
+#[cfg(feature = "operations")]
 mod doctor;
 #[cfg(feature = "operations")]
 mod migrate;
@@ -66,7 +68,11 @@ pub use retry::{Outcome, Refused, Retried, RetryError, discard, discard_all, ret
 pub use {
     command::Command,
     console::Console,
-    doctor::Options as DoctorOptions,
+    desk::{
+        Desk, DeskError, ParkedDetail, ParkedItem, ParkedPlace, PartitionExtent, RecordsFound, RecordsWanted,
+        RolledBack, TopicExtent,
+    },
+    doctor::{Diagnosis, Options as DoctorOptions},
     parked::Options as ParkedOptions,
     rebuild::{Options as RebuildOptions, RollbackOptions},
     transfer::{ExportOptions, ImportOptions},

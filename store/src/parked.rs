@@ -135,15 +135,26 @@ impl GenerationTx {
         discarded: bool,
         most: u32,
     ) -> Result<Vec<ParkedRecord>, StoreError> {
+        let after = after.map(|after| (&*after.partition.topic, after.partition.partition, after.offset));
+        self.parked_behind(after, discarded, most).await
+    }
+
+    /// The same, after a topic, partition and offset.
+    ///
+    /// # Errors
+    /// [`StoreError`] as the database answers.
+    pub async fn parked_behind(
+        &mut self,
+        after: Option<(&str, i32, i64)>,
+        discarded: bool,
+        most: u32,
+    ) -> Result<Vec<ParkedRecord>, StoreError> {
         let sql = format!(
             "SELECT {COLUMNS} FROM parked
              WHERE (discarded_at IS NULL OR $1 = 1) AND (topic, partition, record_offset) > ($2, $3, $4)
              ORDER BY topic, partition, record_offset LIMIT $5"
         );
-        let (topic, partition, offset) = match after {
-            Some(ParkedRecord { partition, offset, .. }) => (&*partition.topic, partition.partition, *offset),
-            None => ("", -1, -1),
-        };
+        let (topic, partition, offset) = after.unwrap_or(("", -1, -1));
         let params =
             [i64::from(discarded).into(), topic.into(), partition.into(), offset.into(), i64::from(most).into()];
         parked_records(self.fetch(sql, &params).await?)

@@ -8,6 +8,7 @@
 
 mod client;
 mod commands;
+mod console;
 mod crash;
 mod deployment;
 mod doctor;
@@ -76,6 +77,10 @@ on_both! {
         pages_of_what_is_found_repeat_and_skip_nothing_while_others_post
         ten_thousand_queries_are_answered
         the_index_is_rebuilt_while_people_search;
+    console:
+        operators_alone_see_the_steps_and_rebuild_them
+        operators_look_into_the_log
+        operators_look_at_what_is_parked_and_deal_with_it;
     doctor: the_doctor_says_who_is_well_and_who_is_not;
     parked: what_is_parked_is_listed_shown_retried_and_discarded;
     operators: what_is_no_event_is_parked_and_the_rest_goes_on the_demo_fills_an_instance;

@@ -1,14 +1,15 @@
 //! Says how every projection and reactor of an installation is doing, and what is to be done about those that are ill.
 
 mod diagnosis;
-mod examination;
+pub(super) mod examination;
 
 use std::io::Write as _;
 use std::time::Duration;
 
 use anyhow::{bail, ensure};
 
-use self::diagnosis::{Diagnosed, Diagnosis};
+use self::diagnosis::Diagnosed;
+pub use self::diagnosis::Diagnosis;
 use super::console::Console;
 use super::table::{Table, cut};
 use crate::{Application, Installation, Settings};

@@ -254,7 +254,7 @@ impl Operator {
 }
 
 /// The live generation of each step: that of this program's version, or of the newest that has one.
-async fn live(installation: &Installation) -> anyhow::Result<Vec<Generation>> {
+pub(super) async fn live(installation: &Installation) -> anyhow::Result<Vec<Generation>> {
     let mut listed = installation.database.generations(None).await?;
     listed.retain(|listed| listed.state == GenerationState::Live);
     let own = |live: &Generation| installation.catalogue.find(&live.projection).ok().map(|step| step.version().into());
@@ -271,7 +271,10 @@ async fn live(installation: &Installation) -> anyhow::Result<Vec<Generation>> {
 }
 
 /// The record called `id`, parked or discarded, and its live generation.
-async fn find_any(installation: &Installation, id: Uuid) -> anyhow::Result<Option<(Generation, ParkedRecord)>> {
+pub(super) async fn find_any(
+    installation: &Installation,
+    id: Uuid,
+) -> anyhow::Result<Option<(Generation, ParkedRecord)>> {
     for generation in live(installation).await? {
         if let Some(record) = installation.database.look_at(&generation).await?.parked_record(id).await? {
             return Ok(Some((generation, record)));
@@ -320,15 +323,15 @@ fn say(outcome: &Outcome, output: &mut impl Write) -> anyhow::Result<()> {
 }
 
 /// The first parked offset of each key.
-struct Firsts(HashMap<(TopicPartition, Vec<u8>), i64>);
+pub(super) struct Firsts(HashMap<(TopicPartition, Vec<u8>), i64>);
 
 impl Firsts {
-    fn of(keys: Vec<(TopicPartition, Vec<u8>, i64)>) -> Self {
+    pub(super) fn of(keys: Vec<(TopicPartition, Vec<u8>, i64)>) -> Self {
         Self(keys.into_iter().map(|(partition, key, first)| ((partition, key), first)).collect())
     }
 
     /// Whether the record waits behind an earlier one of its key.
-    fn waits(&self, record: &ParkedRecord) -> bool {
+    pub(super) fn waits(&self, record: &ParkedRecord) -> bool {
         let first = self.0.get(&(record.partition.clone(), record.key.clone()));
         record.discarded_at.is_none() && first.is_some_and(|first| *first < record.offset)
     }

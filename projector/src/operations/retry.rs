@@ -5,6 +5,7 @@
 
 use balcony_event_log::{Headers, Record};
 use balcony_store::{Database, GenerationTx, HeldGenerations, ListedGeneration, ParkedRecord, ReadModel, StoreError};
+use serde::Serialize;
 use uuid::Uuid;
 
 use crate::clock::milliseconds_now;
@@ -13,7 +14,7 @@ use crate::received::{Reads as _, Verdict};
 use crate::replica::AnyReplica;
 
 /// What became of parked records.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Outcome {
     /// How many were applied, or delivered.
     pub applied: u64,
@@ -24,7 +25,7 @@ pub struct Outcome {
 }
 
 /// A record that failed again.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Refused {
     /// Its id.
     pub id: Uuid,

@@ -10,7 +10,7 @@ use crate::report::{BatchMeans, Kind, RebuildState, State, StepState};
 
 /// How every projection and reactor is doing.
 #[derive(Debug, Serialize)]
-pub(super) struct Diagnosis {
+pub struct Diagnosis {
     pub(super) projections: Vec<Diagnosed>,
     /// The program.
     #[serde(skip)]
@@ -19,7 +19,7 @@ pub(super) struct Diagnosis {
 
 /// How one is doing.
 #[derive(Debug, Serialize)]
-pub(super) struct Diagnosed {
+pub(in crate::operations) struct Diagnosed {
     pub(super) name: String,
     pub(super) kind: Kind,
     /// The worst of its living workers' states; `dead` when all have died, `missing` when there are none.

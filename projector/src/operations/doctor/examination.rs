@@ -14,7 +14,10 @@ use crate::lag::Lag;
 use crate::report::{Kind, StepState};
 
 /// Looks at every step of this program, and at whatever else has told of itself.
-pub(super) async fn examine(application: &Application, installation: &Installation) -> anyhow::Result<Diagnosis> {
+pub(in crate::operations) async fn examine(
+    application: &Application,
+    installation: &Installation,
+) -> anyhow::Result<Diagnosis> {
     let workers = installation.database.workers().await?;
     let listed = installation.database.generations(None).await?;
     let steps = installation.catalogue.steps();

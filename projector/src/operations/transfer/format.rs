@@ -10,7 +10,7 @@ use super::place::Topic;
 use crate::{Application, Settings, Topics};
 
 /// What is peculiar to the lines of one program: its topics, the names that it gives, what it checks.
-pub(super) struct Format {
+pub(in crate::operations) struct Format {
     pub(super) topics: Topics,
     /// The extension attribute that says where the record stood.
     pub(super) position: String,
@@ -28,7 +28,7 @@ impl Format {
         Ok(Self::with_topics(application, settings.topics(application)?))
     }
 
-    fn with_topics(application: &Application, topics: Topics) -> Self {
+    pub(in crate::operations) fn with_topics(application: &Application, topics: Topics) -> Self {
         let name = application.name();
         Self {
             topics,

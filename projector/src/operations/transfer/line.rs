@@ -43,7 +43,7 @@ impl Line {
 }
 
 /// The line of `record`, which stands at `place`; without the line's end.
-pub(super) fn encode(place: Place, record: &Record, format: &Format) -> Vec<u8> {
+pub(in crate::operations) fn encode(place: Place, record: &Record, format: &Format) -> Vec<u8> {
     plain(place, record, format).unwrap_or_else(|| wrapper::encode(place, record, format))
 }
 

@@ -15,7 +15,7 @@ pub(super) struct Topic(usize);
 /// Where a record stands in the log it was read from: `orders/3/41` is offset 41 of partition 3 of the topic that the
 /// program calls `orders`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
+pub(in crate::operations) struct Place {
     pub(super) topic: Topic,
     pub(super) partition: i32,
     pub(super) offset: i64,
@@ -65,7 +65,7 @@ pub(super) fn is_finite(full: &str, topics: &Topics) -> bool {
 
 impl Place {
     /// Where `record` stands, in one of `topics`.
-    pub(super) fn of(record: &Record, topics: &Topics) -> Self {
+    pub(in crate::operations) fn of(record: &Record, topics: &Topics) -> Self {
         let topic = topics.iter().position(|topic| topic.full == record.partition.topic);
         let topic = Topic(topic.expect("only declared topics are read"));
         Self { topic, partition: record.partition.partition, offset: record.offset }

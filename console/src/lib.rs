@@ -1,0 +1,61 @@
+//! Operators' HTTP and the control room, for any program on the library.
+//!
+//! What the operators' commands do is offered over HTTP to whoever has a token with the role admin: every step as doctor
+//! sees it ([`steps`]), the log ([`topics`], [`records`]) and what was set aside ([`parked`]). A program mounts all of it
+//! with [`routes`], in whichever of its services has an installation. **Nothing here knows what the events say, and no
+//! state is held between requests.**
+
+mod admin;
+mod parked;
+mod place;
+mod records;
+mod refusal;
+mod steps;
+mod topics;
+
+use axum::Router;
+use balcony_http::operation;
+use balcony_projector::operations::Desk;
+use utoipa::OpenApi as _;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+
+#[derive(utoipa::OpenApi)]
+#[openapi(info(title = "Operators' API", description = "What operators see and do, admins only."))]
+struct Description;
+
+fn operations() -> OpenApiRouter<Desk> {
+    OpenApiRouter::with_openapi(Description::openapi())
+        .routes(operation!(steps::list))
+        .routes(operation!(steps::rebuild))
+        .routes(operation!(steps::roll_back))
+        .routes(operation!(steps::cancel))
+        .routes(operation!(topics::list))
+        .routes(operation!(records::list))
+        .routes(operation!(parked::list))
+        .routes(operation!(parked::get))
+        .routes(operation!(parked::retry))
+        .routes(operation!(parked::discard))
+}
+
+/// The routes of `desk`, and what they are described as.
+pub fn routes(desk: Desk) -> (Router, OpenApi) {
+    operations().with_state(desk).split_for_parts()
+}
+
+#[cfg(test)]
+mod tests {
+    use balcony_http::service::described;
+    use balcony_http::testing::{gaps, operations};
+
+    #[test]
+    fn the_description_has_no_gaps_and_everything_needs_an_admin() {
+        let openapi = described(super::operations().split_for_parts().1);
+        assert_eq!(gaps(&openapi), [""; 0]);
+        for operation in operations(&openapi) {
+            assert!(operation.name.contains(" /v1/admin/"), "{}", operation.name);
+            assert!(operation.answers(403) && operation.answers(503), "{}", operation.name);
+            assert_eq!(operation.described["security"], serde_json::json!([{"token": []}]), "{}", operation.name);
+        }
+    }
+}

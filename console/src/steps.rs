@@ -1,0 +1,127 @@
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use balcony_projector::operations::Desk;
+use balcony_store::{BuildOptions, Generation};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::admin::Admin;
+use crate::place::Asked;
+use crate::refusal::Refusal;
+
+/// A generation that is built, or was given up.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Built {
+    /// Its number.
+    generation: i64,
+    /// Its version.
+    version: i64,
+}
+
+/// What became of a rollback.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct WentBack {
+    /// The generation that is live again.
+    live: i64,
+    /// The one that was retired, if one was.
+    #[schema(required)]
+    retired: Option<i64>,
+}
+
+/// Every step, as doctor sees it.
+#[utoipa::path(
+    get, path = "/v1/admin/steps", tag = "operators", operation_id = "list_steps",
+    responses((status = 200, description = "What `doctor --json` says", body = serde_json::Value)),
+)]
+pub(crate) async fn list(
+    State(desk): State<Desk>,
+    _: Admin,
+    Asked(params): Asked,
+) -> Result<impl IntoResponse, Refusal> {
+    params.finish()?;
+    Ok(Json(desk.examine().await?))
+}
+
+/// Builds the read model of a step anew from the log, beside the live one, and switches to it.
+#[utoipa::path(
+    post, path = "/v1/admin/steps/{name}/rebuild", tag = "operators", operation_id = "rebuild_step",
+    params(
+        ("name" = String, Path, description = "The step"),
+        ("keep_old" = Option<bool>, Query, description = "Keep retired generations; otherwise only the live one is kept"),
+        ("park" = Option<bool>, Query, description = "Park records that cannot be applied; otherwise the first stops the rebuild"),
+        ("allow_differences" = Option<bool>, Query, description = "Switch although the new generation differs from the live one"),
+    ),
+    responses(
+        (status = 202, description = "It is being built; the list of steps says how far it is", body = Built),
+        (status = 404, description = "There is no step of this name"),
+        (status = 409, description = "It cannot be built as things stand"),
+        (status = 422, description = "The step is a reactor, which has no generations"),
+    ),
+)]
+pub(crate) async fn rebuild(
+    State(desk): State<Desk>,
+    _: Admin,
+    Path(name): Path<String>,
+    Asked(mut params): Asked,
+) -> Result<impl IntoResponse, Refusal> {
+    let mut flag = |name| params.choice(name, &[("false", false), ("true", true)]);
+    let options = BuildOptions {
+        keep_old: flag("keep_old"),
+        park_failures: flag("park"),
+        allow_differences: flag("allow_differences"),
+    };
+    params.finish()?;
+    let generation = desk.rebuild(&name, options).await?;
+    Ok((StatusCode::ACCEPTED, Json(Built::from(generation))))
+}
+
+/// Makes the generation before live again; it catches up by itself.
+#[utoipa::path(
+    post, path = "/v1/admin/steps/{name}/rollback", tag = "operators", operation_id = "roll_back_step",
+    params(("name" = String, Path, description = "The step")),
+    responses(
+        (status = 200, description = "It is live again", body = WentBack),
+        (status = 404, description = "There is no step of this name"),
+        (status = 409, description = "There is no generation to go back to"),
+        (status = 422, description = "The step is a reactor, which has no generations"),
+    ),
+)]
+pub(crate) async fn roll_back(
+    State(desk): State<Desk>,
+    _: Admin,
+    Path(name): Path<String>,
+    Asked(params): Asked,
+) -> Result<impl IntoResponse, Refusal> {
+    params.finish()?;
+    let done = desk.roll_back(&name).await?;
+    Ok(Json(WentBack { live: done.live, retired: done.retired }))
+}
+
+/// Gives up the rebuild that is under way, or has failed.
+#[utoipa::path(
+    post, path = "/v1/admin/steps/{name}/cancel", tag = "operators", operation_id = "cancel_rebuild",
+    params(("name" = String, Path, description = "The step")),
+    responses(
+        (status = 200, description = "The generation that was given up", body = Built),
+        (status = 404, description = "There is no step of this name"),
+        (status = 409, description = "No rebuild is under way"),
+        (status = 422, description = "The step is a reactor, which has no generations"),
+    ),
+)]
+pub(crate) async fn cancel(
+    State(desk): State<Desk>,
+    _: Admin,
+    Path(name): Path<String>,
+    Asked(params): Asked,
+) -> Result<impl IntoResponse, Refusal> {
+    params.finish()?;
+    Ok(Json(Built::from(desk.cancel(&name).await?)))
+}
+
+impl From<Generation> for Built {
+    fn from(generation: Generation) -> Self {
+        Self { generation: generation.number, version: generation.version }
+    }
+}

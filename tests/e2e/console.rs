@@ -1,0 +1,145 @@
+//! What operators see and do over HTTP.
+
+use std::time::Duration;
+
+use balcony_event_log::testing::eventually;
+use balcony_event_log::{Headers, Message};
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+
+use crate::client::{Answer, Client};
+use crate::deployment::Deployment;
+use crate::parked::{append, broken, movie};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+async fn act(operator: &Client, path: &str) -> Answer {
+    operator.send(Method::POST, format!("{}{path}", operator.queries), None).await.unwrap()
+}
+
+fn items(answer: &Answer) -> Vec<Value> {
+    answer.json()["items"].as_array().unwrap().clone()
+}
+
+async fn step(operator: &Client, name: &str) -> Value {
+    let steps = operator.get("/v1/admin/steps").await.expect(StatusCode::OK).json();
+    let steps = steps["projections"].as_array().unwrap().clone();
+    steps.into_iter().find(|step| step["name"] == name).unwrap()
+}
+
+pub async fn operators_alone_see_the_steps_and_rebuild_them(deployment: Deployment) {
+    let (admin, nobody) = (deployment.admin(), deployment.nobody());
+    for path in ["/v1/admin/steps", "/v1/admin/topics", "/v1/admin/topics/events/records", "/v1/admin/parked"] {
+        nobody.get(path).await.problem(401);
+        deployment.user("mia").get(path).await.problem(403);
+    }
+    let movie = admin.register_movie("Ran").await;
+    eventually("all is well", PATIENCE, async || {
+        let registry = step(&admin, "registry").await;
+        (registry["ill"] == false && registry["state"] == "running" && registry["lag"]["events"] == 0).then_some(())
+    })
+    .await;
+
+    let before = step(&admin, "comments").await["generation"].as_i64().unwrap();
+    let rebuilt = act(&admin, "/v1/admin/steps/comments/rebuild").await.expect(StatusCode::ACCEPTED).json();
+    assert_eq!(rebuilt["generation"], before + 1);
+    eventually("the new generation is live", PATIENCE, async || {
+        (step(&admin, "comments").await["generation"] == before + 1).then_some(())
+    })
+    .await;
+    act(&admin, "/v1/admin/steps/comments/cancel").await.problem(409);
+    let back = act(&admin, "/v1/admin/steps/comments/rollback").await.expect(StatusCode::OK).json();
+    assert_eq!((&back["live"], &back["retired"]), (&Value::from(before), &Value::from(before + 1)));
+    act(&admin, "/v1/admin/steps/nothing/rebuild").await.problem(404);
+    act(&admin, "/v1/admin/steps/comments/rebuild?keep=1").await.problem(422);
+    act(&deployment.user("mia"), "/v1/admin/steps/comments/rebuild").await.problem(403);
+
+    // What was there is there.
+    let reader = nobody.having_seen(&movie);
+    reader.get(&format!("/v1/movies/{}", movie.id())).await.expect(StatusCode::OK);
+}
+
+pub async fn operators_look_into_the_log(deployment: Deployment) {
+    let admin = deployment.admin();
+    let mut ids = Vec::new();
+    for number in 0..30 {
+        ids.push(admin.register_movie(&format!("Movie {number}")).await.id());
+    }
+    let topics = items(&admin.get("/v1/admin/topics").await.expect(StatusCode::OK));
+    let names: Vec<&str> = topics.iter().map(|topic| topic["name"].as_str().unwrap()).collect();
+    assert!(names.contains(&"events") && names.contains(&"views"), "{names:?}");
+    let events = topics.iter().find(|topic| topic["name"] == "events").unwrap();
+    assert!(events["records"].as_i64().unwrap() >= 30, "{events}");
+    assert_eq!(events["full_name"], &*deployment.topics().facts);
+
+    let newest = items(&admin.get("/v1/admin/topics/events/records?limit=5").await.expect(StatusCode::OK));
+    assert_eq!(newest.len(), 5);
+    for event in &newest {
+        assert_eq!((&event["specversion"], &event["type"]), (&"1.0".into(), &"balcony.movie.registered.v1".into()));
+        assert!(event["data"]["title"].is_string() && event["balconyposition"].is_string(), "{event}");
+    }
+    assert_eq!(newest[0]["data"]["movie_id"], ids[29].as_str());
+
+    let of_key = format!("/v1/admin/topics/{}/records?key={}", deployment.topics().facts, ids[7]);
+    let found = items(&admin.get(&of_key).await.expect(StatusCode::OK));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0]["data"]["title"], "Movie 7");
+
+    // Every record once, page by page, from the beginning.
+    let (mut seen, mut page) = (Vec::new(), String::new());
+    loop {
+        let answer = admin.get(&format!("/v1/admin/topics/events/records?from=0&limit=7{page}")).await;
+        let answer = answer.expect(StatusCode::OK);
+        seen.extend(items(&answer).iter().filter_map(|event| event["data"]["movie_id"].as_str().map(str::to_owned)));
+        let Some(cursor) = answer.json()["next_cursor"].as_str().map(str::to_owned) else { break };
+        page = format!("&cursor={cursor}");
+    }
+    seen.sort();
+    ids.sort();
+    assert_eq!(seen, ids);
+
+    let since = |time: &str| format!("/v1/admin/topics/events/records?limit=100&since={time}");
+    // The movies and the admin, who was registered by the first of them.
+    assert_eq!(items(&admin.get(&since("2020-01-01T00:00:00Z")).await.expect(StatusCode::OK)).len(), 31);
+    assert_eq!(items(&admin.get(&since("2999-01-01T00:00:00Z")).await.expect(StatusCode::OK)).len(), 0);
+    admin.get("/v1/admin/topics/nothing/records").await.problem(404);
+    admin.get("/v1/admin/topics/events/records?partition=99").await.problem(409);
+    for wrong in ["from=-1", "from=x", "since=yesterday", "limit=0", "cursor=x", "colour=red"] {
+        admin.get(&format!("/v1/admin/topics/events/records?{wrong}")).await.problem(422);
+    }
+}
+
+pub async fn operators_look_at_what_is_parked_and_deal_with_it(mut deployment: Deployment) {
+    let broken = broken();
+    let behind = Message { key: broken.key.clone(), ..movie("behind") };
+    let junk = Message { key: Vec::new(), headers: Headers::new(), payload: vec![0, 159, 146, 150] };
+    append(&mut deployment, vec![junk, broken, behind]).await;
+    let admin = deployment.admin();
+    let listed = async || items(&admin.get("/v1/admin/parked?projection=registry").await.expect(StatusCode::OK));
+    let parked =
+        eventually("they are parked", PATIENCE, async || Some(listed().await).filter(|parked| parked.len() == 3)).await;
+    for page in [1, 2] {
+        let first =
+            admin.get(&format!("/v1/admin/parked?projection=registry&limit={page}")).await.expect(StatusCode::OK);
+        let cursor = first.json()["next_cursor"].as_str().unwrap().to_owned();
+        let rest =
+            admin.get(&format!("/v1/admin/parked?projection=registry&cursor={cursor}")).await.expect(StatusCode::OK);
+        assert_eq!([items(&first), items(&rest)].concat(), parked);
+    }
+    let waiting = parked.iter().find(|record| record["waits"] == true).unwrap();
+    let first = parked.iter().find(|record| record["key"] == waiting["key"] && record["waits"] == false).unwrap();
+    let path = |record: &Value| format!("/v1/admin/parked/{}", record["id"].as_str().unwrap());
+    let detail = admin.get(&path(first)).await.expect(StatusCode::OK).json();
+    assert_eq!(detail["payload"], "{\"movie_id\":");
+    assert_eq!(detail["headers"]["ce_type"], "balcony.movie.registered.v1");
+
+    let again = act(&admin, &format!("{}/retry", path(first))).await.expect(StatusCode::OK).json();
+    assert_eq!((&again["applied"], &again["refused"][0]["waiting"]), (&0.into(), &1.into()), "{again}");
+    let given_up = act(&admin, &format!("{}/discard", path(first))).await.expect(StatusCode::OK).json();
+    assert_eq!((&given_up["discarded"], &given_up["applied"]), (&1.into(), &1.into()), "{given_up}");
+    assert_eq!(listed().await.len(), 1);
+    act(&admin, &format!("{}/retry", path(first))).await.problem(409);
+    act(&admin, "/v1/admin/parked/x/retry").await.problem(404);
+    act(&admin, &format!("/v1/admin/parked/{}/discard", uuid::Uuid::nil())).await.problem(404);
+    admin.get("/v1/admin/parked?projection=nothing").await.problem(404);
+}
