@@ -5,9 +5,12 @@ use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
 use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use serde_path_to_error::Segment;
 use utoipa::ToSchema;
 
 use crate::describe::{Describe, Description};
+use crate::json;
 use crate::problem::{FieldError, Problem};
 
 /// The most bytes a body may have.
@@ -52,27 +55,59 @@ pub(crate) async fn read(mut body: Body) -> Result<Bytes, Problem> {
 #[derive(Debug)]
 pub struct JsonBody<T>(pub T);
 
+/// A [`JsonBody`] with what was sent: whoever has to know a request again does not depend on what `T` is today.
+#[derive(Debug)]
+pub struct SentJson<T> {
+    /// What the fields mean.
+    pub fields: T,
+    /// The fields as they were sent.
+    pub sent: Map<String, Value>,
+}
+
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        if !is_json(request.headers()) {
-            return Err(Problem::unsupported_media_type());
-        }
-        let bytes = Bytes::from_request(request, state).await;
-        let bytes = bytes.map_err(|_| Problem::malformed("the body could not be read"))?;
-        parse(&bytes).map(Self)
+        sent(request, state).await.and_then(fields).map(Self)
+    }
+}
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for SentJson<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let sent = sent(request, state).await?;
+        Ok(Self { fields: fields(sent.clone())?, sent })
     }
 }
 
 impl<T: ToSchema> Describe for JsonBody<T> {
     fn describe(description: &mut Description<'_>) {
         description.takes_json::<T>();
-        description.refuses(StatusCode::BAD_REQUEST, "the body is no JSON or broke off");
+        description.refuses(
+            StatusCode::BAD_REQUEST,
+            "the body is no JSON, broke off, is nested too deeply, or has half of a surrogate pair",
+        );
         description.refuses(StatusCode::PAYLOAD_TOO_LARGE, &format!("the body has more than {LIMIT} bytes"));
         description.refuses(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body is not sent as JSON");
-        description.refuses(StatusCode::UNPROCESSABLE_ENTITY, "a field breaks a rule");
+        description.refuses(StatusCode::UNPROCESSABLE_ENTITY, "a field breaks a rule, is unknown, or stands twice");
     }
+}
+
+impl<T: ToSchema> Describe for SentJson<T> {
+    fn describe(description: &mut Description<'_>) {
+        JsonBody::<T>::describe(description);
+    }
+}
+
+/// The fields of the request's body.
+async fn sent<S: Send + Sync>(request: Request, state: &S) -> Result<Map<String, Value>, Problem> {
+    if !is_json(request.headers()) {
+        return Err(Problem::unsupported_media_type());
+    }
+    let bytes = Bytes::from_request(request, state).await;
+    let bytes = bytes.map_err(|_| Problem::malformed("the body could not be read"))?;
+    json::object(&bytes)
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -90,22 +125,22 @@ fn is_json(headers: &HeaderMap) -> bool {
     main.eq_ignore_ascii_case("application") && json && utf8
 }
 
-/// Reads `T` from JSON: what is no JSON at all is malformed, what is JSON of another shape breaks a rule.
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    let value: serde_json::Value =
-        serde_json::from_slice(bytes).map_err(|error| Problem::malformed(format!("the body is not JSON: {error}")))?;
-    if !value.is_object() {
-        return Err(Problem::invalid(vec![FieldError { pointer: "#".into(), detail: "is not an object".into() }]));
-    }
-    serde_path_to_error::deserialize(value).map_err(|error| {
-        let path = error.path().to_string();
+/// Reads `T` from the fields of a body.
+fn fields<T: DeserializeOwned>(sent: Map<String, Value>) -> Result<T, Problem> {
+    serde_path_to_error::deserialize(Value::Object(sent)).map_err(|error| {
         let message = error.inner().to_string();
         // serde names an unknown field only in its message: unknown field `x`, expected …
-        let name = match message.strip_prefix("unknown field `").and_then(|rest| rest.split_once("`, expected")) {
-            Some((name, _)) => name,
-            None => path.as_str(),
+        let unknown = message.strip_prefix("unknown field `").and_then(|rest| rest.rsplit_once("`, expected"));
+        let path = error.path().iter().filter_map(|segment| match segment {
+            Segment::Seq { index } => Some(index.to_string()),
+            Segment::Map { key } => Some(key.clone()),
+            Segment::Enum { .. } | Segment::Unknown => None,
+        });
+        let error = match unknown {
+            Some((name, _)) => FieldError::field(name, "is not a field here"),
+            None => FieldError::at(&path.collect::<Vec<_>>(), message),
         };
-        Problem::invalid(vec![FieldError::field(name, message.as_str())])
+        Problem::invalid(vec![error])
     })
 }
 
@@ -120,6 +155,10 @@ mod tests {
     #[serde(deny_unknown_fields)]
     struct Fields {
         body: Option<String>,
+    }
+
+    fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+        json::object(bytes).and_then(fields)
     }
 
     fn refused(bytes: &[u8]) -> (StatusCode, String) {

@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 
-use crate::{Params, Problem};
+use crate::{FieldError, Params, Problem};
 
 /// Carries a [`ConsistencyToken`] in both directions.
 pub const TOKEN: HeaderName = HeaderName::from_static("consistency-token");
@@ -71,10 +71,8 @@ impl Consistency {
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(value.as_bytes()).ok();
         let token = bytes.and_then(|bytes| self.decode(&bytes));
         token.ok_or_else(|| {
-            Problem::broken_rule(
-                "Consistency-Token is malformed or of another installation; send one that this installation gave, \
-                 or none",
-            )
+            let detail = "is malformed or of another installation; send one that this installation gave, or none";
+            Problem::invalid(vec![FieldError::header("Consistency-Token", detail)])
         })
     }
 

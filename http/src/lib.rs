@@ -7,6 +7,7 @@ pub mod auth;
 pub mod body;
 pub mod consistency;
 pub mod describe;
+mod json;
 pub mod params;
 pub mod problem;
 pub mod rate_limit;
@@ -17,8 +18,8 @@ pub mod telemetry;
 pub mod testing;
 
 pub use auth::{Authority, Identity, Subjects, Visitor};
-pub use body::JsonBody;
+pub use body::{JsonBody, SentJson};
 pub use consistency::{Consistency, ConsistencyToken};
 pub use params::{Params, PathId};
-pub use problem::{FieldError, Problem};
+pub use problem::{FieldError, Place, Problem};
 pub use role::{Role, UnknownRole};

@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 
 use crate::describe::{Describe, Description};
-use crate::problem::{FieldError, Problem};
+use crate::problem::{ERRORS_MAX, FieldError, Problem};
 
 /// The id in a path. One that is no UUID names nothing, so it is not found.
 #[derive(Debug, Clone, Copy)]
@@ -105,7 +105,10 @@ impl Params {
 
     /// Notes that `name` is wrong.
     pub fn refuse(&mut self, name: &str, detail: impl Into<String>) {
-        self.errors.push(FieldError::parameter(name, detail));
+        // One more than are listed says that there are more.
+        if self.errors.len() <= ERRORS_MAX {
+            self.errors.push(FieldError::parameter(name, detail));
+        }
     }
 
     /// Ends the taking.
@@ -140,9 +143,12 @@ mod tests {
         let mut params = Params::new(Some("limit=5&x=1&limit=6"));
         assert_eq!(params.limit(), 6);
         let problem = serde_json::to_value(params.finish().expect_err("refused")).expect("JSON");
-        assert_eq!(problem["errors"][0]["pointer"], "?limit");
-        assert_eq!(problem["errors"][1]["pointer"], "?x");
+        assert_eq!(problem["errors"][0]["parameter"], "limit");
+        assert_eq!(problem["errors"][1]["parameter"], "x");
         assert!(Params::new(None).finish().is_ok());
+
+        let problem = Params::new(Some(&"a&".repeat(32_000))).finish().expect_err("refused");
+        assert_eq!(serde_json::to_value(problem).expect("JSON")["errors"].as_array().map(Vec::len), Some(20));
 
         let mut params = Params::new(Some("author_location=a%00b"));
         params.text("author_location");

@@ -1,6 +1,7 @@
 //! Refusals as problem documents (RFC 9457).
 
 use std::borrow::Cow;
+use std::fmt;
 
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, Uri, header};
@@ -26,35 +27,75 @@ pub struct Problem {
     /// The path of the request.
     #[serde(skip_serializing_if = "String::is_empty")]
     instance: String,
-    /// The fields that are wrong.
+    /// What is wrong: the first 20 things.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 20)]
     errors: Vec<FieldError>,
     /// Seconds after which it is worth trying again.
     #[serde(skip)]
     retry_after: Option<u32>,
 }
 
-/// A field or parameter that is wrong.
+/// Something of a request that is wrong: where it stands, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FieldError {
-    /// Where: a JSON Pointer into the body as a URI fragment (`#/body`), or `?` and the name of a parameter.
-    pub pointer: String,
+    /// Where it stands.
+    #[serde(flatten)]
+    pub place: Place,
     /// What is wrong and what would be right.
     pub detail: String,
 }
 
+/// Where something of a request stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Place {
+    /// In the body: a JSON Pointer as a URI fragment, such as `#/body`.
+    Pointer(String),
+    /// In the query: the name of a parameter.
+    Parameter(String),
+    /// In the head: the name of a header.
+    Header(String),
+}
+
+/// How many errors a problem lists.
+pub(crate) const ERRORS_MAX: usize = 20;
+
 impl FieldError {
     /// An error of the body's field `name`.
     pub fn field(name: &str, detail: impl Into<String>) -> Self {
-        // RFC 6901, section 3 and 6, for the names that clients may make up.
-        let escaped = name.replace('~', "~0").replace('/', "~1");
-        let escaped: String = form_urlencoded::byte_serialize(escaped.as_bytes()).collect();
-        Self { pointer: format!("#/{}", escaped.replace("%7E", "~").replace('+', "%20")), detail: detail.into() }
+        Self::at(&[name], detail)
+    }
+
+    /// An error of what stands in the body behind the names and indexes `path`; none for the whole.
+    pub(crate) fn at<S: AsRef<str>>(path: &[S], detail: impl Into<String>) -> Self {
+        let mut pointer = "#".to_owned();
+        for name in path {
+            // RFC 6901, section 3 and 6, for the names that clients may make up.
+            let escaped = name.as_ref().replace('~', "~0").replace('/', "~1");
+            let escaped: String = form_urlencoded::byte_serialize(escaped.as_bytes()).collect();
+            pointer.push('/');
+            pointer.push_str(&escaped.replace("%7E", "~").replace('+', "%20"));
+        }
+        Self { place: Place::Pointer(pointer), detail: detail.into() }
     }
 
     /// An error of the query parameter `name`.
     pub fn parameter(name: &str, detail: impl Into<String>) -> Self {
-        Self { pointer: format!("?{name}"), detail: detail.into() }
+        Self { place: Place::Parameter(name.to_owned()), detail: detail.into() }
+    }
+
+    /// An error of the header `name`.
+    pub fn header(name: &str, detail: impl Into<String>) -> Self {
+        Self { place: Place::Header(name.to_owned()), detail: detail.into() }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pointer(place) | Self::Parameter(place) | Self::Header(place) => f.write_str(place),
+        }
     }
 }
 
@@ -134,12 +175,16 @@ impl Problem {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body is not JSON", detail)
     }
 
-    /// 422: fields or parameters break rules.
-    pub fn invalid(errors: Vec<FieldError>) -> Self {
+    /// 422: fields, parameters or headers break rules. The first twenty are listed.
+    pub fn invalid(mut errors: Vec<FieldError>) -> Self {
         let detail = match errors.as_slice() {
-            [one] => format!("{} {}", one.pointer, one.detail),
-            many => format!("{} fields are wrong", many.len()),
+            [one] => format!("{} {}", one.place, one.detail),
+            many if many.len() > ERRORS_MAX => {
+                format!("more than {ERRORS_MAX} things are wrong; `errors` has the first")
+            }
+            many => format!("{} things are wrong; `errors` has them", many.len()),
         };
+        errors.truncate(ERRORS_MAX);
         let mut problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "The request breaks rules", detail);
         problem.errors = errors;
         problem
@@ -152,8 +197,12 @@ impl Problem {
 
     /// 422: the idempotency key was used for another request.
     pub fn key_reused() -> Self {
-        let detail = "this Idempotency-Key was used for a request with another body; use a new key for a new request";
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "key-reused", "The key was used before", detail)
+        let detail = "was used for a request with another body; use a new key for a new request";
+        let error = FieldError::header("Idempotency-Key", detail);
+        let detail = format!("{} {detail}", error.place);
+        let mut problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "key-reused", "The key was used before", detail);
+        problem.errors = vec![error];
+        problem
     }
 
     /// 429: too many requests.
@@ -265,8 +314,29 @@ mod tests {
 
     #[test]
     fn pointers_are_json_pointers_in_a_fragment() {
-        assert_eq!(FieldError::field("body", "x").pointer, "#/body");
-        assert_eq!(FieldError::field("a/b~c d", "x").pointer, "#/a~1b~0c%20d");
+        assert_eq!(FieldError::field("body", "x").place.to_string(), "#/body");
+        assert_eq!(FieldError::field("a/b~c d", "x").place.to_string(), "#/a~1b~0c%20d");
+        assert_eq!(FieldError::at(&["a", "0", ""], "x").place.to_string(), "#/a/0/");
+        assert_eq!(FieldError::at(&[""; 0], "x").place.to_string(), "#");
+    }
+
+    #[test]
+    fn an_error_says_where_it_stands_in_one_way() {
+        for (error, expected) in [
+            (FieldError::field("body", "x"), serde_json::json!({"pointer": "#/body", "detail": "x"})),
+            (FieldError::parameter("colour", "x"), serde_json::json!({"parameter": "colour", "detail": "x"})),
+            (FieldError::header("ETag", "x"), serde_json::json!({"header": "ETag", "detail": "x"})),
+        ] {
+            assert_eq!(serde_json::to_value(&error).expect("JSON"), expected);
+        }
+    }
+
+    #[test]
+    fn a_problem_lists_twenty_errors() {
+        let errors = |count: usize| (0..count).map(|number| FieldError::field(&number.to_string(), "x")).collect();
+        let listed = |count| Problem::invalid(errors(count)).errors.len();
+        assert_eq!([listed(1), listed(20), listed(21), listed(32_000)], [1, 20, 20, 20]);
+        assert!(Problem::invalid(errors(21)).detail.starts_with("more than 20 "));
     }
 
     #[test]

@@ -130,7 +130,8 @@ impl Answer {
         value.to_str().unwrap().to_owned()
     }
 
-    /// Checks that this is a problem document of `status`, and gives its field errors' pointers.
+    /// Checks that this is a problem document of `status`, and gives where its errors stand: pointers into the body, `?`
+    /// and a parameter, a header and `:`.
     #[track_caller]
     pub fn problem(&self, status: u16) -> Vec<String> {
         assert_eq!(self.status.as_u16(), status, "{}", self.text);
@@ -141,7 +142,13 @@ impl Answer {
             assert!(problem[field].as_str().is_some_and(|text| !text.is_empty()), "{field} in {problem}");
         }
         let errors = problem["errors"].as_array().cloned().unwrap_or_default();
-        errors.iter().map(|error| error["pointer"].as_str().unwrap().to_owned()).collect()
+        let place = |error: &Value| match (&error["pointer"], &error["parameter"], &error["header"]) {
+            (Value::String(pointer), Value::Null, Value::Null) => pointer.clone(),
+            (Value::Null, Value::String(parameter), Value::Null) => format!("?{parameter}"),
+            (Value::Null, Value::Null, Value::String(header)) => format!("{header}:"),
+            _ => panic!("one place in {error}"),
+        };
+        errors.iter().map(place).collect()
     }
 
     /// The `field` of every item of a list.

@@ -71,7 +71,7 @@ pub(crate) async fn favorites_come_by_name(mut world: World) {
 
     let cursor = first.body["next_cursor"].as_str().unwrap();
     let answer = world.get_as("bo", &format!("/v1/me/favorites?cursor={cursor}")).await;
-    assert_eq!((answer.status, answer.pointers()), (422, vec!["?cursor"]), "a cursor belongs to one user");
+    assert_eq!((answer.status, answer.pointers()), (422, vec!["?cursor".to_owned()]), "a cursor belongs to one user");
 }
 
 pub(crate) async fn oneself_is_known_from_the_token_at_first(mut world: World) {

@@ -215,9 +215,10 @@ impl Running {
 }
 
 impl Answer {
-    /// Where each error is.
-    pub(crate) fn pointers(&self) -> Vec<&str> {
-        self.body["errors"].as_array().unwrap().iter().map(|error| error["pointer"].as_str().unwrap()).collect()
+    /// Where each error is: `?` and the name of a parameter.
+    pub(crate) fn pointers(&self) -> Vec<String> {
+        let errors = self.body["errors"].as_array().unwrap().iter();
+        errors.map(|error| format!("?{}", error["parameter"].as_str().unwrap())).collect()
     }
 }
 
