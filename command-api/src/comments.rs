@@ -5,17 +5,17 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use balcony_domain::event::{CommentDeleted, CommentPosted};
 use balcony_domain::{CommentId, Event, MovieId, UserId, may_delete_comment, request};
-use balcony_http::{Identity, JsonBody, PathId, Problem, Role};
-use serde::{Deserialize, Serialize};
+use balcony_http::{Identity, PathId, Problem, Role, SentJson};
+use serde::Deserialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::CommandApi;
 use crate::command::{Command, broken_rules};
-use crate::creating::{Created, Creation};
+use crate::creating::{Created, Creation, Request};
 
 /// A comment to post.
-#[derive(Deserialize, Serialize, ToSchema)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PostComment {
     /// Up to 200 characters; none when empty.
@@ -24,6 +24,9 @@ pub(crate) struct PostComment {
     #[schema(required, nullable = false)]
     body: Option<String>,
 }
+
+/// What digests of these requests begin with.
+const FIELDS: &[&str] = &["title", "body"];
 
 /// Posts a comment on a movie.
 #[utoipa::path(
@@ -36,14 +39,14 @@ pub(crate) async fn post(
     author: Identity,
     PathId(movie_id): PathId<MovieId>,
     creation: Creation,
-    JsonBody(body): JsonBody<PostComment>,
+    SentJson { fields: body, sent }: SentJson<PostComment>,
 ) -> Result<Response, Problem> {
     let text = request::comment(body.title.as_deref(), body.body.as_deref());
     let text = text.map_err(broken_rules)?;
     if !api.registry.movie_exists(movie_id).await? {
         return Err(Problem::not_found("there is no movie with this id"));
     }
-    api.create(&creation, &author, "comments", &body, |id| {
+    api.create(&creation, &author, "comments", Request { first: FIELDS, sent: &sent }, |id| {
         Event::CommentPosted(CommentPosted {
             comment_id: CommentId(id),
             movie_id,

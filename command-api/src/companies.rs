@@ -4,16 +4,16 @@ use axum::extract::State;
 use axum::response::Response;
 use balcony_domain::event::CompanyRegistered;
 use balcony_domain::{CompanyId, Event, request};
-use balcony_http::{JsonBody, Problem};
-use serde::{Deserialize, Serialize};
+use balcony_http::{Problem, SentJson};
+use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::CommandApi;
 use crate::command::{Admin, broken_rules};
-use crate::creating::{Created, Creation};
+use crate::creating::{Created, Creation, Request};
 
 /// A company to register.
-#[derive(Deserialize, Serialize, ToSchema)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RegisterCompany {
     /// 1 to 200 characters.
@@ -24,6 +24,9 @@ pub(crate) struct RegisterCompany {
     contact_email: Option<String>,
 }
 
+/// What digests of these requests begin with.
+const FIELDS: &[&str] = &["name", "contact_email"];
+
 /// Registers a company.
 #[utoipa::path(
     post, path = "/v1/companies", tag = "companies", operation_id = "register_company",
@@ -33,11 +36,11 @@ pub(crate) async fn register(
     State(api): State<Arc<CommandApi>>,
     Admin(admin): Admin,
     creation: Creation,
-    JsonBody(body): JsonBody<RegisterCompany>,
+    SentJson { fields: body, sent }: SentJson<RegisterCompany>,
 ) -> Result<Response, Problem> {
     let company = request::company(body.name.as_deref(), body.contact_email.as_deref());
     let company = company.map_err(broken_rules)?;
-    api.create(&creation, &admin, "companies", &body, |id| {
+    api.create(&creation, &admin, "companies", Request { first: FIELDS, sent: &sent }, |id| {
         Event::CompanyRegistered(CompanyRegistered {
             company_id: CompanyId(id),
             name: company.name,

@@ -13,6 +13,7 @@ use balcony_event_log::Positions;
 use balcony_http::describe::{Describe, Description};
 use balcony_http::{Identity, Problem};
 use serde::Serialize;
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -22,6 +23,14 @@ use crate::idempotency::{IdempotencyKey, TURN_TIMEOUT, digest};
 
 /// A command that makes something, once under each key.
 pub(crate) struct Creation(Command);
+
+/// What a command was sent as.
+pub(crate) struct Request<'r> {
+    /// The fields that its digest begins with ([`digest`]).
+    pub(crate) first: &'static [&'static str],
+    /// All fields that were sent.
+    pub(crate) sent: &'r Map<String, Value>,
+}
 
 /// The answer to a command that made something.
 #[derive(Serialize, ToSchema)]
@@ -79,7 +88,7 @@ impl CommandApi {
         creation: &Creation,
         identity: &Identity,
         collection: &str,
-        request: &impl Serialize,
+        request: Request<'_>,
         event: impl FnOnce(Uuid) -> Event,
     ) -> Result<Response, Problem> {
         let Some(id) = creation.derived_id(identity) else {
@@ -90,7 +99,7 @@ impl CommandApi {
             return Ok(self.created(creation, collection, id, &written));
         };
 
-        let digest = digest(request);
+        let digest = digest(request.first, request.sent);
         let _turn = self.in_flight.turn(id, TURN_TIMEOUT).await?;
         if let Some(first) = self.registry.request(id).await? {
             return self.again(creation, collection, id, &digest, &first).await;

@@ -1,14 +1,14 @@
 //! Idempotency keys: the key that a client sends, the turns of the commands under one key, and the digests by which a
 //! repeated request is known.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, StatusCode};
-use balcony_http::Problem;
 use balcony_http::describe::{Describe, Description};
-use serde::Serialize;
+use balcony_http::{FieldError, Problem};
+use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::OwnedMutexGuard;
 use utoipa::IntoParams;
@@ -83,7 +83,8 @@ impl IdempotencyKey {
         let bytes = value.as_bytes();
         let visible = bytes.iter().all(|byte| (0x21..=0x7e).contains(byte));
         if !visible || bytes.is_empty() || bytes.len() > 255 || values.next().is_some() {
-            return Err(Problem::broken_rule("Idempotency-Key is not one value of 1 to 255 visible ASCII characters"));
+            let detail = "is not one value of 1 to 255 visible ASCII characters";
+            return Err(Problem::invalid(vec![FieldError::header("Idempotency-Key", detail)]));
         }
         Ok(Some(Self(String::from_utf8_lossy(bytes).into_owned())))
     }
@@ -104,12 +105,22 @@ impl Describe for IdempotencyKey {
     }
 }
 
-/// The SHA-256 of a request's fields, in hexadecimal: the same for the same fields, whatever their order and spacing was.
-pub(crate) fn digest(request: &impl Serialize) -> String {
+/// The SHA-256 of what was sent, in hexadecimal: the same for the same fields, whatever their order, spacing and escapes
+/// were, and whether those that have no value are left out or null.
+///
+/// It is over a JSON object: first the fields `first`, in that order, with null for those that have no value, then what
+/// else has one, by name. `first` is what digests in logs were made of when the command had no other fields; it
+/// never changes, and a field that the command gets later does not change what is digested without it.
+pub(crate) fn digest(first: &[&str], sent: &Map<String, Value>) -> String {
     use std::fmt::Write as _;
 
-    let bytes = serde_json::to_vec(request).expect("requests have string keys and no fallible parts");
-    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut text, byte| {
+    let text = |name: &str| Value::from(name).to_string();
+    let known = first.iter().map(|name| format!("{}:{}", text(name), sent.get(*name).unwrap_or(&Value::Null)));
+    let others: BTreeMap<_, _> =
+        sent.iter().filter(|(name, value)| !first.contains(&name.as_str()) && !value.is_null()).collect();
+    let others = others.into_iter().map(|(name, value)| format!("{}:{value}", text(name)));
+    let canonical = format!("{{{}}}", known.chain(others).collect::<Vec<_>>().join(","));
+    Sha256::digest(canonical).iter().fold(String::with_capacity(64), |mut text, byte| {
         write!(text, "{byte:02x}").expect("writing to a String does not fail");
         text
     })
@@ -140,6 +151,31 @@ mod tests {
             assert!(key(bad).is_err(), "{bad:?}");
         }
         assert_eq!(IdempotencyKey::take(&HeaderMap::new()).expect("none"), None);
+    }
+
+    fn digest_of(json: &str) -> String {
+        digest(&["title", "body"], &serde_json::from_str(json).expect("an object"))
+    }
+
+    #[test]
+    fn a_digest_is_what_logs_have_it_as() {
+        // Of `{"title":null,"body":"The last battle!"}`, the form that programs of before gave the request.
+        let posted = "db4e9523417c65763cc4358dc4b0632873c4fdec8c3400cc59dbbd74a51c0e1b";
+        assert_eq!(digest_of(r#"{"body":"The last battle!"}"#), posted);
+    }
+
+    #[test]
+    fn a_digest_is_of_what_was_sent_and_not_of_how() {
+        let plain = digest_of(r#"{"title":"a","body":"b"}"#);
+        assert_eq!(digest_of(r#" { "body" : "\u0062", "title":"a" } "#), plain);
+        assert_ne!(digest_of(r#"{"title":"b","body":"a"}"#), plain);
+        assert_ne!(digest_of(r#"{"title":"a","body":"b "}"#), plain);
+        assert_eq!(digest_of(r#"{"body":"b"}"#), digest_of(r#"{"body":"b","title":null}"#));
+        // Whatever the command may learn to take.
+        assert_eq!(digest_of(r#"{"title":"a","body":"b","stars":null}"#), plain);
+        let stars = digest_of(r#"{"title":"a","body":"b","stars":{"y":1,"x":2},"colour":"red"}"#);
+        assert_eq!(digest_of(r#"{"colour":"red","stars":{"x":2,"y":1},"title":"a","body":"b"}"#), stars);
+        assert_ne!(stars, plain);
     }
 
     #[tokio::test]

@@ -5,17 +5,17 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use balcony_domain::event::{MovieRegistered, MovieViewed};
 use balcony_domain::{Event, MovieId, UserId, request};
-use balcony_http::{FieldError, JsonBody, PathId, Problem, Visitor};
-use serde::{Deserialize, Serialize};
+use balcony_http::{FieldError, PathId, Problem, SentJson, Visitor};
+use serde::Deserialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::CommandApi;
 use crate::command::{Admin, Command, broken_rules};
-use crate::creating::{Created, Creation};
+use crate::creating::{Created, Creation, Request};
 
 /// A movie to register.
-#[derive(Deserialize, Serialize, ToSchema)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RegisterMovie {
     /// 1 to 200 characters.
@@ -29,6 +29,9 @@ pub(crate) struct RegisterMovie {
     released_on: Option<String>,
 }
 
+/// What digests of these requests begin with.
+const FIELDS: &[&str] = &["title", "company_id", "released_on"];
+
 /// Registers a movie.
 #[utoipa::path(
     post, path = "/v1/movies", tag = "movies", operation_id = "register_movie",
@@ -41,7 +44,7 @@ pub(crate) async fn register(
     State(api): State<Arc<CommandApi>>,
     Admin(admin): Admin,
     creation: Creation,
-    JsonBody(body): JsonBody<RegisterMovie>,
+    SentJson { fields: body, sent }: SentJson<RegisterMovie>,
 ) -> Result<Response, Problem> {
     let movie = request::movie(body.title.as_deref(), body.company_id.as_deref(), body.released_on.as_deref());
     let movie = movie.map_err(broken_rules)?;
@@ -50,7 +53,7 @@ pub(crate) async fn register(
     {
         return Err(Problem::invalid(vec![FieldError::field("company_id", "is not the id of a company")]));
     }
-    api.create(&creation, &admin, "movies", &body, |id| {
+    api.create(&creation, &admin, "movies", Request { first: FIELDS, sent: &sent }, |id| {
         Event::MovieRegistered(MovieRegistered {
             movie_id: MovieId(id),
             title: movie.title,

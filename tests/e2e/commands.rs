@@ -39,7 +39,17 @@ pub async fn what_is_wrong_is_refused_and_named(deployment: Deployment) {
         user.command(Method::PUT, "/v1/me", Some(&json!({"display_name": "a\nb", "about": "x".repeat(1_001)}))).await;
     assert_eq!(answer.problem(422), ["#/display_name", "#/about"]);
     assert_eq!(user.post(&format!("{comments}?x=1"), &json!({"body": "x"})).await.problem(422), ["?x"]);
-    user.clone().with_key("not visible").post(&comments, &json!({"body": "x"})).await.problem(422);
+    let answer = user.clone().with_key("not visible").post(&comments, &json!({"body": "x"})).await;
+    assert_eq!(answer.problem(422), ["Idempotency-Key:"]);
+    for (body, pointer) in [
+        (r#"{"body":"x","body":"y"}"#, "#/body"),
+        (r#"{"body":"x","title":1e400}"#, "#/title"),
+        (r#"{"body":"x","title":"a\u202eb"}"#, "#/title"),
+    ] {
+        let url = format!("{}{comments}", user.commands);
+        let answer = user.send(Method::POST, url, Some(body.into())).await.unwrap();
+        assert_eq!(answer.problem(422), [pointer], "{body}");
+    }
 
     // What is no JSON, or not called so.
     for bytes in [&b"{"[..], b"", b"{\"body\":\"\\ud800\"}", &[b'['; 3_000]] {
