@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use balcony_domain::DERIVED;
-use balcony_http::{Authority, Subjects};
+use balcony_http::{Authority, Expected, Subjects};
 use balcony_projector::Deployment;
 
 use crate::application::NAME;
@@ -32,7 +32,7 @@ pub(crate) fn authority(settings: &Settings) -> anyhow::Result<Authority> {
 }
 
 fn over(secret: &str) -> Authority {
-    Authority::new(secret.as_bytes(), NAME, Subjects::derived_in(DERIVED))
+    Authority::new(secret.as_bytes(), NAME, Subjects::derived_in(DERIVED), Expected::default())
 }
 
 /// The secret in the data folder, made when there is none. A process that makes one at the same time wins or loses

@@ -18,7 +18,7 @@ use balcony_event_log::embedded::EmbeddedLog;
 use balcony_event_log::{EventLog, Message, Topic};
 use balcony_http::rate_limit::{Limiter, RateLimit};
 use balcony_http::service::{self, Edge};
-use balcony_http::{Authority, Consistency, Subjects, telemetry};
+use balcony_http::{Authority, Consistency, Expected, Subjects, telemetry};
 use balcony_store::Database;
 use clap::{Args, Subcommand};
 use rdkafka::ClientConfig;
@@ -187,7 +187,7 @@ async fn commands(data_dir: &Path, jwt_secret: &str) -> anyhow::Result<Router> {
     let database = Database::open(&settings).await?;
     let consistency = Consistency::new(&log.identity().await?, vec![topics.facts.clone(), topics.views.clone()]);
     let edge = Edge {
-        authority: Authority::new(jwt_secret.as_bytes(), "balcony", Subjects::derived_in(DERIVED)),
+        authority: Authority::new(jwt_secret.as_bytes(), "balcony", Subjects::derived_in(DERIVED), Expected::default()),
         limiter: Limiter::new(RateLimit::Off),
         cors_origins: Vec::new(),
         telemetry: telemetry::install("balcony")?,

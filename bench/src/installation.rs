@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use balcony_domain::DERIVED;
-use balcony_http::{Authority, Role, Subjects};
+use balcony_http::{Authority, Expected, Role, Subjects};
 
 use crate::consumption::Consumers;
 use crate::events;
@@ -44,7 +44,8 @@ impl Installation {
                 ("KAFKA_TOPIC_PREFIX", scratch.prefix(name)),
             ]),
         }
-        let authority = Authority::new(SECRET.as_bytes(), "balcony", Subjects::derived_in(DERIVED));
+        let authority =
+            Authority::new(SECRET.as_bytes(), "balcony", Subjects::derived_in(DERIVED), Expected::default());
         let mut installation = Self { settings, processes: Vec::new(), authority };
         match deployment {
             Deployment::Embedded => {

@@ -1,4 +1,4 @@
-//! Who asks: bearer tokens (JSON Web Tokens, RFC 7519) signed with HS256.
+//! Who asks: users by their bearer tokens, or nobody.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -6,13 +6,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header};
 use quick_cache::sync::Cache;
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::describe::{Describe, Description};
-use crate::{Problem, Role};
+use crate::token::{self, LEEWAY};
+use crate::{Expected, Problem, Role};
 
 /// Checks tokens, and makes them for operators. Cheap to clone.
 #[derive(Clone)]
@@ -21,11 +21,11 @@ pub struct Authority(Arc<Keys>);
 struct Keys {
     encoding: EncodingKey,
     decoding: DecodingKey,
-    validation: Validation,
+    expected: Expected,
     issuer: Arc<str>,
     subjects: Subjects,
     /// Tokens that were accepted, with whom they stand for and when they expire. A token that was right once stays
-    /// right until then, and checking its signature takes longer than looking it up.
+    /// right until then, for these keys, and checking its signature takes longer than looking it up.
     accepted: Cache<String, (Identity, f64)>,
 }
 
@@ -51,24 +51,8 @@ pub struct Subjects {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Visitor(pub Option<Identity>);
 
-#[derive(Serialize, Deserialize)]
-struct Claims {
-    sub: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    name: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    role: Option<String>,
-    #[serde(default)]
-    iss: String,
-    #[serde(default)]
-    iat: f64,
-    exp: f64,
-}
-
 /// What a secret must have at least, in bytes: as much as the digest it keys (RFC 7518, section 3.2).
 pub const SECRET_MIN: usize = 32;
-/// How far clocks may be apart, in seconds.
-const LEEWAY: u64 = 60;
 /// How many accepted tokens are remembered.
 const TOKENS_REMEMBERED: usize = 10_000;
 /// The longest token that is remembered, in bytes.
@@ -91,15 +75,12 @@ impl Subjects {
 }
 
 impl Authority {
-    /// An authority over the tokens signed with `secret`. It makes tokens in the name of `issuer`.
-    pub fn new(secret: &[u8], issuer: impl Into<Arc<str>>, subjects: Subjects) -> Self {
-        let mut validation = Validation::new(Algorithm::HS256);
-        validation.leeway = LEEWAY;
-        validation.validate_nbf = true;
-        validation.validate_aud = false;
+    /// An authority over the tokens signed with `secret`, which have to name what is `expected`. The users that it makes
+    /// tokens for are those of `issuer`, and its tokens name that unless another issuer is expected.
+    pub fn new(secret: &[u8], issuer: impl Into<Arc<str>>, subjects: Subjects, expected: Expected) -> Self {
         let (encoding, decoding) = (EncodingKey::from_secret(secret), DecodingKey::from_secret(secret));
         let accepted = Cache::new(TOKENS_REMEMBERED);
-        Self(Arc::new(Keys { encoding, decoding, validation, issuer: issuer.into(), subjects, accepted }))
+        Self(Arc::new(Keys { encoding, decoding, expected, issuer: issuer.into(), subjects, accepted }))
     }
 
     /// The user that tokens made for `name` stand for.
@@ -113,31 +94,40 @@ impl Authority {
     /// Whatever keeps the library from signing.
     pub fn issue(&self, name: &str, role: Role, seconds: u64) -> Result<String, jsonwebtoken::errors::Error> {
         let now = now();
-        let claims = serde_json::json!({
+        let Expected { issuer, audience } = &self.0.expected;
+        let mut claims = serde_json::json!({
             "sub": self.user(name).to_string(),
             "name": name,
             "role": role.as_str(),
-            "iss": &*self.0.issuer,
+            "iss": issuer.as_ref().unwrap_or(&self.0.issuer),
             "iat": now,
             "exp": now.saturating_add(seconds),
         });
+        if let Some(audience) = audience {
+            claims["aud"] = (**audience).into();
+        }
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.0.encoding)
     }
 
     /// Who a request comes from, by its `Authorization`. Without one it comes from nobody.
     ///
     /// # Errors
-    /// 401 for a token that is not accepted.
+    /// 401 for a token that is not accepted, 400 for two.
     pub fn visitor(&self, headers: &HeaderMap) -> Result<Visitor, Problem> {
-        let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(Visitor(None)) };
-        let token = value
-            .to_str()
-            .ok()
-            .and_then(|value| value.split_once(' '))
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-            .map(|(_, token)| token.trim())
-            .ok_or_else(|| Problem::token_invalid("`Authorization` is not of the form `Bearer TOKEN`"))?;
-        self.identity(token).map(|identity| Visitor(Some(identity)))
+        let mut values = headers.get_all(header::AUTHORIZATION).iter();
+        let Some(value) = values.next() else { return Ok(Visitor(None)) };
+        if values.next().is_some() {
+            return Err(Problem::malformed("`Authorization` stands twice"));
+        }
+        let value = value.to_str().unwrap_or_default();
+        let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return Err(Problem::token_invalid("`Authorization` is not of the form `Bearer TOKEN`"));
+        }
+        match token.trim() {
+            "" => Err(Problem::token_invalid("there is no token behind `Bearer`")),
+            token => self.identity(token).map(|identity| Visitor(Some(identity))),
+        }
     }
 
     fn identity(&self, token: &str) -> Result<Identity, Problem> {
@@ -155,27 +145,11 @@ impl Authority {
     }
 
     fn verify(&self, token: &str) -> Result<(Identity, f64), Problem> {
-        use jsonwebtoken::errors::ErrorKind;
-
-        let decoded = jsonwebtoken::decode::<Claims>(token, &self.0.decoding, &self.0.validation);
-        let claims = decoded.map_err(|error| {
-            Problem::token_invalid(match error.kind() {
-                ErrorKind::ExpiredSignature => "the token has expired; get a new one",
-                ErrorKind::ImmatureSignature => "the token is not valid yet",
-                ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName => "the token is not signed with HS256",
-                ErrorKind::InvalidSignature => "the token's signature is wrong: it was made for another installation",
-                ErrorKind::MissingRequiredClaim(_) => "the token has no `exp`",
-                _ => "the token is not a JSON Web Token with `sub` and `exp`",
-            })
-        })?;
-        let claims = claims.claims;
-        if claims.sub.is_empty() {
-            return Err(Problem::token_invalid("the token's `sub` is empty"));
-        }
-        let role = claims.role.as_deref().map_or(Ok(Role::User), str::parse);
-        let role = role.map_err(|error| Problem::token_invalid(format!("the token's `role` {error}")))?;
-        let user = self.0.subjects.user(&claims.iss, &claims.sub);
-        Ok((Identity { user, name: claims.name, role }, claims.exp))
+        let keys = &*self.0;
+        let claims = token::verify(token, &keys.decoding, &keys.expected, now() as f64);
+        let claims = claims.map_err(|error| Problem::token_invalid(error.to_string()))?;
+        let user = keys.subjects.user(&claims.issuer, &claims.subject);
+        Ok((Identity { user, name: claims.name, role: claims.role }, claims.expires))
     }
 }
 
@@ -223,7 +197,7 @@ mod tests {
     const SUBJECTS: Subjects = Subjects::derived_in(Uuid::from_u128(0x5b6f_1c57_9f0b_4d3e_8a61_7d2c_0e94_b1fa));
 
     fn authority() -> Authority {
-        Authority::new(SECRET, "balcony", SUBJECTS)
+        Authority::new(SECRET, "balcony", SUBJECTS, Expected::default())
     }
 
     fn signed(algorithm: Algorithm, secret: &[u8], claims: &Value) -> String {
@@ -324,6 +298,36 @@ mod tests {
         authority.0.accepted.insert(token.clone(), (mia, (now() - 70) as f64));
         authority.0.accepted.insert("long ago".into(), (authority.identity(&token).expect("verified again"), 0.0));
         assert!(visit("long ago").is_err());
+    }
+
+    #[test]
+    fn tokens_that_are_made_name_what_is_expected_and_the_same_user() {
+        let expected = Expected { issuer: Some("https://id.example".into()), audience: Some("comments".into()) };
+        let strict = Authority::new(SECRET, "balcony", SUBJECTS, expected);
+        let token = strict.issue("Mia", Role::User, 60).expect("a token");
+        assert_eq!(strict.identity(&token).expect("accepted").user, authority().user("Mia"));
+        let loose = authority().issue("Mia", Role::User, 60).expect("a token");
+        assert!(strict.identity(&loose).is_err());
+    }
+
+    #[test]
+    fn a_remembered_token_is_remembered_for_its_key_alone() {
+        let (first, second) = (authority(), Authority::new(&[7; 32], "balcony", SUBJECTS, Expected::default()));
+        let token = first.issue("Mia", Role::User, 60).expect("a token");
+        for _ in 0..2 {
+            assert!(first.identity(&token).is_ok());
+            assert!(second.identity(&token).is_err());
+        }
+    }
+
+    #[test]
+    fn there_is_one_authorization() {
+        let mut headers = HeaderMap::new();
+        let token = authority().issue("Mia", Role::User, 60).expect("a token");
+        for _ in 0..2 {
+            headers.append(header::AUTHORIZATION, format!("Bearer {token}").parse().expect("a header"));
+        }
+        assert_eq!(authority().visitor(&headers).expect_err("two").status(), StatusCode::BAD_REQUEST);
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub mod service;
 pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod token;
 
 pub use auth::{Authority, Identity, Subjects, Visitor};
 pub use body::{JsonBody, SentJson};
@@ -23,3 +24,4 @@ pub use consistency::{Consistency, ConsistencyToken};
 pub use params::{Params, PathId};
 pub use problem::{FieldError, Place, Problem};
 pub use role::{Role, UnknownRole};
+pub use token::Expected;

@@ -11,7 +11,7 @@ use balcony_event_log::embedded::EmbeddedLog;
 use balcony_event_log::kafka::KafkaLog;
 use balcony_event_log::testing::eventually;
 use balcony_event_log::{EventLog, Topic};
-use balcony_http::{Authority, Role, Subjects};
+use balcony_http::{Authority, Expected, Role, Subjects};
 use balcony_store::Scratch;
 use sqlx::Connection as _;
 use tempfile::TempDir;
@@ -258,7 +258,7 @@ pub fn bare_command(arguments: &[&str]) -> Command {
 }
 
 pub fn authority() -> Authority {
-    Authority::new(SECRET.as_bytes(), "balcony", Subjects::derived_in(DERIVED))
+    Authority::new(SECRET.as_bytes(), "balcony", Subjects::derived_in(DERIVED), Expected::default())
 }
 
 impl Process {

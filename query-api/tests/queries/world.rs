@@ -14,7 +14,7 @@ use balcony_event_log::{BoxFuture, Positions, TopicPartition};
 use balcony_http::rate_limit::{Limiter, RateLimit};
 use balcony_http::service::{Edge, service};
 use balcony_http::telemetry::Telemetry;
-use balcony_http::{Authority, Consistency, ConsistencyToken, Role, Subjects};
+use balcony_http::{Authority, Consistency, ConsistencyToken, Expected, Role, Subjects};
 use balcony_projector::{Projection, Received, Serving};
 use balcony_query_api::QueryApi;
 use balcony_read_models::{Comments, Favorites, Journeys, Logged, Registry, Statistics};
@@ -271,7 +271,12 @@ pub(crate) fn token(positions: Positions) -> String {
 }
 
 fn authority() -> Authority {
-    Authority::new(b"a secret that is long enough for it", "balcony", Subjects::derived_in(DERIVED))
+    Authority::new(
+        b"a secret that is long enough for it",
+        "balcony",
+        Subjects::derived_in(DERIVED),
+        Expected::default(),
+    )
 }
 
 pub(crate) fn bearer(name: &str) -> String {
