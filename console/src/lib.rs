@@ -1,6 +1,6 @@
 //! Operators' HTTP and the control room, for any program on the library.
 //!
-//! What the operators' commands do is offered over HTTP to whoever has a token with the role admin: every step as doctor
+//! What the operators' commands do is offered over HTTP, and on a page ([`room`]), to whoever has a token with the role admin: every step as doctor
 //! sees it ([`steps`]), the log ([`topics`], [`records`]) and what was set aside ([`parked`]). A program mounts all of it
 //! with [`routes`], in whichever of its services has an installation. **Nothing here knows what the events say, and no
 //! state is held between requests.**
@@ -10,6 +10,7 @@ mod parked;
 mod place;
 mod records;
 mod refusal;
+mod room;
 mod steps;
 mod topics;
 
@@ -38,9 +39,10 @@ fn operations() -> OpenApiRouter<Desk> {
         .routes(operation!(parked::discard))
 }
 
-/// The routes of `desk`, and what they are described as.
+/// The routes of `desk` with the control room at `/control`, and what the routes are described as.
 pub fn routes(desk: Desk) -> (Router, OpenApi) {
-    operations().with_state(desk).split_for_parts()
+    let (routes, openapi) = operations().with_state(desk).split_for_parts();
+    (routes.merge(room::routes()), openapi)
 }
 
 #[cfg(test)]

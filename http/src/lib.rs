@@ -8,6 +8,7 @@ pub mod body;
 pub mod consistency;
 pub mod describe;
 mod json;
+pub mod page;
 pub mod params;
 pub mod problem;
 pub mod rate_limit;

@@ -80,7 +80,8 @@ on_both! {
     console:
         operators_alone_see_the_steps_and_rebuild_them
         operators_look_into_the_log
-        operators_look_at_what_is_parked_and_deal_with_it;
+        operators_look_at_what_is_parked_and_deal_with_it
+        the_control_room_comes_from_the_binary;
     doctor: the_doctor_says_who_is_well_and_who_is_not;
     parked: what_is_parked_is_listed_shown_retried_and_discarded;
     operators: what_is_no_event_is_parked_and_the_rest_goes_on the_demo_fills_an_instance;

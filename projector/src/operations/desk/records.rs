@@ -140,18 +140,26 @@ impl Desk {
 
     /// The last records, the newest first.
     async fn newest(&self, starts: &Positions, ends: &Positions, most: usize) -> Result<RecordsFound, DeskError> {
-        let back = i64::try_from(most).unwrap_or(i64::MAX);
-        let begin = |(partition, end): (&TopicPartition, i64)| {
-            let start = starts.next_offset(partition);
-            (partition.clone(), start.max(end.saturating_sub(back)))
-        };
-        let from: Positions = ends.into_iter().map(begin).collect();
+        let mut back = i64::try_from(most).unwrap_or(i64::MAX);
         let mut found = Vec::new();
-        look(self.installation.log.as_ref(), from, ends, |record| {
-            found.push(record);
-            true
-        })
-        .await?;
+        loop {
+            let begin = |(partition, end): (&TopicPartition, i64)| {
+                let start = starts.next_offset(partition);
+                (partition.clone(), start.max(end.saturating_sub(back)))
+            };
+            let from: Positions = ends.into_iter().map(begin).collect();
+            found.clear();
+            look(self.installation.log.as_ref(), from.clone(), ends, |record| {
+                found.push(record);
+                found.len() < LOOKED_AT
+            })
+            .await?;
+            if found.len() >= most || starts.covers(&from) || found.len() >= LOOKED_AT {
+                break;
+            }
+            // Offsets have holes.
+            back = back.saturating_mul(4);
+        }
         found.sort_by_key(|record| std::cmp::Reverse((record.timestamp, record.offset)));
         found.truncate(most);
         Ok(RecordsFound { records: found.iter().map(|record| self.shown(record)).collect(), next: None })
