@@ -80,8 +80,11 @@ impl Registry {
         if let Some(found) = self.find_comment(comment).await? {
             return Ok(Some(found));
         }
+        let incarnation = self.reader.incarnation();
         self.catch_up().await?;
-        Ok(self.find_comment(comment).await?)
+        let found = self.find_comment(comment).await?;
+        self.reader.stayed_in(&incarnation)?;
+        Ok(found)
     }
 
     /// The digest of the request that made `id` under an idempotency key.
@@ -89,8 +92,11 @@ impl Registry {
         if let Some(found) = self.find_request(id).await? {
             return Ok(Some(found));
         }
+        let incarnation = self.reader.incarnation();
         self.catch_up().await?;
-        Ok(self.find_request(id).await?)
+        let found = self.find_request(id).await?;
+        self.reader.stayed_in(&incarnation)?;
+        Ok(found)
     }
 
     /// The same, once the registry has come to `written`, where the request is.
@@ -132,8 +138,11 @@ impl Registry {
         if self.find(sql, id).await? {
             return Ok(true);
         }
+        let incarnation = self.reader.incarnation();
         self.catch_up().await?;
-        Ok(self.find(sql, id).await?)
+        let found = self.find(sql, id).await?;
+        self.reader.stayed_in(&incarnation)?;
+        Ok(found)
     }
 
     async fn find(&self, sql: &'static str, id: Uuid) -> Result<bool, StoreError> {

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use balcony_event_log::{Positions, TopicPartition};
-use balcony_store::{Claim, Database, Generation, StoreError, Writer};
+use balcony_store::{Claim, Database, Generation, Incarnation, StoreError, Writer};
 
 use crate::AnyProjection;
 use crate::batch::{Decoded, SetAside};
@@ -17,6 +17,8 @@ pub(crate) struct Rows {
     generation: Generation,
     writer: Writer,
     claim: Claim,
+    /// The incarnation of the database that was met last before the last transaction was begun.
+    begun_in: Incarnation,
 }
 
 impl Rows {
@@ -27,7 +29,8 @@ impl Rows {
 
     /// The same over connections that are there already.
     pub(crate) fn over(writer: Writer, projection: AnyProjection, database: &Database, generation: Generation) -> Self {
-        Self { projection, database: database.clone(), generation, writer, claim: Claim::default() }
+        let begun_in = database.progress().incarnation();
+        Self { projection, database: database.clone(), generation, writer, claim: Claim::default(), begun_in }
     }
 
     pub(crate) fn projection(&self) -> &AnyProjection {
@@ -55,13 +58,14 @@ impl Sink for Rows {
     }
 
     async fn claim(&mut self, partitions: &[TopicPartition]) -> Result<Claimed, StoreError> {
+        let incarnation = self.database.progress().incarnation();
         let mut tx = self.writer.begin().await?;
         let claim = tx.claim(partitions).await?;
         let parked_keys = parked_keys(&mut tx, |partition| claim.holds(partition)).await?;
         let parked = tx.parked_count().await?;
         tx.commit().await?;
         self.claim = claim;
-        self.database.progress().announce(&self.generation, &self.claim.positions());
+        self.database.progress().announce(&self.generation, &self.claim.positions(), &incarnation);
         Ok(Claimed { parked_keys, parked })
     }
 
@@ -70,6 +74,7 @@ impl Sink for Rows {
     }
 
     async fn write(&mut self, decoded: &Decoded, known: &ParkedKeys) -> Result<(), NotWritten> {
+        self.begun_in = self.database.progress().incarnation();
         let mut tx = self.writer.begin().await?;
         tx.advance(&self.claim, &decoded.reached).await?;
         if decoded.set_aside.iter().any(|set_aside| set_aside.reason == Reason::Waits) {
@@ -91,13 +96,14 @@ impl Sink for Rows {
         Ok(tx.commit().await?)
     }
 
-    async fn has_written(&self, reached: &Positions) -> bool {
+    async fn has_written(&mut self, reached: &Positions) -> bool {
+        self.begun_in = self.database.progress().incarnation();
         let Ok(mut tx) = self.writer.begin().await else { return false };
         tx.stands_at(&self.claim, reached).await.unwrap_or(false)
     }
 
     fn written(&mut self, reached: &Positions) {
         self.claim.advanced(reached);
-        self.database.progress().announce(&self.generation, reached);
+        self.database.progress().announce(&self.generation, reached, &self.begun_in);
     }
 }

@@ -34,7 +34,7 @@ pub(crate) trait Sink: Send + Sync {
     ) -> impl Future<Output = Result<(), NotWritten>> + Send;
 
     /// Whether a batch that reaches so far was written although the answer was lost.
-    fn has_written(&self, reached: &Positions) -> impl Future<Output = bool> + Send;
+    fn has_written(&mut self, reached: &Positions) -> impl Future<Output = bool> + Send;
 
     /// Notes that a batch that reaches so far was written.
     fn written(&mut self, reached: &Positions);

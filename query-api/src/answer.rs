@@ -4,6 +4,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use balcony_http::Problem;
 use balcony_http::consistency::CONSISTENCY;
+use balcony_store::{Incarnation, Reader};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
@@ -11,6 +12,13 @@ use sha2::{Digest as _, Sha256};
 pub(crate) struct Answer {
     freshness: Freshness,
     request_headers: HeaderMap,
+    waited: Option<Waited>,
+}
+
+/// What was waited for, which a crash of the database may take back.
+struct Waited {
+    reader: Reader,
+    since: Incarnation,
 }
 
 /// Whether an answer has everything that the client has seen.
@@ -26,12 +34,18 @@ const TAG_BYTES: usize = 16;
 impl Answer {
     /// An answer to the request with `request_headers`.
     pub(crate) fn new(freshness: Freshness, request_headers: HeaderMap) -> Self {
-        Self { freshness, request_headers }
+        Self { freshness, request_headers, waited: None }
+    }
+
+    /// The same after a waiting that began in the incarnation `since` of the database. Where another was met before
+    /// everything was read, it is not known whether what was waited for is there.
+    pub(crate) fn after_waiting(self, reader: Reader, since: Incarnation) -> Self {
+        Self { waited: Some(Waited { reader, since }), ..self }
     }
 
     /// What was found, or why it was not.
     pub(crate) fn json<T: Serialize>(self, found: Result<T, Problem>) -> Response {
-        match found.and_then(|found| body(&found)) {
+        match self.read(found).and_then(|found| body(&found)) {
             Ok(body) => self.mark(([JSON], body).into_response()),
             Err(problem) => self.mark(problem.into_response()),
         }
@@ -39,7 +53,7 @@ impl Answer {
 
     /// A list that everybody sees alike: with an `ETag`, and without a body where the client has the same already.
     pub(crate) fn public_list<T: Serialize>(self, found: Result<T, Problem>) -> Response {
-        let body = match found.and_then(|found| body(&found)) {
+        let body = match self.read(found).and_then(|found| body(&found)) {
             Ok(body) => body,
             Err(problem) => return self.mark(problem.into_response()),
         };
@@ -51,6 +65,13 @@ impl Answer {
             true => (StatusCode::NOT_MODIFIED, caching).into_response(),
             false => (caching, [JSON], body).into_response(),
         })
+    }
+
+    fn read<T>(&self, found: Result<T, Problem>) -> Result<T, Problem> {
+        if let Some(Waited { reader, since }) = &self.waited {
+            reader.stayed_in(since)?;
+        }
+        found
     }
 
     fn mark(self, mut response: Response) -> Response {

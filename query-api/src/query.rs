@@ -56,6 +56,7 @@ impl Query {
         self.params.finish()?;
         let token = api.consistency.token(&self.headers)?;
         let deadline = Instant::now() + self.patience.wait;
+        let since = api.reader.incarnation();
         for name in reads {
             let has_come = api.wait_for(name, &token.0, deadline).await?;
             if has_come {
@@ -66,7 +67,8 @@ impl Query {
             }
             return Ok(Answer::new(Freshness::Stale, self.headers));
         }
-        Ok(Answer::new(Freshness::Fresh, self.headers))
+        let answer = Answer::new(Freshness::Fresh, self.headers);
+        Ok(if token.0.is_empty() { answer } else { answer.after_waiting(api.reader.clone(), since) })
     }
 }
 

@@ -13,12 +13,20 @@ pub(crate) enum Backend {
 }
 
 impl Backend {
-    pub(crate) fn new(settings: &Settings) -> Result<Self, StoreError> {
+    /// With what is known of how far its generations have come, which is nothing yet.
+    pub(crate) fn new(settings: &Settings) -> Result<(Self, Arc<Progress>), StoreError> {
         match &settings.place {
             #[cfg(feature = "postgres")]
-            Place::Postgres { url } => crate::server::Server::new(url, &settings.namespace).map(Self::Postgres),
+            Place::Postgres { url } => {
+                let progress = Arc::new(Progress::new(true));
+                let server = crate::server::Server::new(url, &settings.namespace, &progress)?;
+                Ok((Self::Postgres(server), progress))
+            }
+            // No other process works on the same read models.
             #[cfg(feature = "sqlite")]
-            Place::Sqlite { directory } => Ok(Self::Sqlite(crate::folder::Folder::new(directory))),
+            Place::Sqlite { directory } => {
+                Ok((Self::Sqlite(crate::folder::Folder::new(directory)), Arc::new(Progress::new(false))))
+            }
         }
     }
 
@@ -90,16 +98,6 @@ impl Backend {
     /// The clock in SQL, in milliseconds since 1970.
     pub(crate) fn now(&self) -> &'static str {
         on_each!(self, Self, |_place, database| database::NOW)
-    }
-
-    /// Whether other processes may work on the same read models, on other machines too.
-    pub(crate) fn is_shared(&self) -> bool {
-        match self {
-            #[cfg(feature = "postgres")]
-            Self::Postgres(_) => true,
-            #[cfg(feature = "sqlite")]
-            Self::Sqlite(_) => false,
-        }
     }
 
     /// Shares progress with other processes, where there can be any.

@@ -26,10 +26,10 @@ impl Database {
     /// [`StoreError::Misconfigured`] for a URL that is none, for tables of a newer version and for a folder of another
     /// namespace; [`StoreError::Unavailable`] when the database does not answer.
     pub async fn open(settings: &Settings) -> Result<Self, StoreError> {
-        let backend = Backend::new(settings)?;
+        let (backend, progress) = Backend::new(settings)?;
         backend.migrate().await?;
         sweep(&backend, &settings.namespace).await?;
-        Ok(Self::of(backend, settings))
+        Ok(Self::of(backend, progress, settings))
     }
 
     /// Opens the database for a tool that works beside the program's processes: it is left as it is.
@@ -38,13 +38,12 @@ impl Database {
     /// As [`Database::open`], and [`StoreError::Misconfigured`] where no program of this namespace has made its tables
     /// or where they are of an older version.
     pub async fn open_beside(settings: &Settings) -> Result<Self, StoreError> {
-        let backend = Backend::new(settings)?;
+        let (backend, progress) = Backend::new(settings)?;
         backend.check_tables().await?;
-        Ok(Self::of(backend, settings))
+        Ok(Self::of(backend, progress, settings))
     }
 
-    fn of(backend: Backend, settings: &Settings) -> Self {
-        let progress = Arc::new(Progress::new(backend.is_shared()));
+    fn of(backend: Backend, progress: Arc<Progress>, settings: &Settings) -> Self {
         backend.share(&progress);
         Self { backend: Arc::new(backend), namespace: settings.namespace.clone(), progress }
     }

@@ -32,6 +32,11 @@ impl StoreError {
         Self::Refused(sqlx::Error::InvalidArgument(reason.into()))
     }
 
+    /// The database is away, for a reason that no database says.
+    pub(crate) fn away(reason: impl Into<String>) -> Self {
+        Self::Unavailable(sqlx::Error::Io(std::io::Error::other(reason.into())))
+    }
+
     pub(crate) fn encoding(error: Box<dyn std::error::Error + Send + Sync>) -> Self {
         Self::Refused(sqlx::Error::Encode(error))
     }

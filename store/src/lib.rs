@@ -31,6 +31,8 @@ mod folder;
 mod generation;
 mod generation_tx;
 mod generations;
+#[cfg(feature = "postgres")]
+mod incarnation;
 mod insert;
 mod listing;
 mod migrations;
@@ -48,6 +50,8 @@ mod rebuild;
 mod row;
 #[cfg(feature = "postgres")]
 mod server;
+#[cfg(feature = "postgres")]
+mod session;
 mod settings;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -67,7 +71,7 @@ pub use generations::HeldGenerations;
 pub use model::ReadModel;
 pub use namespace::{InvalidNamespace, Namespace};
 pub use parked::ParkedRecord;
-pub use progress::Progress;
+pub use progress::{Incarnation, Progress};
 pub use reader::Reader;
 pub use rebuild::Lease;
 pub use row::Row;

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::checkpoints::positions;
 use crate::error::is_missing_table;
 use crate::pool::Pool;
-use crate::{Database, Generation, GenerationState, ReadModel, Row, StoreError, Value};
+use crate::{Database, Generation, GenerationState, Incarnation, ReadModel, Row, StoreError, Value};
 
 /// Reads the live generations of some read models, each of the version that is asked for, whose tables all go by their
 /// plain names. When a generation is switched, new queries go to the new one and those under way end on the old one. A
@@ -116,6 +116,9 @@ impl Reader {
     ///
     /// A read model that is not live yet may become so meanwhile.
     ///
+    /// What is read after it has that, unless the database crashed between: [`Reader::stayed_in`] says so, asked after
+    /// the reading about the incarnation before the waiting.
+    ///
     /// # Errors
     /// [`StoreError::NotReady`] when it still has no live generation of its version then, and [`StoreError`] as the
     /// database answers.
@@ -124,13 +127,15 @@ impl Reader {
         wanted.retain(|partition| model.topics.contains(&partition.topic));
         let progress = self.database.progress();
         let mut ticks = progress.ticks();
-        let mut look = true;
+        // However often it is told of others' progress, the checkpoints are looked at now and then.
+        let mut next_look = Instant::now();
         loop {
             ticks.mark_unchanged();
+            let incarnation = progress.incarnation();
             let (bound, generation) = match self.generation(model).await {
                 Err(StoreError::NotReady(_)) if Instant::now() < deadline => {
                     let pause = (Instant::now() + CHECK_EVERY).min(deadline);
-                    look = tokio::time::timeout_at(pause, ticks.changed()).await.is_err() || look;
+                    let _ = tokio::time::timeout_at(pause, ticks.changed()).await;
                     continue;
                 }
                 bound => bound?,
@@ -138,10 +143,11 @@ impl Reader {
             if progress.covers(&generation, &wanted) {
                 return Ok(true);
             }
-            if look {
+            if Instant::now() >= next_look {
                 let reached = bound.checkpoints(&generation).await?;
-                progress.note(generation.schema(), &reached);
+                progress.note(generation.schema(), &reached, &incarnation);
                 ticks.mark_unchanged();
+                next_look = Instant::now() + CHECK_EVERY;
                 if reached.covers(&wanted) {
                     return Ok(true);
                 }
@@ -149,8 +155,24 @@ impl Reader {
             if Instant::now() >= deadline {
                 return Ok(false);
             }
-            let pause = (Instant::now() + CHECK_EVERY).min(deadline);
-            look = tokio::time::timeout_at(pause, ticks.changed()).await.is_err();
+            let _ = tokio::time::timeout_at(next_look.min(deadline), ticks.changed()).await;
+        }
+    }
+
+    /// The incarnation of the database that was met last.
+    pub fn incarnation(&self) -> Incarnation {
+        self.database.progress().incarnation()
+    }
+
+    /// Checks that everything since `incarnation` was given was read in it, so that a crash has taken nothing back
+    /// meanwhile.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when another one was met.
+    pub fn stayed_in(&self, incarnation: &Incarnation) -> Result<(), StoreError> {
+        match self.incarnation() == *incarnation {
+            true => Ok(()),
+            false => Err(StoreError::away("it was started again meanwhile")),
         }
     }
 

@@ -1,31 +1,32 @@
 //! Read models on a PostgreSQL server: each generation is a schema.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection, PgPool};
 
 use crate::pool::{Durability, Pool};
-use crate::{Namespace, Progress, StoreError, Tx, migrations, notify};
+use crate::session::Session;
+use crate::{Namespace, Progress, StoreError, Tx, incarnation, migrations, notify};
 
-/// How long a connection is waited for.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Connections that read at the same time.
 const READERS: u32 = 16;
 /// Connections that write one read model: one works, one takes over.
 const WRITERS: u32 = 2;
+/// Connections to this crate's own tables.
+const STORE: u32 = 4;
 
 #[derive(Debug)]
 pub(crate) struct Server {
     namespace: Namespace,
     options: Box<PgConnectOptions>,
+    progress: Arc<Progress>,
     /// Connections to this crate's own tables.
     store: PgPool,
 }
 
 impl Server {
-    pub(crate) fn new(url: &str, namespace: &Namespace) -> Result<Self, StoreError> {
+    pub(crate) fn new(url: &str, namespace: &Namespace, progress: &Arc<Progress>) -> Result<Self, StoreError> {
         // The parser's message may repeat the URL, and with it the password.
         let options: PgConnectOptions = url.parse().map_err(|_| {
             StoreError::Misconfigured(
@@ -33,17 +34,24 @@ impl Server {
             )
         })?;
         let options = options.application_name(namespace.as_str());
-        let store = pool(&options, &quoted(namespace.as_str()), 4);
-        Ok(Self { namespace: namespace.clone(), options: Box::new(options), store })
+        let session = Session::new(namespace, progress).with("search_path", &quoted(namespace.as_str()));
+        let store = session.pool(&options, STORE);
+        Ok(Self { namespace: namespace.clone(), options: Box::new(options), progress: progress.clone(), store })
     }
 
     /// Brings this crate's own tables up to this version.
     pub(crate) async fn migrate(&self) -> Result<(), StoreError> {
         let mut tx: Tx = self.store.begin().await?.into();
         self.lock_generations(&mut tx).await?;
-        tx.script(format!("CREATE SCHEMA IF NOT EXISTS {}", quoted(self.namespace.as_str()))).await?;
+        let schema = quoted(self.namespace.as_str());
+        tx.script(format!("CREATE SCHEMA IF NOT EXISTS {schema}")).await?;
+        tx.script(incarnation::table(&schema)).await?;
         tx.commit().await?;
-        migrations::run(&self.store).await
+        migrations::run(&self.store).await?;
+        // This connection was opened when there was no such table yet.
+        let mut connection = self.store.acquire().await?;
+        self.progress.meet(incarnation::of(&mut connection, &schema).await?);
+        Ok(())
     }
 
     /// Checks that they are of this version.
@@ -70,17 +78,16 @@ impl Server {
             Durability::Full => "on",
             Durability::Relaxed => "off",
         };
-        let options = (*self.options).clone().options([("synchronous_commit", synchronous_commit)]);
-        Pool::Postgres(pool(&options, &quoted(schema), WRITERS))
+        let session = self.session(&[schema]).with("synchronous_commit", synchronous_commit);
+        Pool::Postgres(session.pool(&self.options, WRITERS))
     }
 
     /// Connections that read the generations in `schemas`.
     ///
     /// What is read is pages, some milliseconds of work: compiling a query or starting processes for it takes longer.
     pub(crate) fn readers(&self, schemas: &[&str]) -> Pool {
-        let options = (*self.options).clone().options([("jit", "off"), ("max_parallel_workers_per_gather", "0")]);
-        let search_path: Vec<String> = schemas.iter().map(|schema| quoted(schema)).collect();
-        Pool::Postgres(pool(&options, &search_path.join(","), READERS))
+        let session = self.session(schemas).with("jit", "off").with("max_parallel_workers_per_gather", "0");
+        Pool::Postgres(session.pool(&self.options, READERS))
     }
 
     /// Begins a transaction that only reads the generation in `schema`.
@@ -140,16 +147,18 @@ impl Server {
 
     /// Shares progress with other processes.
     pub(crate) fn share(&self, progress: &Arc<Progress>) {
-        notify::start(progress, &self.store, &self.namespace);
+        let (session, options) = (self.session(&[]), self.options.clone());
+        notify::start(progress, &self.store, move || session.clone().pool(&options, 1), &self.namespace);
+    }
+
+    /// What is set on a connection that finds plain names in `schemas`.
+    fn session(&self, schemas: &[&str]) -> Session {
+        let search_path: Vec<String> = schemas.iter().map(|schema| quoted(schema)).collect();
+        Session::new(&self.namespace, &self.progress).with("search_path", &search_path.join(","))
     }
 }
 
-fn pool(options: &PgConnectOptions, search_path: &str, connections: u32) -> PgPool {
-    let options = options.clone().options([("search_path", search_path)]);
-    PgPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT).connect_lazy_with(options)
-}
-
 /// A name that may be a word of SQL. Namespaces and schemas have no quotes in them.
-fn quoted(name: &str) -> String {
+pub(crate) fn quoted(name: &str) -> String {
     format!("\"{name}\"")
 }

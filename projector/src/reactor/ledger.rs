@@ -2,7 +2,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use balcony_event_log::{EventLog, Positions, Record, TopicPartition};
-use balcony_store::{Claim, Database, Generation, ReadModel, StoreError, Writer};
+use balcony_store::{Claim, Database, Generation, Incarnation, ReadModel, StoreError, Writer};
 
 use super::delivered;
 use super::spec::AnyReactor;
@@ -92,6 +92,7 @@ impl Ledger {
     }
 
     async fn try_claim(&mut self, partitions: &[TopicPartition]) -> Result<(), StoreError> {
+        let incarnation = self.database.progress().incarnation();
         let mut tx = self.writer.begin().await?;
         let claim = tx.claim(partitions).await?;
         let parked_keys = parked_keys(&mut tx, |partition| claim.holds(partition)).await?;
@@ -106,7 +107,7 @@ impl Ledger {
         self.parked_keys = parked_keys;
         self.parking.clear();
         self.observer.parked(parked);
-        self.database.progress().announce(&self.generation, &self.claim.positions());
+        self.database.progress().announce(&self.generation, &self.claim.positions(), &incarnation);
         Ok(())
     }
 
@@ -153,9 +154,10 @@ impl Ledger {
         let mut freed = Vec::new();
         let mut backoff = Backoff::new();
         loop {
+            let incarnation = self.database.progress().incarnation();
             match self.try_commit(window, &mut freed).await {
                 Ok(parked) => {
-                    self.committed(window);
+                    self.committed(window, &incarnation);
                     if let Some(parked) = parked {
                         self.observer.parked(parked);
                     }
@@ -168,7 +170,7 @@ impl Ledger {
                     // the same is done again without harm.
                     let reached = window.frontier();
                     if reached != self.claim.positions() && self.stands_at(&reached).await {
-                        self.committed(window);
+                        self.committed(window, &incarnation);
                         return Ok(freed);
                     }
                 }
@@ -231,7 +233,7 @@ impl Ledger {
         }
     }
 
-    fn committed(&mut self, window: &mut Window) {
+    fn committed(&mut self, window: &mut Window, incarnation: &Incarnation) {
         let reached = window.frontier();
         self.claim.advanced(&reached);
         for Parking { record, .. } in self.parking.drain(..) {
@@ -239,7 +241,7 @@ impl Ledger {
         }
         self.has_ahead |= !window.ahead().is_empty();
         window.noted();
-        self.database.progress().announce(&self.generation, &reached);
+        self.database.progress().announce(&self.generation, &reached, incarnation);
         self.observer.running();
     }
 

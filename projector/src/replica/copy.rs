@@ -269,7 +269,7 @@ impl Sink for Copy {
         Ok(())
     }
 
-    async fn has_written(&self, _: &Positions) -> bool {
+    async fn has_written(&mut self, _: &Positions) -> bool {
         false
     }
 

@@ -135,7 +135,8 @@ impl World {
             .unwrap();
         }
         tx.commit().await.unwrap();
-        self.database.progress().announce(&running.generation, &reached);
+        let progress = self.database.progress();
+        progress.announce(&running.generation, &reached, &progress.incarnation());
         running.applied.merge(&reached);
     }
 

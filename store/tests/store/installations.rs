@@ -1,3 +1,4 @@
+use balcony_event_log::{Positions, TopicPartition};
 use balcony_store::{BuildOptions, Database, GenerationState, Place, Reader, Scratch, Settings, StoreError};
 
 use super::{following_of, insert, model, names, open, run, schemas, states, switch, version};
@@ -192,16 +193,26 @@ async fn two_namespaces_on_one_server_do_not_meet() {
     let own = first.live_or_new(&model()).await.unwrap();
     let foreign = second.live_or_new(&model()).await.unwrap();
     let heard = async || {
-        first.progress().announce(&own, &super::at(0, 5));
+        first.progress().announce(&own, &super::at(0, 5), &first.progress().incarnation());
         listeners.0.progress().covers(&own, &super::at(0, 5))
     };
     super::until("progress is heard in its namespace", heard).await;
     let heard = async || {
-        second.progress().announce(&foreign, &super::at(0, 1));
+        second.progress().announce(&foreign, &super::at(0, 1), &second.progress().incarnation());
         listeners.1.progress().covers(&foreign, &super::at(0, 1))
     };
     super::until("progress is heard in the other namespace", heard).await;
     assert!(!listeners.1.progress().covers(&own, &super::at(0, 1)));
+
+    // More than one message holds.
+    let topic = "t".repeat(249);
+    let partitions = (0..100).map(|partition| (TopicPartition::new(topic.as_str(), partition), i64::MAX));
+    let many: Positions = partitions.collect();
+    let heard = async || {
+        first.progress().announce(&own, &many, &first.progress().incarnation());
+        listeners.0.progress().covers(&own, &many)
+    };
+    super::until("progress in many partitions is heard", heard).await;
 
     // Rows, workers, switches.
     first.beat(Uuid::from_u128(1), "things", "{}").await.unwrap();

@@ -31,9 +31,13 @@ macro_rules! on_both {
     };
 }
 
+#[cfg(feature = "postgres")]
+mod crashes;
 mod generations;
 mod installations;
 mod parked;
+#[cfg(feature = "postgres")]
+mod private_server;
 mod readers;
 mod rebuilds;
 mod rows;

@@ -8,6 +8,7 @@ use super::{at, following, insert, model, open, partition, schemas, states, swit
 on_both! {
     readers_change_over_at_the_switch
     a_reader_waits_for_progress
+    a_reader_looks_although_it_is_told_of_others_all_the_time
     a_reader_sees_no_read_model_before_it_is_there
 }
 
@@ -60,11 +61,38 @@ async fn a_reader_waits_for_progress(scratch: Scratch) {
         claim.advanced(&wanted);
         // Every other time nobody tells: whoever waits looks by itself.
         if next_offset % 2 == 0 {
-            database.progress().announce(&generation, &wanted);
+            database.progress().announce(&generation, &wanted, &database.progress().incarnation());
         }
         assert!(waiting.await.unwrap(), "at {next_offset}");
     }
     assert_eq!(reader.checkpoints(&model()).await.unwrap(), at(0, 19));
+}
+
+async fn a_reader_looks_although_it_is_told_of_others_all_the_time(scratch: Scratch) {
+    let (database, writer) = open(scratch.settings()).await;
+    let reader = Reader::open(&database, vec![model()]).await;
+    let (other, _) = following(&database, BuildOptions::default()).await;
+    let telling = tokio::spawn({
+        let (database, other) = (database.clone(), other.clone());
+        async move {
+            for next_offset in 1.. {
+                database.progress().announce(&other, &at(0, next_offset), &database.progress().incarnation());
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    });
+    let mut tx = writer.begin().await.unwrap();
+    let claim = tx.claim(&[partition(0)]).await.unwrap();
+    tx.commit().await.unwrap();
+    let (model, wanted) = (model(), at(0, 1));
+    let mut waiting = Box::pin(reader.wait_for(&model, &wanted, Instant::now() + Duration::from_secs(20)));
+    let looked = tokio::time::timeout(Duration::from_millis(300), &mut waiting).await;
+    assert!(looked.is_err(), "it is not there yet");
+    let mut tx = writer.begin().await.unwrap();
+    tx.advance(&claim, &wanted).await.unwrap();
+    tx.commit().await.unwrap();
+    assert!(waiting.await.unwrap(), "nobody told of it, and it was not looked for");
+    telling.abort();
 }
 
 async fn a_reader_sees_no_read_model_before_it_is_there(scratch: Scratch) {
