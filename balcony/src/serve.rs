@@ -1,6 +1,7 @@
 //! Runs the services, together or one by one.
 
 use std::io::Write as _;
+use std::iter;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,8 +12,9 @@ use axum::routing::get;
 use axum::{Json, Router};
 use balcony_command_api::CommandApi;
 use balcony_domain::Topics;
+use balcony_http::probes::{self, Check, Readiness};
 use balcony_http::rate_limit::Limiter;
-use balcony_http::service::{self, Check, Edge};
+use balcony_http::service::{self, Edge};
 use balcony_http::{Consistency, Role, telemetry};
 use balcony_projector::operations::Desk;
 use balcony_projector::{AnyProjection, AnyReplica, Catalogue, Deployment, Projector, Serving, State, Step};
@@ -21,6 +23,7 @@ use balcony_read_models::Search;
 use balcony_search::Index;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use utoipa::openapi::OpenApi;
 
 use crate::application::{NAME, domain_topics};
@@ -43,8 +46,6 @@ pub(crate) struct TokenOptions {
 
 /// How long the token on the first screen is valid.
 const FIRST_TOKEN_SECONDS: u64 = 24 * 3_600;
-/// How often it is looked whether everything is ready.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// An installation of Balcony that this process is part of.
 struct Installation {
@@ -53,10 +54,41 @@ struct Installation {
     topics: Topics,
     consistency: Consistency,
     edge: Edge,
+    /// Where the query API is, when it has an origin of its own.
+    query_api_url: Option<String>,
+    is_embedded: bool,
+}
+
+/// Where a service listens: for everybody, and for operators.
+struct Listeners {
+    everybody: TcpListener,
+    operators: Operators,
+}
+
+/// Where operators see metrics, states, and why something is missing.
+enum Operators {
+    /// On a port of their own.
+    Apart(TcpListener),
+    /// On everybody's port, which is on loopback.
+    WithEverybody,
+    /// Nowhere.
+    Nowhere,
+}
+
+/// What a service shows.
+struct Surface {
+    routes: Router,
+    openapi: OpenApi,
+    /// What only operators see, beside the probes.
+    operators: Router,
+    readiness: Readiness,
 }
 
 impl Installation {
     async fn open(settings: &Settings) -> anyhow::Result<Self> {
+        settings.public_url()?;
+        let query_api_url = settings.query_api_url()?.map(str::to_owned);
+        let is_embedded = matches!(settings.deployment()?, Deployment::Embedded { .. });
         let edge = Edge {
             authority: authority(settings)?,
             limiter: Limiter::new(settings.rate_limit()?),
@@ -69,7 +101,26 @@ impl Installation {
         let desk = Desk::new(&settings.application, parts.clone());
         let topics = domain_topics(&parts.topics);
         let consistency = Consistency::new(parts.identity(), parts.topics.names());
-        Ok(Self { parts, desk, topics, consistency, edge })
+        Ok(Self { parts, desk, topics, consistency, edge, query_api_url, is_embedded })
+    }
+
+    /// Whether the log is there.
+    fn log_check(&self) -> Check {
+        let (log, facts) = (self.parts.log.clone(), self.topics.facts.clone());
+        Check::new(if self.is_embedded { "log" } else { "Kafka" }, move || {
+            let (log, facts) = (log.clone(), facts.clone());
+            async move { log.ends(&[facts]).await.map(drop).map_err(|error| error.to_string()) }
+        })
+    }
+
+    /// Whether the database is there, where it may be away by itself.
+    fn database_check(&self) -> Option<Check> {
+        let database = self.parts.database.clone();
+        let check = Check::new("PostgreSQL", move || {
+            let database = database.clone();
+            async move { database.ping().await.map_err(|error| error.to_string()) }
+        });
+        (!self.is_embedded).then_some(check)
     }
 
     /// Lets `projector` keep a copy of the search index, and gives what is searched.
@@ -84,7 +135,7 @@ impl Installation {
 
 /// Everything in this process.
 pub(crate) async fn all_in_one(settings: &Settings) -> anyhow::Result<()> {
-    let listener = listen(settings, "127.0.0.1:8080").await?;
+    let listeners = listen(settings, "127.0.0.1:8080").await?;
     let installation = Installation::open(settings).await?;
     let mut projector = installation.parts.projector();
     for projection in projections(&installation.parts.catalogue) {
@@ -97,34 +148,42 @@ pub(crate) async fn all_in_one(settings: &Settings) -> anyhow::Result<()> {
     let (command_routes, mut openapi) = commands.routes();
     let (query_routes, query_openapi) = queries.routes();
     openapi.merge(query_openapi);
-    let routes = command_routes.merge(query_routes).merge(states(&projector));
-    let checks = [commands.checks(), queries.checks(), vec![projections_check(&projector)]].concat();
-    let greeting = greeting(settings, &installation, listener.local_addr()?)?;
-    tokio::spawn(greet(checks.clone(), greeting));
-    run(listener, routes, openapi, checks, &installation, Some(projector)).await
+    let routes = command_routes.merge(query_routes);
+    // The queries' checks cover the registry, which is all that commands read.
+    let own = [installation.log_check(), projections_check(&projector)];
+    let checks = own.into_iter().chain(queries.checks()).collect();
+    let surface = Surface { routes, openapi, operators: states(&projector), readiness: Readiness::new(checks) };
+    let greeting = greeting(settings, &installation, listeners.everybody.local_addr()?)?;
+    tokio::spawn(greet(surface.readiness.clone(), greeting));
+    run(listeners, surface, &installation, Some(projector)).await
 }
 
 /// The command API alone.
 pub(crate) async fn command_api(settings: &Settings) -> anyhow::Result<()> {
     distributed(settings, "command-api")?;
-    let listener = listen(settings, "127.0.0.1:8081").await?;
+    let listeners = listen(settings, "127.0.0.1:8081").await?;
     let installation = Installation::open(settings).await?;
     let commands = command_side(&installation).await;
     let (routes, openapi) = commands.routes();
-    run(listener, routes, openapi, commands.checks(), &installation, None).await
+    let own = iter::once(installation.log_check()).chain(installation.database_check());
+    let readiness = Readiness::new(own.chain(commands.checks()).collect());
+    let surface = Surface { routes, openapi, operators: Router::new(), readiness };
+    run(listeners, surface, &installation, None).await
 }
 
 /// The query API alone.
 pub(crate) async fn query_api(settings: &Settings) -> anyhow::Result<()> {
     distributed(settings, "query-api")?;
-    let listener = listen(settings, "127.0.0.1:8082").await?;
+    let listeners = listen(settings, "127.0.0.1:8082").await?;
     let installation = Installation::open(settings).await?;
     let mut projector = installation.parts.projector();
     let serving = installation.start_search(&mut projector)?;
     let queries = query_side(&installation, serving).await;
     let (routes, openapi) = queries.routes();
-    let routes = routes.merge(states(&projector));
-    run(listener, routes, openapi, queries.checks(), &installation, Some(projector)).await
+    // Without the log, queries are answered from the read models.
+    let readiness = Readiness::new(installation.database_check().into_iter().chain(queries.checks()).collect());
+    let surface = Surface { routes, openapi, operators: states(&projector), readiness };
+    run(listeners, surface, &installation, Some(projector)).await
 }
 
 /// The projections alone, or some of them.
@@ -132,27 +191,18 @@ pub(crate) async fn projector(settings: &Settings, only: &[String]) -> anyhow::R
     distributed(settings, "projector")?;
     let topics = settings.installation.topics(&settings.application)?;
     let chosen = chosen(only, &settings.application.catalogue(&topics))?;
-    let listener = listen(settings, "127.0.0.1:8083").await?;
+    let listeners = listen(settings, "127.0.0.1:8083").await?;
     let installation = Installation::open(settings).await?;
     let mut projector = installation.parts.projector();
     for projection in chosen {
         projector.start(projection);
     }
 
-    let database = installation.parts.database.clone();
-    let (log, facts) = (installation.parts.log.clone(), installation.topics.facts.clone());
-    let checks = vec![
-        projections_check(&projector),
-        Check::new("database", move || {
-            let database = database.clone();
-            async move { database.ping().await.map_err(|error| error.to_string()) }
-        }),
-        Check::new("log", move || {
-            let (log, facts) = (log.clone(), facts.clone());
-            async move { log.ends(&[facts]).await.map(drop).map_err(|error| error.to_string()) }
-        }),
-    ];
-    run(listener, states(&projector), OpenApi::default(), checks, &installation, Some(projector)).await
+    let own = [installation.log_check(), projections_check(&projector)];
+    let readiness = Readiness::new(own.into_iter().chain(installation.database_check()).collect());
+    let (routes, openapi) = (Router::new(), OpenApi::default());
+    let surface = Surface { routes, openapi, operators: states(&projector), readiness };
+    run(listeners, surface, &installation, Some(projector)).await
 }
 
 /// Prints a token.
@@ -166,7 +216,7 @@ pub(crate) fn token(settings: &Settings, options: &TokenOptions) -> anyhow::Resu
     Ok(())
 }
 
-/// What each projection of this process is doing.
+/// What each projection of this process is doing, for operators.
 fn states(projector: &Projector) -> Router {
     let observe = Arc::new(projector.observe());
     let answer = move || {
@@ -190,8 +240,9 @@ fn projections_check(projector: &Projector) -> Check {
 }
 
 async fn command_side(installation: &Installation) -> Arc<CommandApi> {
-    let Installation { parts, topics, consistency, .. } = installation;
-    CommandApi::open(parts.log.clone(), &parts.database, topics.clone(), consistency.clone()).await
+    let Installation { parts, topics, consistency, query_api_url, .. } = installation;
+    let (log, topics, consistency) = (parts.log.clone(), topics.clone(), consistency.clone());
+    CommandApi::open(log, &parts.database, topics, consistency, query_api_url.as_deref()).await
 }
 
 async fn query_side(installation: &Installation, serving: Serving<Index>) -> QueryApi {
@@ -202,26 +253,52 @@ async fn query_side(installation: &Installation, serving: Serving<Index>) -> Que
 /// Serves until the process is told to end; then takes no more requests, lets those under way end, and stops the
 /// projections, which some of those requests may have waited for.
 async fn run(
-    listener: TcpListener,
-    routes: Router,
-    openapi: OpenApi,
-    checks: Vec<Check>,
+    listeners: Listeners,
+    surface: Surface,
     installation: &Installation,
     projector: Option<Projector>,
 ) -> anyhow::Result<()> {
-    let address = listener.local_addr()?;
-    tracing::info!(%address, "listening");
+    let Surface { routes, mut openapi, operators: states, readiness } = surface;
     let (desk, desk_openapi) = balcony_console::routes(installation.desk.clone());
-    let mut openapi = openapi;
     openapi.merge(desk_openapi);
-    let router = service::service(routes.merge(desk), openapi, checks, &installation.edge);
-    let stop = told_to_end()?;
-    let served = service::serve(listener, router, stop).await;
+    let edge = &installation.edge;
+    let (stop, stopped) = watch::channel(false);
+    let address = listeners.everybody.local_addr()?;
+    tracing::info!(%address, "listening");
+
+    let everybody = probes::public(&readiness);
+    let operators = probes::operators(&readiness, edge.telemetry.clone()).merge(states);
+    let (probes, apart) = match listeners.operators {
+        Operators::Apart(listener) => {
+            let address = listener.local_addr()?;
+            tracing::info!(%address, "listening for operators");
+            let router = service::service(Router::new(), OpenApi::default(), operators, edge);
+            (everybody, Some(tokio::spawn(service::serve(listener, router, told(stopped.clone())))))
+        }
+        Operators::WithEverybody => (operators, None),
+        Operators::Nowhere => (everybody, None),
+    };
+    let router = service::service(routes.merge(desk), openapi, probes, edge);
+    let told_to_end = told_to_end()?;
+    tokio::spawn(async move {
+        told_to_end.await;
+        stop.send_replace(true);
+    });
+    let served = service::serve(listeners.everybody, router, told(stopped)).await;
     if let Some(projector) = projector {
         projector.stop().await;
     }
+    if let Some(apart) = apart {
+        apart.await?.context("serving operators failed")?;
+    }
     tracing::info!("ended");
     served.context("serving failed")
+}
+
+/// Comes once it is time to stop.
+async fn told(mut stopped: watch::Receiver<bool>) {
+    // Whoever would say so does not end before.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
 /// Comes with SIGTERM or SIGINT. A second one ends the process at once.
@@ -244,9 +321,23 @@ fn told_to_end() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
     })
 }
 
-async fn listen(settings: &Settings, default: &str) -> anyhow::Result<TcpListener> {
-    let address = settings.listen(default)?;
-    TcpListener::bind(address).await.with_context(|| format!("LISTEN: {address} cannot be listened on"))
+async fn listen(settings: &Settings, default: &str) -> anyhow::Result<Listeners> {
+    let (address, apart) = (settings.listen(default)?, settings.admin_listen()?);
+    let bind = async |name: &str, address: SocketAddr| {
+        TcpListener::bind(address).await.with_context(|| format!("{name}: {address} cannot be listened on"))
+    };
+    let everybody = bind("LISTEN", address).await?;
+    let operators = match apart {
+        Some(apart) => Operators::Apart(bind("ADMIN_LISTEN", apart).await?),
+        None => without_a_port(address),
+    };
+    Ok(Listeners { everybody, operators })
+}
+
+/// Where operators look at a service that listens at `address` and has no port for them: whoever is on the same machine
+/// may see everything, and the network may not.
+fn without_a_port(address: SocketAddr) -> Operators {
+    if address.ip().to_canonical().is_loopback() { Operators::WithEverybody } else { Operators::Nowhere }
 }
 
 fn distributed(settings: &Settings, service: &str) -> anyhow::Result<()> {
@@ -292,12 +383,10 @@ fn seconds(text: &str) -> Option<u64> {
 }
 
 /// Says what to do next, once it can be done.
-async fn greet(checks: Vec<Check>, greeting: String) {
-    let mut ticks = tokio::time::interval(LOOK_EVERY);
-    for check in checks {
-        while check.missing().await.is_some() {
-            ticks.tick().await;
-        }
+async fn greet(readiness: Readiness, greeting: String) {
+    let mut ticks = tokio::time::interval(probes::LOOK_FOR);
+    while !readiness.look().await.is_ready() {
+        ticks.tick().await;
     }
     // Whoever reads may have left after the first lines; that is no reason to end.
     let _ = writeln!(std::io::stdout(), "{greeting}");
@@ -325,4 +414,25 @@ More tokens: balcony token --user NAME   Something to look at: balcony demo
 
 fn shown(path: &Path) -> String {
     path.display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_shows_operators_things_without_a_port_for_them() {
+        for (address, is_shown) in [
+            ("127.0.0.1:8080", true),
+            ("127.9.9.9:8080", true),
+            ("[::1]:8080", true),
+            ("[::ffff:127.0.0.1]:8080", true),
+            ("0.0.0.0:8080", false),
+            ("[::]:8080", false),
+            ("10.1.2.3:8080", false),
+        ] {
+            let operators = without_a_port(address.parse().expect("an address"));
+            assert_eq!(matches!(operators, Operators::WithEverybody), is_shown, "{address}");
+        }
+    }
 }

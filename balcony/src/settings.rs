@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use anyhow::{Context as _, ensure};
-use axum::http::HeaderValue;
+use axum::http::{HeaderValue, Uri};
 use balcony_http::auth::SECRET_MIN;
 use balcony_http::rate_limit::RateLimit;
 use balcony_projector::settings::not_empty;
@@ -44,6 +44,19 @@ pub(crate) struct Settings {
     /// Where clients find the command API, when that is not the query API's own origin.
     #[arg(long, env = "COMMAND_API_URL", global = true, value_name = "URL")]
     command_api_url: Option<String>,
+
+    /// Where clients find the query API, when that is not the command API's own origin.
+    #[arg(long, env = "QUERY_API_URL", global = true, value_name = "URL")]
+    query_api_url: Option<String>,
+
+    /// Where people find Balcony, for links that leave it.
+    #[arg(long, env = "PUBLIC_URL", global = true, value_name = "URL")]
+    public_url: Option<String>,
+
+    /// Where operators find metrics, states and what is missing. Without it a service on loopback shows them where it
+    /// listens, and another one nowhere.
+    #[arg(long, env = "ADMIN_LISTEN", global = true, value_name = "ADDRESS:PORT")]
+    admin_listen: Option<String>,
 }
 
 impl Settings {
@@ -76,13 +89,37 @@ impl Settings {
     }
 
     pub(crate) fn command_api_url(&self) -> anyhow::Result<Option<&str>> {
-        let Some(url) = not_empty("COMMAND_API_URL", self.command_api_url.as_deref())? else { return Ok(None) };
-        ensure!(
-            url.starts_with("http://") || url.starts_with("https://"),
-            "COMMAND_API_URL: {url:?} is not a URL, such as http://127.0.0.1:8081"
-        );
-        Ok(Some(url.trim_end_matches('/')))
+        base_url("COMMAND_API_URL", self.command_api_url.as_deref())
     }
+
+    pub(crate) fn query_api_url(&self) -> anyhow::Result<Option<&str>> {
+        base_url("QUERY_API_URL", self.query_api_url.as_deref())
+    }
+
+    pub(crate) fn public_url(&self) -> anyhow::Result<Option<&str>> {
+        base_url("PUBLIC_URL", self.public_url.as_deref())
+    }
+
+    pub(crate) fn admin_listen(&self) -> anyhow::Result<Option<SocketAddr>> {
+        let Some(text) = not_empty("ADMIN_LISTEN", self.admin_listen.as_deref())? else { return Ok(None) };
+        let address = text.parse();
+        let address = address
+            .with_context(|| format!("ADMIN_LISTEN: {text:?} is not an address and port, such as 127.0.0.1:9080"))?;
+        Ok(Some(address))
+    }
+}
+
+/// A URL that paths are put behind, without a slash at its end.
+fn base_url<'a>(name: &'static str, given: Option<&'a str>) -> anyhow::Result<Option<&'a str>> {
+    let Some(url) = not_empty(name, given)? else { return Ok(None) };
+    let parsed: Option<Uri> = url.parse().ok();
+    let legal = parsed.is_some_and(|parsed| {
+        matches!(parsed.scheme_str(), Some("http" | "https"))
+            && parsed.authority().is_some_and(|authority| !authority.host().is_empty())
+            && !url.contains(['?', '#', '@'])
+    });
+    ensure!(legal, "{name}: {url:?} is not a URL, such as https://balcony.example");
+    Ok(Some(url.trim_end_matches('/')))
 }
 
 fn cors_origin(origin: &str) -> anyhow::Result<HeaderValue> {

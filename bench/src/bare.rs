@@ -16,6 +16,7 @@ use balcony_command_api::CommandApi;
 use balcony_domain::{DERIVED, Topics};
 use balcony_event_log::embedded::EmbeddedLog;
 use balcony_event_log::{EventLog, Message, Topic};
+use balcony_http::probes::{self, Readiness};
 use balcony_http::rate_limit::{Limiter, RateLimit};
 use balcony_http::service::{self, Edge};
 use balcony_http::{Authority, Consistency, Expected, Subjects, telemetry};
@@ -193,7 +194,8 @@ async fn commands(data_dir: &Path, jwt_secret: &str) -> anyhow::Result<Router> {
         telemetry: telemetry::install("balcony")?,
         problem_types: "urn:balcony:problem:".into(),
     };
-    let commands = CommandApi::open(log, &database, topics, consistency).await;
+    let commands = CommandApi::open(log, &database, topics, consistency, None).await;
     let (routes, openapi) = commands.routes();
-    Ok(service::service(routes, openapi, commands.checks(), &edge))
+    let probes = probes::public(&Readiness::new(commands.checks()));
+    Ok(service::service(routes, openapi, probes, &edge))
 }

@@ -132,7 +132,7 @@ impl CommandApi {
 
     /// 201, with where the new thing is.
     fn created(&self, command: &Command, collection: &str, id: Uuid, written: &Positions) -> Response {
-        let location = (header::LOCATION, format!("/v1/{collection}/{id}"));
+        let location = (header::LOCATION, format!("{}/v1/{collection}/{id}", self.query_api_url));
         let (name, value) = self.token(command, written);
         let mut response = (StatusCode::CREATED, [location], Json(Created { id })).into_response();
         response.headers_mut().insert(name, value);

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use axum::Router;
 use balcony_domain::Topics;
 use balcony_event_log::EventLog;
-use balcony_http::service::Check;
+use balcony_http::probes::Check;
 use balcony_http::{Consistency, operation};
 use balcony_projector::Projection as _;
 use balcony_store::{Database, Reader};
@@ -38,6 +38,8 @@ pub struct CommandApi {
     registry: Registry,
     consistency: Consistency,
     in_flight: InFlight,
+    /// What stands before the path in `Location`: where the query API is, or nothing when it has the same origin.
+    query_api_url: Arc<str>,
 }
 
 #[derive(utoipa::OpenApi)]
@@ -57,12 +59,14 @@ fn operations() -> OpenApiRouter<Arc<CommandApi>> {
 }
 
 impl CommandApi {
-    /// An API that appends to `log` and asks the registry in `database`.
+    /// An API that appends to `log` and asks the registry in `database`. What it makes is found at the query API, which
+    /// is at `query_api_url`, a URL without a slash at its end; without one it is at the command API's own origin.
     pub async fn open(
         log: Arc<dyn EventLog>,
         database: &Database,
         topics: Topics,
         consistency: Consistency,
+        query_api_url: Option<&str>,
     ) -> Arc<Self> {
         let model = balcony_read_models::Registry::new(&topics).read_model().clone();
         let reader = Reader::open(database, vec![model.clone()]).await;
@@ -71,6 +75,7 @@ impl CommandApi {
             registry: Registry::new(reader, model, log, topics),
             consistency,
             in_flight: InFlight::default(),
+            query_api_url: query_api_url.unwrap_or_default().into(),
         })
     }
 
@@ -79,19 +84,13 @@ impl CommandApi {
         operations().with_state(self.clone()).split_for_parts()
     }
 
-    /// What has to be there for commands to be taken.
+    /// What has to be there for commands to be taken, beside the log.
     pub fn checks(&self) -> Vec<Check> {
-        let (log, registry) = (self.recorder.clone(), self.registry.clone());
-        vec![
-            Check::new("log", move || {
-                let log = log.clone();
-                async move { log.check().await.map_err(|error| error.to_string()) }
-            }),
-            Check::new("registry", move || {
-                let registry = registry.clone();
-                async move { registry.check().await.map_err(|error| error.to_string()) }
-            }),
-        ]
+        let registry = self.registry.clone();
+        vec![Check::new("read models", move || {
+            let registry = registry.clone();
+            async move { registry.check().await.map_err(|error| error.to_string()) }
+        })]
     }
 }
 

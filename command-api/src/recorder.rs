@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use balcony_domain::{Event, Recorded, Timestamp, Topics};
-use balcony_event_log::{AppendError, EventLog, LogError, Positions};
+use balcony_event_log::{AppendError, EventLog, Positions};
 use balcony_http::Problem;
 use balcony_read_models::Logged;
 use uuid::Uuid;
@@ -45,11 +45,6 @@ impl Recorder {
             tracing::warn!(%error, "the log's end could not be seen");
             Problem::unavailable("the log is not available; try again")
         })
-    }
-
-    /// Whether the log is there.
-    pub(crate) async fn check(&self) -> Result<(), LogError> {
-        self.log.ends(std::slice::from_ref(&self.topics.facts)).await.map(drop)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What services on an event log share at their edge: who asks ([`auth`]), what was sent ([`body`], [`params`]), what
 //! the client has seen ([`consistency`]), what is answered when something is wrong ([`problem`]), how all of it is
-//! described ([`describe`]), and what every service shows of itself ([`service`]). **Nothing here knows what the events
+//! described ([`describe`]), what every service shows of itself ([`service`]), and whether it is ready ([`probes`]). **Nothing here knows what the events
 //! are**: the names that clients and operators see come from the program.
 
 pub mod auth;
@@ -10,6 +10,7 @@ pub mod describe;
 mod json;
 pub mod page;
 pub mod params;
+pub mod probes;
 pub mod problem;
 pub mod rate_limit;
 mod role;

@@ -1,7 +1,6 @@
-//! How a service runs and what it shows of itself: `/livez`, `/readyz`, `/metrics`, `/openapi.json`, `/docs`.
+//! How a service runs and what it shows of itself: `/openapi.json`, `/docs`, and its probes.
 
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +11,6 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use axum::serve::ListenerExt as _;
 use axum::{Json, Router, middleware};
-use serde::Serialize;
 use tokio::net::TcpListener;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use utoipa::openapi::OpenApi;
@@ -21,16 +19,6 @@ use crate::auth::Authority;
 use crate::rate_limit::Limiter;
 use crate::telemetry::{Telemetry, Timer};
 use crate::{Problem, body, consistency, describe, problem};
-
-/// A part of a service that has to be there for the service to be ready: its name, and a check that says what is
-/// missing.
-#[derive(Clone)]
-pub struct Check {
-    name: Arc<str>,
-    run: Arc<dyn Fn() -> Checking + Send + Sync>,
-}
-
-type Checking = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 
 /// What every service needs beside its routes.
 #[derive(Clone)]
@@ -55,29 +43,8 @@ const REFUSALS: &[(StatusCode, &str)] = &[
         "the user or the address asks too often; `Retry-After` says when there is room again",
     ),
 ];
-/// How long a check may take.
-const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long requests under way may go on once the service is told to stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
-
-impl Check {
-    /// A part called `name`.
-    pub fn new<F>(name: impl Into<Arc<str>>, run: impl Fn() -> F + Send + Sync + 'static) -> Self
-    where
-        F: Future<Output = Result<(), String>> + Send + 'static,
-    {
-        Self { name: name.into(), run: Arc::new(move || Box::pin(run())) }
-    }
-
-    /// What is missing, if anything is.
-    pub async fn missing(&self) -> Option<String> {
-        match tokio::time::timeout(CHECK_TIMEOUT, (self.run)()).await {
-            Ok(Ok(())) => None,
-            Ok(Err(missing)) => Some(missing),
-            Err(_) => Some("no answer".to_owned()),
-        }
-    }
-}
 
 /// The description of a service: of its routes, which is given, and of what the edge adds to each of them.
 pub fn described(mut openapi: OpenApi) -> OpenApi {
@@ -85,18 +52,15 @@ pub fn described(mut openapi: OpenApi) -> OpenApi {
     openapi
 }
 
-/// A whole service: its routes with what they are described as, behind the edge.
-pub fn service(routes: Router, openapi: OpenApi, checks: Vec<Check>, edge: &Edge) -> Router {
+/// A whole service: its routes with what they are described as, and `probes` (of [`crate::probes`]), behind the edge.
+pub fn service(routes: Router, openapi: OpenApi, probes: Router, edge: &Edge) -> Router {
     let openapi = Arc::new(described(openapi));
-    let telemetry = edge.telemetry.clone();
-    let own = Router::new()
-        .route("/livez", get(async || Json(Alive { status: "alive" })))
-        .route("/readyz", get(ready).with_state(checks))
-        .route("/metrics", get(async move || telemetry.render()))
+    let shown = Router::new()
         .route("/openapi.json", get(async move || Json(openapi.as_ref().clone())))
         .route("/docs", get(async || Html(include_str!("docs.html"))));
     let router = routes
-        .merge(own)
+        .merge(shown)
+        .merge(probes)
         .fallback(async || Problem::not_found("there is nothing at this path"))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .layer(middleware::from_fn_with_state(Arc::new(edge.clone()), at_the_edge));
@@ -151,39 +115,6 @@ fn cors(origins: &[HeaderValue]) -> CorsLayer {
             header::RETRY_AFTER,
         ])
         .max_age(Duration::from_secs(3_600))
-}
-
-#[derive(Serialize)]
-struct Alive {
-    status: &'static str,
-}
-
-#[derive(Serialize)]
-struct Ready {
-    status: &'static str,
-    parts: Vec<Part>,
-}
-
-#[derive(Serialize)]
-struct Part {
-    name: Arc<str>,
-    ready: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    missing: Option<String>,
-}
-
-async fn ready(State(checks): State<Vec<Check>>) -> Response {
-    let mut parts = Vec::with_capacity(checks.len());
-    for check in checks {
-        let missing = check.missing().await;
-        parts.push(Part { name: check.name, ready: missing.is_none(), missing });
-    }
-    if parts.iter().all(|part| part.ready) {
-        Json(Ready { status: "ready", parts }).into_response()
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], Json(Ready { status: "not ready", parts }))
-            .into_response()
-    }
 }
 
 /// Serves `router` on `listener` until `stop` comes, then lets requests under way end.

@@ -26,7 +26,7 @@ use std::time::Duration;
 use axum::Router;
 use balcony_domain::Timestamp;
 use balcony_event_log::Positions;
-use balcony_http::service::Check;
+use balcony_http::probes::Check;
 use balcony_http::{Consistency, Problem, operation};
 use balcony_projector::{Catalogue, Serving, Step};
 use balcony_search::Index;

@@ -269,11 +269,16 @@ impl Process {
             if let Some(status) = self.child.try_wait().unwrap() {
                 panic!("{} ended with {status}: {}", self.name, self.log());
             }
-            let url = format!("http://{}", address(&self.log())?);
+            let url = format!("http://{}", address(&self.log(), "listening")?);
             let answer = client.get(format!("{url}/readyz")).send().await.ok()?;
             answer.status().is_success().then_some(url)
         })
         .await
+    }
+
+    /// Where operators are shown what is for them, when they have a port of their own.
+    pub fn operators_url(&self) -> String {
+        format!("http://{}", address(&self.log(), "listening for operators").expect("a port for operators"))
     }
 
     pub fn log(&self) -> String {
@@ -301,8 +306,9 @@ impl Drop for Process {
     }
 }
 
-fn address(log: &str) -> Option<String> {
-    let line = log.lines().find(|line| line.contains("\"listening\""))?;
+/// The address in the line of `log` that says `message`.
+fn address(log: &str, message: &str) -> Option<String> {
+    let line = log.lines().find(|line| line.contains(&format!("\"{message}\"")))?;
     let line: serde_json::Value = serde_json::from_str(line).ok()?;
     Some(line["fields"]["address"].as_str()?.to_owned())
 }

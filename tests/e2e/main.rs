@@ -20,6 +20,7 @@ mod namespaces;
 mod operators;
 mod own_writes;
 mod parked;
+mod ports;
 mod read_models;
 mod rebuild;
 mod search;
@@ -50,6 +51,7 @@ macro_rules! on_both {
 
 on_both! {
     session: the_readme_session_works_as_printed the_first_steps_work the_services_show_themselves;
+    ports: readiness_speaks_an_operators_words;
     commands:
         what_is_wrong_is_refused_and_named
         bodies_are_bounded_before_anything_else

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use balcony_domain::{Event, Topics};
 use balcony_event_log::testing::eventually;
+use balcony_http::probes::{self, Readiness};
 use balcony_http::rate_limit::{Limiter, RateLimit};
 use balcony_http::service::{self, Edge};
 use balcony_http::{Consistency, telemetry};
@@ -102,7 +103,8 @@ impl NextNode {
             telemetry: telemetry::install("balcony").unwrap(),
             problem_types: "urn:balcony:problem:".into(),
         };
-        let router = service::service(routes, openapi, queries.checks(), &edge);
+        let probes = probes::public(&Readiness::new(queries.checks()));
+        let router = service::service(routes, openapi, probes, &edge);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel();

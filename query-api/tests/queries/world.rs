@@ -11,6 +11,7 @@ use balcony_domain::event::{
 };
 use balcony_domain::{CommentId, CompanyId, DERIVED, Event, MovieId, Recorded, Timestamp, Topics, UserId};
 use balcony_event_log::{BoxFuture, Positions, TopicPartition};
+use balcony_http::probes::{self, Readiness};
 use balcony_http::rate_limit::{Limiter, RateLimit};
 use balcony_http::service::{Edge, service};
 use balcony_http::telemetry::Telemetry;
@@ -237,7 +238,7 @@ pub(crate) fn router(api: &QueryApi) -> Router {
         telemetry: Telemetry::new("balcony", PrometheusBuilder::new().build_recorder().handle()),
         problem_types: "urn:balcony:problem:".into(),
     };
-    service(routes, openapi, api.checks(), &edge)
+    service(routes, openapi, probes::public(&Readiness::new(api.checks())), &edge)
 }
 
 pub(crate) async fn ask(router: &Router, path: &str, headers: &[(&str, &str)]) -> Answer {
