@@ -14,7 +14,7 @@ use crate::batch::{Decoded, below};
 use crate::error::WorkError;
 use crate::observer::Observer;
 use crate::parking::parked_keys;
-use crate::plan::before;
+use crate::plan::{before, lease_name};
 use crate::projection::AnyProjection;
 use crate::rows::Rows;
 use crate::sink::Sink as _;
@@ -27,6 +27,11 @@ const MOST_RECORDS: usize = 60_000;
 const NEARLY_THERE: i64 = 10_000;
 /// How often it is looked whether another process still builds, and how far the workers have come.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Within how long workers that keep up come to where those of the generation before are. A switch holds these up for a
+/// little longer at the most.
+pub(crate) const MOMENT: Duration = Duration::from_millis(250);
+/// The most time between two switches that are tried.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Builds `generation`, which was asked for by [`Database::begin_build`], and switches to it, as a running projector
 /// does: once nobody else builds it, from where they left it. How it ended is noted with the generation.
@@ -65,7 +70,7 @@ impl Builder {
     /// else may be tried again, and goes on where this ended.
     pub(crate) async fn run(self) -> Result<(), WorkError> {
         let _lease = loop {
-            match self.database.lease(&self.generation.projection).await? {
+            match self.database.lease(&lease_name(self.projection.read_model())).await? {
                 Some(lease) => break lease,
                 None => tokio::time::sleep(LOOK_EVERY * 10).await,
             }
@@ -257,26 +262,17 @@ impl Builder {
     }
 
     /// Workers follow the log with this generation by now, in every process. When they are where the live one is, it
-    /// is switched to.
+    /// is switched to. A switch holds up who works on the generation before, so nothing is held until they have shown
+    /// that they keep up with it: not while they still join their group, nor where nobody brings this generation on.
     async fn follow_and_switch(&self) -> Result<(), WorkError> {
         let before = self.before().await?.map(|before| self.database.writer(&before));
-        // Where a switch was tried in vain.
-        let mut stood_at = None;
+        let mut pause = LOOK_EVERY;
         loop {
-            let reached = self.reached().await?;
-            let is_near = match &before {
-                Some(before) => {
-                    let target = before.snapshot().await?.checkpoints().await?.of_topics(self.topics());
-                    reached.distance(&target) <= NEARLY_THERE
-                }
-                None => true,
-            };
-            // A switch holds up who works on the generation before: not for one that nobody brings on.
-            if is_near && stood_at.as_ref() != Some(&reached) {
+            if self.keeps_up_with(before.as_ref()).await? {
                 let switched = self.database.switch(&self.generation, async |live| self.wait_for(live).await).await;
                 match switched {
                     Ok(true) => return Ok(()),
-                    Ok(false) => stood_at = Some(reached),
+                    Ok(false) => pause = (pause * 2).min(LONGEST_PAUSE),
                     // Cancelled, or switched by another process.
                     Err(StoreError::Fenced(_)) => return Ok(()),
                     Err(error) => return Err(error.into()),
@@ -285,8 +281,15 @@ impl Builder {
             if self.listed().await?.is_none() {
                 return Ok(());
             }
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(pause).await;
         }
+    }
+
+    /// Whether this generation is within a moment where the one before is now.
+    async fn keeps_up_with(&self, before: Option<&Writer>) -> Result<bool, StoreError> {
+        let Some(before) = before else { return Ok(true) };
+        let target = before.snapshot().await?.checkpoints().await?;
+        Ok(tokio::time::timeout(MOMENT, self.wait_for(&target)).await.unwrap_or(false))
     }
 
     async fn reached(&self) -> Result<Positions, StoreError> {

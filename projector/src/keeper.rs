@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use balcony_event_log::EventLog;
-use balcony_store::{Database, Generation, ListedGeneration, ReadModel};
+use balcony_store::{Database, Generation, GenerationState, ListedGeneration, ReadModel};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -26,6 +26,8 @@ use crate::{AnyProjection, AnyReplica, Folder};
 const PLAN_EVERY: Duration = Duration::from_secs(1);
 /// How often it is looked how far the copies of a replica have come.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often what old generations have left behind is tried to be dropped, when somebody still reads it.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// How long a batch under way may take once it is told to stop.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -83,6 +85,7 @@ impl Keeper {
         let mut tasks = Tasks::default();
         let mut leader = Leader::new(self.database.clone(), self.step.read_model().clone());
         let mut planned: Option<Instant> = None;
+        let mut swept: Option<Instant> = None;
         let mut plan = Plan::default();
         // What failed before this program was started may be mended in it.
         let mut try_again = true;
@@ -97,6 +100,10 @@ impl Keeper {
                     Err(error) if error.is_transient() => self.board.live().waiting(&error),
                     Err(error) => self.board.live().stopped(&error.to_string()),
                 }
+            }
+            if swept.is_none_or(|at| at.elapsed() >= SWEEP_EVERY) {
+                self.database.drop_leftovers().await;
+                swept = Some(Instant::now());
             }
             let mut look_every = PLAN_EVERY;
             if let Generational::Replica(replica, _) = &self.step {
@@ -188,7 +195,8 @@ impl Keeper {
             shown = shown.or(plan.build.as_ref().map(|build| build.number));
         }
         let shown = shown.and_then(|number| tasks.followers.get(&number));
-        let failure = plan.rebuild.as_ref().filter(|_| shown.is_none()).and_then(|rebuild| rebuild.error.clone());
+        let failed = plan.rebuild.as_ref().filter(|rebuild| rebuild.state == GenerationState::Failed.as_str());
+        let failure = failed.filter(|_| shown.is_none()).and_then(|rebuild| rebuild.error.clone());
         self.board.show(shown.map(|task| &task.observer), plan.rebuild.clone());
         if let Some(complaint) = plan.complaint.clone().or(failure) {
             self.board.live().stopped(&complaint);

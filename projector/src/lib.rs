@@ -28,6 +28,7 @@ mod heartbeat;
 #[cfg(feature = "operations")]
 mod installation;
 mod keeper;
+mod kept;
 mod lag;
 mod moment;
 mod observer;

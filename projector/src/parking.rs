@@ -7,6 +7,8 @@ use balcony_event_log::{Record, TopicPartition};
 use balcony_store::{GenerationTx, ParkedRecord, StoreError};
 use uuid::Uuid;
 
+use crate::kept::keep;
+
 /// How many records in a row may fail before the fault is taken to be elsewhere than in the records.
 pub(crate) const MOST_FAILED_IN_A_ROW: usize = 100;
 /// Over how many records the share of those that failed is looked at.
@@ -107,17 +109,12 @@ pub(crate) async fn parked_keys(
 
 /// A record as it is parked by the projection or reactor called `name`.
 pub(crate) fn parked_record(name: &str, record: &Record, reason: &Reason, parked_at: i64) -> ParkedRecord {
-    let mut headers = serde_json::Map::new();
-    for (name, value) in record.headers.iter() {
-        let value = String::from_utf8_lossy(value).replace('\0', "\u{FFFD}");
-        headers.entry(name.replace('\0', "\u{FFFD}")).or_insert_with(|| value.into());
-    }
     ParkedRecord {
         id: id(name, record),
         partition: record.partition.clone(),
         offset: record.offset,
         key: record.key.clone(),
-        headers: serde_json::Value::Object(headers).to_string(),
+        headers: keep(record),
         payload: record.payload.clone(),
         error: reason.to_string(),
         parked_at,

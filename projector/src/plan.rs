@@ -27,12 +27,13 @@ impl Plan {
             plan.live = Some(live.generation.number);
             plan.work.push(live.generation.clone());
         }
-        if let Some(ListedGeneration { generation, state, error, .. }) = unfinished {
+        if let Some(ListedGeneration { generation, state, error, attempts, .. }) = unfinished {
             plan.rebuild = Some(RebuildState {
                 generation: generation.number,
                 version: generation.version,
                 state: state.to_string(),
                 error: error.clone(),
+                attempts: *attempts,
             });
             if *state == GenerationState::Following {
                 plan.work.push(generation.clone());
@@ -65,28 +66,35 @@ impl Plan {
         plan
     }
 
-    /// What there is to do about `model`, and its generations; asks for one where it is missing, or where it failed
-    /// and is to be tried again.
+    /// What there is to do about `model`, and its generations; asks for one where it is missing and nobody gave it up,
+    /// or where it failed and is to be tried again.
     pub(crate) async fn make(
         database: &Database,
         model: &ReadModel,
         try_again: bool,
     ) -> Result<(Self, Vec<ListedGeneration>), StoreError> {
         let listed = database.generations(Some(&model.name)).await?;
-        let plan = Self::of(&listed, model.version.into());
-        if plan.begin || plan.has_failed() && try_again {
+        let mut plan = Self::of(&listed, model.version.into());
+        if plan.begin {
             // The first generation of all has nothing before it that could have parked anything.
             let options = BuildOptions { park_failures: listed.is_empty(), ..BuildOptions::default() };
-            database.begin_build(model, options).await?;
-            let listed = database.generations(Some(&model.name)).await?;
-            return Ok((Self::of(&listed, model.version.into()), listed));
+            let is_given_up = database.build_is_given_up(model).await?;
+            if is_given_up || database.begin_missing_build(model, options).await?.is_none() {
+                plan.complaint = Some("the build of its first generation was given up: rebuild it".to_owned());
+                return Ok((plan, listed));
+            }
+        } else if plan.has_failed() && try_again {
+            database.begin_build(model, BuildOptions::default()).await?;
+        } else {
+            return Ok((plan, listed));
         }
-        Ok((plan, listed))
+        let listed = database.generations(Some(&model.name)).await?;
+        Ok((Self::of(&listed, model.version.into()), listed))
     }
 
     /// Whether the build of this program's version has failed.
     fn has_failed(&self) -> bool {
-        self.rebuild.as_ref().is_some_and(|rebuild| rebuild.error.is_some())
+        self.rebuild.as_ref().is_some_and(|rebuild| rebuild.state == GenerationState::Failed.as_str())
     }
 }
 
@@ -96,6 +104,15 @@ pub(crate) fn before(listed: &[ListedGeneration], version: i64) -> Option<&Gener
     live.max_by_key(|live| (live.version == version, live.version))
 }
 
+/// What the right to build `model`, or to lead its replicas, is called: each version has its own, since nobody waits
+/// for those of another.
+pub(crate) fn lease_name(model: &ReadModel) -> String {
+    match model.version {
+        1 => model.name.to_string(),
+        version => format!("{}-{version}", model.name),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,7 +120,7 @@ mod tests {
     fn listed(number: i64, version: i64, state: GenerationState) -> ListedGeneration {
         let generation =
             Generation { projection: "things".into(), number, version, schema: format!("things_{number}") };
-        ListedGeneration { generation, state, error: None, options: BuildOptions::default() }
+        ListedGeneration { generation, state, error: None, attempts: 0, options: BuildOptions::default() }
     }
 
     fn plan(listed: &[ListedGeneration], version: i64) -> (Vec<i64>, Option<i64>, bool, bool) {

@@ -89,8 +89,11 @@ pub struct RebuildState {
     pub version: i64,
     /// Copying, indexing, verifying, following, failed.
     pub state: String,
-    /// Why it failed.
+    /// Why it failed, or was tried in vain the last time.
     pub error: Option<String>,
+    /// How often it was tried in vain since it came on last.
+    #[serde(default)]
+    pub attempts: i64,
 }
 
 /// One process among all that may run on an installation.

@@ -174,7 +174,7 @@ async fn a_rebuild_that_would_forget_stops_and_says_so_whatever_the_versions() {
         let error = world.stands_at(2, GenerationState::Failed).await;
         assert!(error.contains("clicks/") && error.contains("would lose it"), "{error}");
         assert_eq!(world.counted(&clicks).await, 20);
-        world.database.cancel_build("clicks").await.unwrap().unwrap();
+        world.database.cancel_build("clicks", 1).await.unwrap().unwrap();
 
         let next = Clicks::new(2, false);
         let next_projector = world.start(&next);
@@ -183,7 +183,7 @@ async fn a_rebuild_that_would_forget_stops_and_says_so_whatever_the_versions() {
         next_projector.stop().await;
         world.click(2).await;
         assert_eq!(world.counted(&clicks).await, 22);
-        world.database.cancel_build("clicks").await.unwrap().unwrap();
+        world.database.cancel_build("clicks", 1).await.unwrap().unwrap();
 
         // Whoever says that differences are no matter gets what the log has.
         let options = BuildOptions { allow_differences: true, ..BuildOptions::default() };

@@ -8,13 +8,14 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use balcony_event_log::testing::eventually;
 use balcony_event_log::{Headers, Message, Record};
 use balcony_projector::operations::{Command, Console};
 use balcony_projector::{
-    Application, Catalogue, Decode, Delivery, DeliveryPolicy, Installation, Projection, Publisher, ReactError, Reactor,
-    Received, Settings, Start, TopicSpec,
+    Application, Catalogue, Decode, Delivery, DeliveryPolicy, Installation, Projection, Projector, Publisher,
+    ReactError, Reactor, Received, Settings, Start, TopicSpec,
 };
-use balcony_store::{ReadModel, StoreError, Tx};
+use balcony_store::{BuildOptions, GenerationState, ReadModel, StoreError, Tx};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -61,9 +62,9 @@ impl Faults {
     }
 }
 
-fn model(topics: &[Arc<str>]) -> ReadModel {
+fn model(version: u32, topics: &[Arc<str>]) -> ReadModel {
     let schema = "CREATE TABLE sales (what TEXT NOT NULL PRIMARY KEY, count BIGINT NOT NULL);";
-    ReadModel::new("sales", 1, topics.iter().cloned(), schema)
+    ReadModel::new("sales", version, topics.iter().cloned(), schema)
 }
 
 /// How often each thing was sold.
@@ -136,7 +137,7 @@ struct Shop {
     application: Application,
     sales: Faults,
     courier: Faults,
-    folder: TempDir,
+    folder: Arc<TempDir>,
 }
 
 /// What a command said.
@@ -150,16 +151,25 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Shop {
     fn new() -> Self {
+        Self::of_version(1, Arc::new(tempfile::tempdir().unwrap()))
+    }
+
+    /// The next version of the program, on the same installation.
+    fn next(&self) -> Self {
+        Self::of_version(2, self.folder.clone())
+    }
+
+    fn of_version(version: u32, folder: Arc<TempDir>) -> Self {
         let (sales, courier) = (Faults::default(), Faults::default());
         let faults = (sales.clone(), courier.clone());
         let topics = [TopicSpec::forever("sold"), TopicSpec::forever("sent"), TopicSpec::forever("returned")];
         let application = Application::new("shop", topics, move |topics| {
             let (read, sent) = ([topics.get("sold").clone()], topics.get("sent").clone());
             Catalogue::new()
-                .with_projection(Sales { model: model(&read), faults: faults.0.clone() })
+                .with_projection(Sales { model: model(version, &read), faults: faults.0.clone() })
                 .with_reactor(Courier { topics: read, sent, faults: faults.1.clone() })
         });
-        Self { application, sales, courier, folder: tempfile::tempdir().unwrap() }
+        Self { application, sales, courier, folder }
     }
 
     fn data_dir(&self) -> String {
@@ -242,7 +252,7 @@ impl Shop {
 /// A process of the shop.
 struct Served {
     installation: Installation,
-    projector: balcony_projector::Projector,
+    projector: Projector,
 }
 
 impl Served {
@@ -330,6 +340,71 @@ async fn a_read_model_is_rebuilt_and_rolled_back_beside_the_program_and_without_
     assert!(Shop::well(shop.run(&["rebuild", "sales"]).await).starts_with("sales: generation 3 is live"));
     let failure = Shop::failure(shop.run(&["rebuild", "sales", "--cancel"]).await);
     assert_eq!(failure, "no rebuild of sales is under way");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_that_nobody_of_its_version_keeps_up_to_date_is_said_to_wait_and_stays() {
+    let shop = Shop::new();
+    let served = shop.serve().await;
+    served.sell(&["mia:bread"]).await;
+    shop.examined(|_| true).await;
+    // A generation of the next version that is built, and has fallen behind the older one.
+    let database = served.installation.database.clone();
+    let topics = [served.installation.topics.get("sold").clone()];
+    let built = database.begin_build(&model(2, &topics), BuildOptions::default()).await.unwrap();
+    database.build_stands_at(&built, GenerationState::Following).await.unwrap();
+
+    let next = shop.next();
+    let failure = Shop::failure(next.run(&["rebuild", "sales"]).await);
+    for part in
+        ["generation 2 of sales is built", "no projector of version 2 is running", "shop rebuild sales --cancel"]
+    {
+        assert!(failure.contains(part), "{part} in {failure}");
+    }
+    let listed = database.generations(Some("sales")).await.unwrap().pop().unwrap();
+    assert_eq!((listed.generation, listed.state), (built, GenerationState::Following), "it is not lost");
+    let said = next.run(&["rebuild", "sales", "--cancel"]).await;
+    assert!(said.messages.contains("the first of version 2"), "{}", said.messages);
+    assert_eq!(Shop::well(said), "sales: the rebuild of generation 2 is given up\n");
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_versions_operators_have_what_their_own_generation_parked() {
+    let shop = Shop::new();
+    shop.sales.0.lock().unwrap().extend(["tea", "coal"]);
+    let served = shop.serve().await;
+    served.sell(&["mia:tea", "jon:coal"]).await;
+    shop.examined(|diagnosis| parked_in(diagnosis, "sales") == 2).await;
+    let (tea, coal) = (shop.parked_id("sales", 0).await, shop.parked_id("sales", 1).await);
+    // The next version inherits both, and stands beside the older one.
+    let next = shop.next();
+    let topics = [served.installation.topics.get("sold").clone()];
+    let sales = Sales { model: model(2, &topics), faults: next.sales.clone() };
+    let database = served.installation.database.clone();
+    let mut projector = Projector::new(served.installation.log.clone(), database.clone(), "shop.");
+    projector.start(sales);
+    eventually("the next version is live", PATIENCE, async || {
+        let listed = database.generations(Some("sales")).await.unwrap().pop()?;
+        ((listed.generation.version, listed.state) == (2, GenerationState::Live)).then_some(())
+    })
+    .await;
+
+    let generation = async |shop: &Shop, id: &str| {
+        let shown = Shop::well(shop.run(&["parked", "show", id]).await);
+        shown.lines().find_map(|line| line.strip_prefix("projection  sales, generation ")).unwrap().to_owned()
+    };
+    assert_eq!((generation(&shop, &tea).await, generation(&next, &tea).await), ("1".to_owned(), "2".to_owned()));
+    assert_eq!(Shop::well(next.run(&["parked", "retry", &tea]).await), "1 applied\n");
+    assert_eq!(Shop::well(shop.run(&["parked", "discard", &coal]).await), "1 discarded, 0 applied\n");
+    let left = async |shop: &Shop| {
+        shop.parked().await.iter().map(|record| record["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!((left(&shop).await, left(&next).await), (vec![tea], vec![coal]));
+    assert_eq!(Shop::well(next.run(&["parked", "retry", "--all"]).await), "1 applied\n");
+    assert_eq!(left(&shop).await.len(), 1);
+    projector.stop().await;
+    served.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -363,6 +363,55 @@ async fn what_is_discarded_holds_up_nothing_on_nodes_that_run_or_come_later() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_discarded_stays_so_in_a_rebuild_that_parks() {
+    let (world, words) = (World::new().await, Words::new());
+    world.say(&["k:broken", "k:b", "a"]).await;
+    let (projector, serving) = world.start(&words, Folder::in_memory());
+    assert_eq!(world.counts(&serving).await, pairs(&[("a", 1)]));
+    let parked = async |number| {
+        let generation = world.generation(number).await;
+        let parked = world.database().look_at(&generation).await.unwrap().parked().await.unwrap();
+        parked.into_iter().map(|record| (record.id, record.discarded_at.is_some())).collect::<Vec<_>>()
+    };
+    let id = parked(1).await[0].0;
+    discard(&AnyReplica::from(words.clone()), world.database(), &[id]).await.unwrap();
+
+    let park = BuildOptions { park_failures: true, ..BuildOptions::default() };
+    world.database().begin_build(&words.model, park).await.unwrap();
+    eventually("it is live", PATIENCE, async || {
+        (world.generations().await.last()? == &(2, GenerationState::Live)).then_some(())
+    })
+    .await;
+    world.say(&["k:c"]).await;
+    eventually("the new one is read", PATIENCE, async || {
+        (world.counts(&serving).await == pairs(&[("a", 1), ("b", 1), ("c", 1)])).then_some(())
+    })
+    .await;
+    assert_eq!(parked(2).await, [(id, true)]);
+    projector.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_is_not_strict_any_more_once_it_is_live() {
+    let (world, words) = (World::new().await, Words::new());
+    world.say(&["a"]).await;
+    let (projector, serving) = world.start(&words, world.on_disk());
+    assert_eq!(world.counts(&serving).await, pairs(&[("a", 1)]));
+    world.database().begin_build(&words.model, BuildOptions::default()).await.unwrap();
+    eventually("it is live", PATIENCE, async || {
+        (world.generations().await == [(1, GenerationState::Retired), (2, GenerationState::Live)]).then_some(())
+    })
+    .await;
+    // Its store is opened anew, and what is broken lies behind where the log ends then.
+    *words.failing.lock().unwrap() = 1;
+    world.say(&["k:broken", "b"]).await;
+    assert_eq!(world.counts(&serving).await, pairs(&[("a", 1), ("b", 1)]));
+    assert_eq!(*words.failing.lock().unwrap(), 0);
+    assert_eq!(world.generations().await.last(), Some(&(2, GenerationState::Live)));
+    projector.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_newer_version_becomes_live_while_nodes_of_the_older_one_run() {
     let (world, words) = (World::new().await, Words::new());
     world.say(&["a"]).await;

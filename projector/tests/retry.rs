@@ -14,7 +14,8 @@ use balcony_projector::{
     AnyProjection, Decode, Outcome, Projection, Projector, Received, RetryError, discard, discard_all, retry,
 };
 use balcony_store::{
-    BuildOptions, Database, Generation, ParkedRecord, Place, ReadModel, Reader, Settings, StoreError, Tx, Value,
+    BuildOptions, Database, Generation, GenerationState, ParkedRecord, Place, ReadModel, Reader, Settings, StoreError,
+    Tx, Value,
 };
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -36,12 +37,14 @@ impl Decode for Number {
 struct Numbers {
     model: ReadModel,
     refused: Arc<Mutex<HashSet<i64>>>,
+    /// The numbers that were applied, each with the time at which it was appended.
+    appended: Arc<Mutex<Vec<(i64, i64)>>>,
 }
 
 impl Numbers {
     fn of_version(version: u32, refused: Arc<Mutex<HashSet<i64>>>) -> Self {
         let schema = "CREATE TABLE numbers (place BIGINT NOT NULL PRIMARY KEY, number BIGINT NOT NULL);";
-        Self { model: ReadModel::new("numbers", version, ["numbers"], schema), refused }
+        Self { model: ReadModel::new("numbers", version, ["numbers"], schema), refused, appended: Arc::default() }
     }
 }
 
@@ -59,6 +62,7 @@ impl Projection for Numbers {
             let number = if refused { Value::Int(None) } else { number.into() };
             let sql = "INSERT INTO numbers SELECT COALESCE(MAX(place), 0) + 1, $1 FROM numbers";
             tx.execute(sql, &[number]).await?;
+            self.appended.lock().unwrap().push((received.0, received.appended_at));
         }
         Ok(())
     }
@@ -229,6 +233,48 @@ async fn what_waited_behind_a_discarded_record_is_applied() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_version_goes_on_with_its_own_whatever_becomes_of_a_newer_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let installation = Installation::open(folder.path(), &[13]).await;
+    let projector = installation.projector();
+    installation.append("a", &["13"]).await;
+    installation.append("b", &["13"]).await;
+    installation.append("c", &["no number"]).await;
+    installation.applied().await;
+    let (database, model) = (&installation.database, &installation.numbers.model);
+    let newer = Numbers::of_version(2, installation.numbers.refused.clone());
+    let built = database.begin_build(&newer.model, BuildOptions::default()).await.unwrap();
+    assert_eq!(installation.discard(&["no number"]).await.discarded, 1);
+    database.build_failed(&built, "as it was asked to").await.unwrap();
+    installation.refuse(&[]);
+    assert_eq!(installation.retry("13").await.applied, 1);
+
+    database.begin_build(model, BuildOptions::default()).await.unwrap();
+    eventually("the older version is built anew", PATIENCE, async || {
+        let listed = database.generations(Some("numbers")).await.unwrap();
+        listed.iter().any(|listed| listed.generation.number == 3 && listed.state == GenerationState::Live).then_some(())
+    })
+    .await;
+    projector.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_retried_is_received_as_it_was_appended() {
+    let folder = tempfile::tempdir().unwrap();
+    let installation = Installation::open(folder.path(), &[13]).await;
+    let projector = installation.projector();
+    installation.append("key", &["13"]).await;
+    installation.append("other", &["1"]).await;
+    assert_eq!(installation.applied().await, [1]);
+    installation.refuse(&[]);
+    assert_eq!(installation.retry("13").await.applied, 1);
+    let appended = installation.numbers.appended.lock().unwrap().clone();
+    let [(1, one), (13, thirteen)] = appended[..] else { panic!("{appended:?}") };
+    assert!(0 < thirteen && thirteen <= one, "{appended:?}");
+    projector.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_done_while_the_next_generation_is_built_or_by_another_version() {
     let folder = tempfile::tempdir().unwrap();
     let installation = Installation::open(folder.path(), &[13]).await;
@@ -249,7 +295,7 @@ async fn nothing_is_done_while_the_next_generation_is_built_or_by_another_versio
         let refused = discard_all(&installation.step, database).await.unwrap_err();
         assert!(matches!(refused, RetryError::Rebuilding { .. }), "{refused}");
     }
-    database.cancel_build("numbers").await.unwrap();
+    database.cancel_build("numbers", 1).await.unwrap();
 
     let newer = AnyProjection::from(Numbers::of_version(2, installation.numbers.refused.clone()));
     let refused = discard(&newer, database, &[id]).await.unwrap_err();

@@ -11,7 +11,9 @@ use balcony_event_log::embedded::EmbeddedLog;
 use balcony_event_log::testing::eventually;
 use balcony_event_log::{EventLog, Headers, Message, Record, Topic};
 use balcony_projector::{AnyProjection, Decode, Projection, Projector, Received, State, build};
-use balcony_store::{BuildOptions, Database, Place, ReadModel, Reader, Settings, StoreError, Tx, Value};
+use balcony_store::{
+    BuildOptions, Database, GenerationState, Place, ReadModel, Reader, Settings, StoreError, Tx, Value,
+};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -191,6 +193,92 @@ async fn a_hundred_refusals_in_a_row_stop_the_projection_and_say_so() {
     assert!(error.contains("in a row"), "{error}");
     assert_eq!(installation.parked().await.len(), 100);
     projector.stop().await;
+}
+
+impl Installation {
+    /// A projector of the next version, which reads the topic of numbers alone, too.
+    fn next_projector(&self) -> Projector {
+        let mut next = Numbers::of(std::slice::from_ref(&self.topic));
+        next.model.version = 2;
+        let mut projector = Projector::new(self.log.clone(), self.database.clone(), "test.");
+        projector.start(next);
+        projector
+    }
+
+    async fn generations(&self) -> Vec<(i64, i64, GenerationState)> {
+        let listed = self.database.generations(Some("numbers")).await.unwrap();
+        listed.iter().map(|listed| (listed.generation.number, listed.generation.version, listed.state)).collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_build_that_was_given_up_is_not_begun_again_before_an_operator_asks() {
+    let folder = tempfile::tempdir().unwrap();
+    let installation = Installation::open(folder.path()).await;
+    let projector = installation.projector();
+    installation.append("key", "1").await;
+    assert_eq!(installation.numbers().await, [1]);
+    // The next version has not heard of what is parked only after it began.
+    projector.stop().await;
+    installation.append("unlucky", &REFUSED.to_string()).await;
+    let next = installation.next_projector();
+    eventually("the first build of the next version fails", PATIENCE, async || {
+        (installation.generations().await.last()?.2 == GenerationState::Failed).then_some(())
+    })
+    .await;
+    let given_up = installation.database.cancel_build("numbers", 2).await.unwrap().unwrap();
+    assert_eq!(given_up.number, 2);
+    eventually("its projector says that it waits", PATIENCE, async || {
+        let error = next.states()[0].last_error.clone()?;
+        error.contains("was given up: rebuild it").then_some(())
+    })
+    .await;
+    assert_eq!(installation.generations().await, [(1, 1, GenerationState::Live)]);
+    // Another process does not begin it again, either.
+    next.stop().await;
+    let next = installation.next_projector();
+    eventually("that one waits, too", PATIENCE, async || (next.states()[0].state == State::Stopped).then_some(()))
+        .await;
+    assert_eq!(installation.generations().await, [(1, 1, GenerationState::Live)]);
+
+    let mut model = installation.model();
+    model.version = 2;
+    let park = BuildOptions { park_failures: true, ..BuildOptions::default() };
+    installation.database.begin_build(&model, park).await.unwrap();
+    eventually("it is built when an operator asks", PATIENCE, async || {
+        (installation.generations().await.last()?.2 == GenerationState::Live).then_some(())
+    })
+    .await;
+    next.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_switch_does_not_wait_for_topics_that_the_new_version_does_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let installation = Installation::open(folder.path()).await;
+    installation.append("key", "1").await;
+    let other = Message { key: b"key".to_vec(), headers: Headers::new(), payload: b"2".to_vec() };
+    installation.log.append(OTHER_TOPIC, other).await.unwrap();
+    let mut old = Projector::new(installation.log.clone(), installation.database.clone(), "test.");
+    old.start(Numbers::of(&[installation.topic.clone(), OTHER_TOPIC.into()]));
+    let live = eventually("the old version is live", PATIENCE, async || {
+        let listed = installation.database.generations(Some("numbers")).await.unwrap();
+        listed.into_iter().find(|listed| listed.state == GenerationState::Live)
+    })
+    .await;
+    eventually("it has read both topics", PATIENCE, async || {
+        let checkpoints = installation.database.look_at(&live.generation).await.unwrap().checkpoints().await.unwrap();
+        let ends = installation.log.ends(&[installation.topic.clone(), OTHER_TOPIC.into()]).await.unwrap();
+        checkpoints.covers(&ends).then_some(())
+    })
+    .await;
+    let next = installation.next_projector();
+    eventually("the next version is live", PATIENCE, async || {
+        (installation.generations().await.last()? == &(2, 2, GenerationState::Live)).then_some(())
+    })
+    .await;
+    next.stop().await;
+    old.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -72,14 +72,9 @@ impl Backend {
         on_each!(self, Self, |place| place.create(tx, schema, scripts).await)
     }
 
-    /// Drops `schema` with everything in it, where that can be done in a transaction.
+    /// Drops `schema` with everything in it.
     pub(crate) async fn drop_schema(&self, tx: &mut Tx, schema: &str) -> Result<(), StoreError> {
         on_each!(self, Self, |place| place.drop_schema(tx, schema).await)
-    }
-
-    /// Removes what is left of a schema that was dropped.
-    pub(crate) fn remove_file(&self, schema: &str) -> Result<(), StoreError> {
-        on_each!(self, Self, |place| place.remove_file(schema))
     }
 
     /// Removes what crashes have left over of generations that are not among `known`.

@@ -150,6 +150,16 @@ impl GenerationTx {
         positions(self.fetch(sql, &[]).await?)
     }
 
+    /// The same; whoever holds them is waited for half a second at the most.
+    ///
+    /// # Errors
+    /// [`StoreError`] as the database answers; [`StoreError::Unavailable`] when somebody else holds them.
+    pub(crate) async fn hold_checkpoints_briefly(&mut self) -> Result<Positions, StoreError> {
+        let briefly = on_each!(&self.inner, Inner, |_tx, database| database::WAIT_BRIEFLY);
+        self.script(briefly).await?;
+        self.hold_checkpoints().await
+    }
+
     /// Whether the checkpoints of a claim stand at `reached` under the claim's epoch: whether [`GenerationTx::advance`] to
     /// there was committed.
     ///

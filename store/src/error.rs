@@ -27,6 +27,11 @@ impl StoreError {
         matches!(self, Self::Unavailable(_) | Self::NotReady(_))
     }
 
+    /// Whether a statement named a table that is not there.
+    pub fn is_missing_table(&self) -> bool {
+        matches!(self, Self::Refused(error) if is_missing_table(error))
+    }
+
     /// A refusal for a reason that no database has.
     pub fn refusal(reason: impl Into<String>) -> Self {
         Self::Refused(sqlx::Error::InvalidArgument(reason.into()))

@@ -117,13 +117,13 @@ impl Folder {
         tx.commit().await
     }
 
-    /// The file goes once the transaction is committed.
-    pub(crate) async fn drop_schema(&self, _tx: &mut Tx, _schema: &str) -> Result<(), StoreError> {
-        Ok(())
+    /// Removes the file of `schema`, whatever becomes of the transaction.
+    pub(crate) async fn drop_schema(&self, _tx: &mut Tx, schema: &str) -> Result<(), StoreError> {
+        self.remove_file(schema)
     }
 
     /// Removes the file of a generation and what SQLite keeps beside it.
-    pub(crate) fn remove_file(&self, schema: &str) -> Result<(), StoreError> {
+    fn remove_file(&self, schema: &str) -> Result<(), StoreError> {
         let file = self.file(schema);
         for suffix in ["", "-wal", "-shm"] {
             let mut path = file.clone().into_os_string();

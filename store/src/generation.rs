@@ -42,8 +42,10 @@ pub struct ListedGeneration {
     pub generation: Generation,
     /// What it is there for.
     pub state: GenerationState,
-    /// Why its build failed.
+    /// Why its build failed, or was tried in vain the last time.
     pub error: Option<String>,
+    /// How often it was tried in vain since it came on last.
+    pub attempts: i64,
     /// How it is built.
     pub options: BuildOptions,
 }

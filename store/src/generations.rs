@@ -24,9 +24,10 @@ impl HeldGenerations {
         live.map(|listed| &listed.generation).max_by_key(|live| live.version)
     }
 
-    /// The one that is still to become live, be it being built or failed.
-    pub fn unfinished(&self) -> Option<&ListedGeneration> {
-        self.listed.iter().find(|listed| listed.state.is_unfinished())
+    /// The one of `version` that is still to become live, be it being built or failed.
+    pub fn unfinished(&self, version: u32) -> Option<&ListedGeneration> {
+        let own = |listed: &&ListedGeneration| listed.generation.version == i64::from(version);
+        self.listed.iter().filter(own).find(|listed| listed.state.is_unfinished())
     }
 }
 

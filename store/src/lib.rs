@@ -34,6 +34,7 @@ mod generations;
 #[cfg(feature = "postgres")]
 mod incarnation;
 mod insert;
+mod leftovers;
 mod listing;
 mod migrations;
 mod model;

@@ -15,7 +15,7 @@ pub struct ParkedRecord {
     pub offset: i64,
     /// Its key, empty when it has none.
     pub key: Vec<u8>,
-    /// Its headers as a JSON object.
+    /// Its headers and whatever else whoever parked it keeps of it, as a JSON text.
     pub headers: String,
     /// Its payload.
     pub payload: Vec<u8>,

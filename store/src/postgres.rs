@@ -24,6 +24,8 @@ pub(crate) const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ON
 pub(crate) const NOW: &str = "(EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::bigint";
 /// Ends a query for rows that nobody else changes before the transaction ends.
 pub(crate) const HELD: &str = "FOR UPDATE";
+/// Lets the transaction wait half a second for a lock at the most.
+pub(crate) const WAIT_BRIEFLY: &str = "SET LOCAL lock_timeout = '500ms'";
 /// The tables of the current schema but this crate's, with their columns in order.
 pub(crate) const COLUMNS: &str = "
     SELECT pg_class.relname::text, pg_attribute.attname::text FROM pg_class

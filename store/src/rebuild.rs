@@ -11,8 +11,9 @@ use std::time::Duration;
 use balcony_event_log::Positions;
 
 use crate::generations::live;
+use crate::leftovers::leave;
 use crate::listing::list;
-use crate::{BuildOptions, Database, Generation, GenerationState, ListedGeneration, ReadModel, StoreError, Tx};
+use crate::{BuildOptions, Database, Generation, GenerationState, ListedGeneration, ReadModel, StoreError, Tx, Value};
 
 /// The right to build a read model, until it is dropped or its process dies.
 #[derive(Debug)]
@@ -20,47 +21,85 @@ pub struct Lease {
     _held: Box<dyn Debug + Send + Sync>,
 }
 
-/// How long the generation before is held while the new one catches up with it.
-const HOLD: Duration = Duration::from_secs(2);
+/// How long the generation before is held at the most while the new one comes as far.
+const HOLD: Duration = Duration::from_millis(500);
 
 impl Database {
     /// Asks for a new generation of `model`, or gives the one that is being built, which goes on if it had failed;
     /// then `options` are added to its own. An unfinished one of an older version is dropped.
     ///
     /// # Errors
-    /// [`StoreError::Misconfigured`] when a generation of a newer version is live or being built.
+    /// [`StoreError::Misconfigured`] when a generation of a newer version is live or being built, and this version has
+    /// none.
     pub async fn begin_build(&self, model: &ReadModel, options: BuildOptions) -> Result<Generation, StoreError> {
         let mut tx = self.backend.begin_on_generations().await?;
+        tx.execute(
+            "DELETE FROM given_up_builds WHERE projection = $1 AND version = $2",
+            &[(&*model.name).into(), i64::from(model.version).into()],
+        )
+        .await?;
+        self.begin_build_in(tx, model, options).await
+    }
+
+    /// The same, as a worker does that finds no generation of its version; `None` where an operator gave the build up
+    /// and has not asked for it again.
+    ///
+    /// # Errors
+    /// As [`Database::begin_build`].
+    pub async fn begin_missing_build(
+        &self,
+        model: &ReadModel,
+        options: BuildOptions,
+    ) -> Result<Option<Generation>, StoreError> {
+        let mut tx = self.backend.begin_on_generations().await?;
+        if is_given_up(&mut tx, model).await? {
+            return Ok(None);
+        }
+        self.begin_build_in(tx, model, options).await.map(Some)
+    }
+
+    /// Whether an operator gave up the first build of this version of `model`, and has not asked for it again.
+    ///
+    /// # Errors
+    /// [`StoreError`] as the database answers.
+    pub async fn build_is_given_up(&self, model: &ReadModel) -> Result<bool, StoreError> {
+        is_given_up(&mut self.look().await?, model).await
+    }
+
+    async fn begin_build_in(
+        &self,
+        mut tx: Tx,
+        model: &ReadModel,
+        options: BuildOptions,
+    ) -> Result<Generation, StoreError> {
         let listed = list(&mut tx, Some(&model.name)).await?;
         let version = i64::from(model.version);
-        let newer = listed
-            .iter()
-            .find(|listed| listed.generation.version > version && listed.state != GenerationState::Retired);
-        if let Some(newer) = newer {
+        let is_there = |listed: &&ListedGeneration| listed.state != GenerationState::Retired;
+        let newer = listed.iter().filter(is_there).find(|listed| listed.generation.version > version);
+        let has_own = listed.iter().filter(is_there).any(|listed| listed.generation.version == version);
+        if let Some(newer) = newer.filter(|_| !has_own) {
             return Err(StoreError::Misconfigured(format!(
                 "{} has a generation of version {} that is {}, this program has version {version}; use the newer one",
                 model.name, newer.generation.version, newer.state
             )));
         }
 
-        let mut dropped = Vec::new();
-        let unfinished = listed.into_iter().find(|listed| listed.state.is_unfinished());
-        let generation = match unfinished {
-            Some(unfinished) if unfinished.generation.version == version => {
-                goes_on(&mut tx, &unfinished, options).await?;
-                unfinished.generation
+        let unfinished = |listed: &&ListedGeneration| listed.state.is_unfinished();
+        let own = listed.iter().filter(unfinished).find(|listed| listed.generation.version == version);
+        let generation = match own {
+            Some(own) => {
+                goes_on(&mut tx, own, options).await?;
+                own.generation.clone()
             }
-            outdated => {
-                if let Some(outdated) = outdated {
-                    self.forget(&mut tx, &outdated.generation).await?;
-                    dropped.push(outdated.generation);
-                }
-                self.create(&mut tx, model, GenerationState::Copying, options).await?
-            }
+            None => self.create(&mut tx, model, GenerationState::Copying, options).await?,
         };
+        let outdated = listed.iter().filter(unfinished).filter(|listed| listed.generation.version < version);
+        for outdated in outdated {
+            self.forget(&mut tx, &outdated.generation).await?;
+        }
         tx.commit().await?;
-        self.remove_files(&dropped)?;
         self.progress().generations_changed();
+        self.drop_leftovers().await;
         Ok(generation)
     }
 
@@ -69,7 +108,8 @@ impl Database {
     /// # Errors
     /// [`StoreError::Fenced`] when it is not being built any more.
     pub async fn build_stands_at(&self, generation: &Generation, state: GenerationState) -> Result<(), StoreError> {
-        self.change_build(generation, state, None).await
+        let set = "state = $3, error = NULL, attempts = 0";
+        self.change_build(generation, set, &[state.as_str().into()]).await
     }
 
     /// Says that a build cannot go on, and why.
@@ -77,23 +117,38 @@ impl Database {
     /// # Errors
     /// [`StoreError::Fenced`] when it is not being built any more.
     pub async fn build_failed(&self, generation: &Generation, error: &str) -> Result<(), StoreError> {
-        self.change_build(generation, GenerationState::Failed, Some(error)).await
+        let set = "state = $3, error = $4";
+        self.change_build(generation, set, &[GenerationState::Failed.as_str().into(), error.into()]).await
     }
 
-    async fn change_build(
-        &self,
-        generation: &Generation,
-        state: GenerationState,
-        error: Option<&str>,
-    ) -> Result<(), StoreError> {
+    /// Says that a build was tried in vain and will be tried again, and why it failed. Gives how often that was so since
+    /// it came on last.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] when it is not being built any more.
+    pub async fn build_stumbled(&self, generation: &Generation, error: &str) -> Result<i64, StoreError> {
+        self.change_build(generation, "error = $3, attempts = attempts + 1", &[error.into()]).await?;
+        let listed = self.generations(Some(&generation.projection)).await?;
+        Ok(listed.into_iter().find(|listed| listed.generation == *generation).map_or(0, |listed| listed.attempts))
+    }
+
+    /// Says that a build comes on after it was tried in vain.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] when it is not being built any more.
+    pub async fn build_comes_on(&self, generation: &Generation) -> Result<(), StoreError> {
+        self.change_build(generation, "error = NULL, attempts = 0", &[]).await
+    }
+
+    async fn change_build(&self, generation: &Generation, set: &str, to: &[Value<'_>]) -> Result<(), StoreError> {
+        let mut params: Vec<Value<'_>> = vec![generation.projection.as_str().into(), generation.number.into()];
+        params.extend_from_slice(to);
+        let sql = format!(
+            "UPDATE generations SET {set}
+             WHERE projection = $1 AND generation = $2 AND state NOT IN ('live', 'retired')"
+        );
         let mut tx = self.begin().await?;
-        let changed = tx
-            .execute(
-                "UPDATE generations SET state = $3, error = $4
-                 WHERE projection = $1 AND generation = $2 AND state NOT IN ('live', 'retired')",
-                &[generation.projection.as_str().into(), generation.number.into(), state.as_str().into(), error.into()],
-            )
-            .await?;
+        let changed = tx.execute(sql, &params).await?;
         tx.commit().await?;
         if changed == 0 {
             return Err(StoreError::Fenced(generation.schema.clone()));
@@ -102,21 +157,31 @@ impl Database {
         Ok(())
     }
 
-    /// Gives up the unfinished generation of `projection` and says which it was.
+    /// Gives up the unfinished generation of `projection` in `version`, or else that of the newest other version, and
+    /// says which it was. Where its version has no live generation, workers wait from then on until an operator asks
+    /// for a build again.
     ///
     /// # Errors
     /// [`StoreError`] as the database answers.
-    pub async fn cancel_build(&self, projection: &str) -> Result<Option<Generation>, StoreError> {
+    pub async fn cancel_build(&self, projection: &str, version: u32) -> Result<Option<Generation>, StoreError> {
         let mut tx = self.backend.begin_on_generations().await?;
         let listed = list(&mut tx, Some(projection)).await?;
-        let Some(unfinished) = listed.into_iter().find(|listed| listed.state.is_unfinished()) else {
-            return Ok(None);
-        };
-        self.forget(&mut tx, &unfinished.generation).await?;
+        let unfinished = listed.iter().filter(|listed| listed.state.is_unfinished()).map(|listed| &listed.generation);
+        let newest = unfinished.max_by_key(|one| (one.version == i64::from(version), one.version));
+        let Some(unfinished) = newest.cloned() else { return Ok(None) };
+        self.forget(&mut tx, &unfinished).await?;
+        if live(&listed, unfinished.version).is_none() {
+            tx.execute(
+                "INSERT INTO given_up_builds (projection, version) VALUES ($1, $2)
+                 ON CONFLICT (projection, version) DO NOTHING",
+                &[projection.into(), unfinished.version.into()],
+            )
+            .await?;
+        }
         tx.commit().await?;
-        self.remove_files(std::slice::from_ref(&unfinished.generation))?;
         self.progress().generations_changed();
-        Ok(Some(unfinished.generation))
+        self.drop_leftovers().await;
+        Ok(Some(unfinished))
     }
 
     /// The right to build `projection`; `None` while another process has it.
@@ -146,13 +211,15 @@ impl Database {
 
     /// Makes `next`, which follows the log, live for its version. The live generation of the same version is retired;
     /// live ones of other versions go on being read by nodes of those versions. The generation that is read now, of the
-    /// same version or of the newest before it, keeps its checkpoints where they are meanwhile: `reached` has to wait
-    /// until `next` has come as far.
+    /// same version or of the newest before it, keeps its checkpoints where they are meanwhile, for half a second at the
+    /// most: `reached` has to wait until `next` has come as far. Whoever calls this sees to it before that `next` is
+    /// about there.
     ///
-    /// Dropped are, unless the options of `next` say otherwise, generations retired before, and live ones of versions
-    /// older than the newest live one before that of `next`.
+    /// Given up are, unless the options of `next` say otherwise, generations retired before, and live ones of versions
+    /// older than the newest live one before that of `next`. Their tables are dropped once nothing is held any more.
     ///
-    /// `false` means that `next` did not come so far in time: nothing has changed, and the same may be tried again.
+    /// `false` means that `next` did not come so far in time, or that somebody holds what is to be held: nothing has
+    /// changed, and the same may be tried again.
     ///
     /// # Errors
     /// [`StoreError::Fenced`] when `next` is not the one that is built any more.
@@ -173,12 +240,21 @@ impl Database {
             None => None,
             Some(current) => {
                 let mut held = self.writer(current).begin().await?;
-                let positions = held.hold_checkpoints().await?;
-                let in_time = tokio::time::timeout(HOLD, reached(&positions)).await;
-                if !in_time.unwrap_or(false) {
-                    return Ok(false);
+                match held.hold_checkpoints_briefly().await {
+                    Ok(positions) => {
+                        let in_time = tokio::time::timeout(HOLD, reached(&positions)).await;
+                        if !in_time.unwrap_or(false) {
+                            return Ok(false);
+                        }
+                        Some(held)
+                    }
+                    Err(error) if error.is_missing_table() => None,
+                    Err(error @ StoreError::Unavailable(_)) => {
+                        tracing::debug!(generation = current.schema, %error, "a switch waits");
+                        return Ok(false);
+                    }
+                    Err(error) => return Err(error),
                 }
-                Some(held)
             }
         };
 
@@ -186,27 +262,15 @@ impl Database {
             set_state(&mut tx, same, GenerationState::Retired).await?;
         }
         set_state(&mut tx, next, GenerationState::Live).await?;
-        let mut dropped = Vec::new();
         if !building.options.keep_old {
             for old in listed.iter().filter(|listed| is_old(listed, next.version, before)) {
-                let old = &old.generation;
-                set_state(&mut tx, old, GenerationState::Retired).await?;
-                tx.execute("SAVEPOINT old", &[]).await?;
-                match self.forget(&mut tx, old).await {
-                    Ok(()) => dropped.push(old.clone()),
-                    // Somebody reads it, and is not waited for with checkpoints held: it goes with a later switch.
-                    Err(error @ StoreError::Unavailable(_)) => {
-                        tracing::warn!(generation = old.schema, %error, "an old generation could not be dropped");
-                        tx.execute("ROLLBACK TO SAVEPOINT old", &[]).await?;
-                    }
-                    Err(error) => return Err(error),
-                }
+                self.forget(&mut tx, &old.generation).await?;
             }
         }
         tx.commit().await?;
         drop(held);
         self.progress().generations_changed();
-        self.remove_files(&dropped)?;
+        self.drop_leftovers().await;
         Ok(true)
     }
 
@@ -250,32 +314,25 @@ impl Database {
         }
         set_state(&mut tx, to, GenerationState::Live).await?;
         // What is being built of the version that is taken back would bring it back.
-        let unfinished = listed.iter().find(|listed| listed.state.is_unfinished());
-        let unfinished = unfinished.map(|listed| &listed.generation);
-        let given_up: Vec<_> =
-            unfinished.filter(|unfinished| unfinished.version > to.version).cloned().into_iter().collect();
-        for generation in &given_up {
+        let unfinished = listed.iter().filter(|listed| listed.state.is_unfinished()).map(|listed| &listed.generation);
+        for generation in unfinished.filter(|unfinished| unfinished.version > to.version) {
             self.forget(&mut tx, generation).await?;
         }
         let (to, from) = (to.clone(), current.cloned());
         tx.commit().await?;
         self.progress().generations_changed();
-        self.remove_files(&given_up)?;
+        self.drop_leftovers().await;
         Ok((to, from))
     }
 
-    /// Takes a generation's row away, and its schema; its file goes when the transaction is committed.
+    /// Takes a generation's row away, and leaves its schema to [`Database::drop_leftovers`].
     async fn forget(&self, tx: &mut Tx, generation: &Generation) -> Result<(), StoreError> {
         tx.execute(
             "DELETE FROM generations WHERE projection = $1 AND generation = $2",
             &[generation.projection.as_str().into(), generation.number.into()],
         )
         .await?;
-        self.backend.drop_schema(tx, generation.schema()).await
-    }
-
-    fn remove_files(&self, dropped: &[Generation]) -> Result<(), StoreError> {
-        dropped.iter().try_for_each(|generation| self.backend.remove_file(generation.schema()))
+        leave(tx, generation.schema()).await
     }
 }
 
@@ -302,7 +359,7 @@ async fn goes_on(tx: &mut Tx, listed: &ListedGeneration, added: BuildOptions) ->
     let of = |own: bool, added: bool| i64::from(own || added);
     tx.execute(
         "UPDATE generations
-         SET state = $3, error = NULL, keep_old = $4, park_failures = $5, allow_differences = $6
+         SET state = $3, error = NULL, attempts = 0, keep_old = $4, park_failures = $5, allow_differences = $6
          WHERE projection = $1 AND generation = $2",
         &[
             listed.generation.projection.as_str().into(),
@@ -319,9 +376,19 @@ async fn goes_on(tx: &mut Tx, listed: &ListedGeneration, added: BuildOptions) ->
 
 async fn set_state(tx: &mut Tx, generation: &Generation, state: GenerationState) -> Result<(), StoreError> {
     tx.execute(
-        "UPDATE generations SET state = $3, error = NULL WHERE projection = $1 AND generation = $2",
+        "UPDATE generations SET state = $3, error = NULL, attempts = 0 WHERE projection = $1 AND generation = $2",
         &[generation.projection.as_str().into(), generation.number.into(), state.as_str().into()],
     )
     .await?;
     Ok(())
+}
+
+async fn is_given_up(tx: &mut Tx, model: &ReadModel) -> Result<bool, StoreError> {
+    let found: Vec<(i64,)> = tx
+        .fetch(
+            "SELECT version FROM given_up_builds WHERE projection = $1 AND version = $2",
+            &[(&*model.name).into(), i64::from(model.version).into()],
+        )
+        .await?;
+    Ok(!found.is_empty())
 }

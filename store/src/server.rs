@@ -114,19 +114,14 @@ impl Server {
         Ok(())
     }
 
-    /// Drops `schema` with everything in it, in the transaction. Whoever reads in it is not waited for long, because
-    /// others wait for the transaction.
+    /// Drops `schema` with everything in it, in the transaction. Whoever reads in it is waited for a
+    /// second.
     pub(crate) async fn drop_schema(&self, tx: &mut Tx, schema: &str) -> Result<(), StoreError> {
         let schema = quoted(schema);
         let sql = format!(
             "SET LOCAL client_min_messages = warning; SET LOCAL lock_timeout = '1s'; DROP SCHEMA IF EXISTS {schema} CASCADE"
         );
         tx.script(sql).await
-    }
-
-    /// There are no files.
-    pub(crate) fn remove_file(&self, _schema: &str) -> Result<(), StoreError> {
-        Ok(())
     }
 
     /// Transactions leave nothing behind.

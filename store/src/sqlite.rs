@@ -23,6 +23,8 @@ pub(crate) const SNAPSHOT: &str = "BEGIN";
 pub(crate) const NOW: &str = "CAST(unixepoch('subsec') * 1000 AS INTEGER)";
 /// Ends a query for rows that nobody else changes before the transaction ends: one that writes is alone with its file.
 pub(crate) const HELD: &str = "";
+/// Locks were waited for when the transaction began.
+pub(crate) const WAIT_BRIEFLY: &str = "";
 /// The tables of the file but this crate's, with their columns in order.
 pub(crate) const COLUMNS: &str = "
     SELECT sqlite_schema.name, columns.name FROM sqlite_schema

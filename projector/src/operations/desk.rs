@@ -100,7 +100,7 @@ impl Desk {
     /// See [`DeskError`].
     pub async fn cancel(&self, name: &str) -> Result<Generation, DeskError> {
         let (name, model) = self.rebuildable(name)?;
-        let given_up = self.installation.database.cancel_build(&model.name).await?;
+        let given_up = self.installation.database.cancel_build(&model.name, model.version).await?;
         given_up.ok_or(DeskError::NothingToCancel(name))
     }
 

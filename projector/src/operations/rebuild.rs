@@ -46,6 +46,9 @@ pub struct RollbackOptions {
 
 /// How often it is looked how far the build has come.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How long nobody may follow the log with a generation that waits for its switch. Whoever has just been started has told
+/// of itself by then.
+const ALONE: Duration = Duration::from_secs(5);
 
 /// Builds a generation, or watches another process that does, until it is live.
 pub(super) async fn rebuild(
@@ -58,9 +61,21 @@ pub(super) async fn rebuild(
     let (step, model) = rebuildable(&installation, &options.name)?;
     let database = &installation.database;
     if options.cancel {
-        let given_up = database.cancel_build(&model.name).await?;
+        let given_up = database.cancel_build(&model.name, model.version).await?;
         let given_up = given_up.with_context(|| format!("no rebuild of {} is under way", options.name))?;
-        writeln!(console.output, "{}: the rebuild of generation {} is given up", options.name, given_up.number)?;
+        let (name, number) = (&options.name, given_up.number);
+        writeln!(console.output, "{name}: the rebuild of generation {number} is given up")?;
+        let has_live = |listed: &ListedGeneration| {
+            listed.generation.version == given_up.version && listed.state == GenerationState::Live
+        };
+        if !listed(database, name).await?.iter().any(has_live) {
+            let (program, version) = (application.name(), given_up.version);
+            writeln!(
+                console.messages,
+                "it was the first of version {version}, which stays without one until {program} rebuild {name} is run \
+                 in that version"
+            )?;
+        }
         return Ok(());
     }
 
@@ -80,7 +95,7 @@ pub(super) async fn rebuild(
         }
         Step::Replica { .. } | Step::Reactor(_) => None,
     };
-    let watched = watch(&installation, model, &generation).await;
+    let watched = watch(application, &installation, step, &generation).await;
     if let Some(building) = building {
         building.abort();
     }
@@ -171,8 +186,14 @@ pub(super) async fn roll_back(
 }
 
 /// Shows how the build goes on until the generation is live; gives how many events it holds.
-async fn watch(installation: &Installation, model: &ReadModel, generation: &Generation) -> anyhow::Result<i64> {
-    let total = installation.log.ends(&model.topics).await?.sum();
+async fn watch(
+    application: &Application,
+    installation: &Installation,
+    step: &Step,
+    generation: &Generation,
+) -> anyhow::Result<i64> {
+    let total = installation.log.ends(step.topics()).await?.sum();
+    let mut alone_since = None;
     let bar = progress(total);
     let writer = installation.database.writer(generation);
     loop {
@@ -195,8 +216,31 @@ async fn watch(installation: &Installation, model: &ReadModel, generation: &Gene
             GenerationState::Retired => bail!("{} was rolled back meanwhile", generation.projection),
             state => bar.set_message(state.as_str()),
         }
+        if current.state != GenerationState::Following || is_followed(&installation.database, generation).await? {
+            alone_since = None;
+        } else if alone_since.get_or_insert_with(Instant::now).elapsed() >= ALONE {
+            bar.abandon();
+            let (program, kept_by) = (application.name(), step.kept_by());
+            let Generation { projection, number, version, .. } = generation;
+            bail!(
+                "generation {number} of {projection} is built and falls behind, because no {kept_by} of version {version} \
+                 is running to keep it up to date: start one, which switches to it; {program} rebuild {projection} then \
+                 waits for that, and {program} rebuild {projection} --cancel gives it up"
+            );
+        }
         tokio::time::sleep(LOOK_EVERY).await;
     }
+}
+
+/// Whether anybody is alive who keeps a generation up to date that follows.
+async fn is_followed(database: &Database, generation: &Generation) -> anyhow::Result<bool> {
+    let version = |report: &str| serde_json::from_str::<serde_json::Value>(report).ok()?.get("version")?.as_i64();
+    let workers = database.workers().await?;
+    Ok(workers.iter().any(|worker| {
+        worker.name == generation.projection
+            && worker.seen_ago < DEAD_AFTER
+            && version(&worker.report) == Some(generation.version)
+    }))
 }
 
 async fn listed(database: &Database, projection: &str) -> anyhow::Result<Vec<ListedGeneration>> {

@@ -3,12 +3,13 @@
 //! Both work on the live generation beside its workers, with its checkpoints held: a worker that sets a record aside
 //! because it waits looks under the same hold whether it still has to.
 
-use balcony_event_log::{Headers, Record};
+use balcony_event_log::Record;
 use balcony_store::{Database, GenerationTx, HeldGenerations, ListedGeneration, ParkedRecord, ReadModel, StoreError};
 use serde::Serialize;
 use uuid::Uuid;
 
 use crate::clock::milliseconds_now;
+use crate::kept::read;
 use crate::projection::AnyProjection;
 use crate::received::{Reads as _, Verdict};
 use crate::replica::AnyReplica;
@@ -197,7 +198,7 @@ impl<'s> Live<'s> {
     async fn hold(step: Retried<'s>, database: &Database) -> Result<Self, RetryError> {
         let model = step.read_model();
         let held = database.hold_generations(&model.name).await?;
-        if let Some(ListedGeneration { generation, state, .. }) = held.unfinished() {
+        if let Some(ListedGeneration { generation, state, .. }) = held.unfinished(model.version) {
             return Err(RetryError::Rebuilding {
                 projection: generation.projection.clone(),
                 number: generation.number,
@@ -319,45 +320,13 @@ fn refusal_of_replica(replica: &AnyReplica, record: &Record) -> Option<String> {
 
 /// The record as it stood in the log, as far as it was kept.
 pub(crate) fn record(parked: &ParkedRecord) -> Record {
-    let mut headers = Headers::new();
-    // What is no object of texts was not written by a worker, and decodes as a record without headers.
-    let kept: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&parked.headers).unwrap_or_default();
-    for (name, value) in &kept {
-        headers.push(name, value.as_str().unwrap_or_default().as_bytes());
-    }
+    let (headers, timestamp) = read(&parked.headers);
     Record {
         partition: parked.partition.clone(),
         offset: parked.offset,
-        timestamp: 0,
+        timestamp,
         key: parked.key.clone(),
         headers,
         payload: parked.payload.clone(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use balcony_event_log::TopicPartition;
-
-    use super::*;
-
-    #[test]
-    fn a_record_is_rebuilt_from_what_was_kept() {
-        let parked = ParkedRecord {
-            id: Uuid::nil(),
-            partition: TopicPartition::new("t", 3),
-            offset: 7,
-            key: b"key".to_vec(),
-            headers: r#"{"ce_id":"1","ce_type":"x.v1"}"#.into(),
-            payload: b"{}".to_vec(),
-            error: String::new(),
-            parked_at: 0,
-            discarded_at: None,
-        };
-        let rebuilt = record(&parked);
-        assert_eq!((rebuilt.offset, rebuilt.key.as_slice(), rebuilt.payload.as_slice()), (7, &b"key"[..], &b"{}"[..]));
-        assert_eq!(rebuilt.headers.get("ce_type"), Some(&b"x.v1"[..]));
-        assert_eq!(rebuilt.headers.len(), 2);
-        assert!(record(&ParkedRecord { headers: "[]".into(), ..parked }).headers.is_empty());
     }
 }

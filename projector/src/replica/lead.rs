@@ -5,8 +5,11 @@ use balcony_event_log::{Positions, TopicPartition};
 use balcony_store::{Claim, Database, Generation, GenerationState, Lease, ReadModel, StoreError, Writer};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use super::copy::Shown;
+use crate::builder::MOMENT;
+use crate::plan::{before, lease_name};
 
 /// How often the lease is tried for.
 const STAND_EVERY: Duration = Duration::from_secs(1);
@@ -98,24 +101,22 @@ impl Leader {
             }
             self.database.build_stands_at(&copy.generation, GenerationState::Following).await?;
         }
-        let mut shown = copy.shown.clone();
-        let covers = async |live: &Positions| {
+        let reaches = async |live: &Positions| {
             // The version before may read topics that this one does not.
             let live = live.of_topics(&self.model.topics);
-            shown.wait_for(|shown| shown.positions.covers(&live)).await.is_ok()
+            copy.shown.clone().wait_for(|shown| shown.positions.covers(&live)).await.is_ok()
         };
-        match self.database.switch(&copy.generation, covers).await {
+        // Nobody is held up for a copy that does not keep up by itself.
+        if let Some(before) = before(&listed, copy.generation.version) {
+            let live = self.database.look_at(before).await?.checkpoints().await?;
+            if !timeout(MOMENT, reaches(&live)).await.unwrap_or(false) {
+                return Ok(());
+            }
+        }
+        match self.database.switch(&copy.generation, reaches).await {
             Ok(_) | Err(StoreError::Fenced(_)) => Ok(()),
             Err(error) => Err(error),
         }
-    }
-}
-
-/// What the lease is called: each version has a leader of its own, since nodes of one have no copies of another.
-fn lease_name(model: &ReadModel) -> String {
-    match model.version {
-        1 => model.name.to_string(),
-        version => format!("{}-{version}", model.name),
     }
 }
 

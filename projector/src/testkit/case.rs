@@ -65,7 +65,7 @@ impl Case {
         let (database, model) = (&scratch.database, self.model());
         let generation = database.begin_build(&model, BuildOptions::default()).await.map_err(text)?;
         let contents = self.build(&Ground::new(scratch, generation), schedule).await;
-        database.cancel_build(&model.name).await.map_err(text)?;
+        database.cancel_build(&model.name, model.version).await.map_err(text)?;
         contents
     }
 

@@ -44,7 +44,7 @@ async fn held_generations_stay_as_they_are(scratch: Scratch) {
     let (database, _) = open(scratch.settings()).await;
     let live = database.live_or_new(&model()).await.unwrap();
     let held = database.hold_generations(&model().name).await.unwrap();
-    assert_eq!((held.live(1), held.unfinished()), (Some(&live), None));
+    assert_eq!((held.live(1), held.unfinished(1)), (Some(&live), None));
     let building = tokio::spawn({
         let database = database.clone();
         async move { database.begin_build(&model(), BuildOptions::default()).await.unwrap() }
@@ -54,15 +54,15 @@ async fn held_generations_stay_as_they_are(scratch: Scratch) {
     drop(held);
     let next = building.await.unwrap();
     let held = database.hold_generations(&model().name).await.unwrap();
-    assert_eq!(held.unfinished().map(|listed| &listed.generation), Some(&next));
+    assert_eq!(held.unfinished(1).map(|listed| &listed.generation), Some(&next));
 }
 
 async fn what_was_given_up_leaves_nothing(scratch: Scratch) {
     let (database, _) = open(scratch.settings()).await;
     database.begin_build(&model(), BuildOptions::default()).await.unwrap();
     assert_eq!(schemas(&scratch).await, ["scratch_things_1", "scratch_things_2"]);
-    assert_eq!(database.cancel_build("things").await.unwrap().unwrap().number, 2);
-    assert_eq!(database.cancel_build("things").await.unwrap(), None);
+    assert_eq!(database.cancel_build("things", 1).await.unwrap().unwrap().number, 2);
+    assert_eq!(database.cancel_build("things", 1).await.unwrap(), None);
     assert_eq!(schemas(&scratch).await, ["scratch_things_1"]);
     if let Some(directory) = scratch.directory() {
         // As a crash between the row and the file leaves it.

@@ -227,7 +227,7 @@ async fn two_namespaces_on_one_server_do_not_meet() {
         read.extend(reader.fetch::<(String,)>("SELECT name FROM things", &[]).await.unwrap());
     }
     assert_eq!(read, [("of one".to_owned(),), ("rebuilt".to_owned(),)]);
-    assert_eq!(second.cancel_build("things").await.unwrap(), None);
+    assert_eq!(second.cancel_build("things", 1).await.unwrap(), None);
     assert!(tokio::time::timeout(Duration::from_secs(20), first.hold_generations("things")).await.is_ok());
 }
 

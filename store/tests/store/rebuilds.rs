@@ -8,7 +8,10 @@ on_both! {
     a_build_is_asked_for_once_and_goes_on
     one_builds_at_a_time
     a_switch_waits_for_the_new_generation_and_holds_the_old_one
+    a_switch_does_not_wait_for_whoever_holds_the_old_one
     going_back_is_one_step
+    a_build_that_was_given_up_waits_for_an_operator
+    a_build_says_how_often_it_was_tried_in_vain
 }
 
 async fn a_build_is_asked_for_once_and_goes_on(scratch: Scratch) {
@@ -29,15 +32,17 @@ async fn a_build_is_asked_for_once_and_goes_on(scratch: Scratch) {
     let listed = database.generations(Some("things")).await.unwrap().remove(1);
     assert_eq!((listed.state, listed.error, listed.options), (GenerationState::Copying, None, park));
 
-    // A newer version takes its place, and the older one cannot take it back.
+    // A newer version takes its place; the older one, which is live, is asked for anew beside it.
     let newer = build(2, BuildOptions::default()).await.unwrap();
     assert_eq!((newer.number, newer.version), (3, 2));
     assert_eq!(states(&database).await, [(1, GenerationState::Live), (3, GenerationState::Copying)]);
-    assert!(matches!(build(1, park).await, Err(StoreError::Misconfigured(_))));
     assert!(matches!(
         database.build_stands_at(&generation, GenerationState::Indexing).await,
         Err(StoreError::Fenced(_))
     ));
+    assert_eq!(build(1, park).await.unwrap().number, 4);
+    assert_eq!(build(2, BuildOptions::default()).await.unwrap(), newer, "which is the end of the older one's");
+    assert_eq!(states(&database).await, [(1, GenerationState::Live), (3, GenerationState::Copying)]);
 }
 
 async fn one_builds_at_a_time(scratch: Scratch) {
@@ -79,6 +84,68 @@ async fn a_switch_waits_for_the_new_generation_and_holds_the_old_one(scratch: Sc
     assert!(switched.await.unwrap());
     assert!(!moved.initialized());
     assert!(matches!(database.switch(&generation, async |_| true).await, Err(StoreError::Fenced(_))));
+}
+
+async fn a_switch_does_not_wait_for_whoever_holds_the_old_one(scratch: Scratch) {
+    if scratch.url().is_none() {
+        // Whoever writes a file of SQLite is waited for when the transaction begins.
+        return;
+    }
+    let (database, writer) = open(scratch.settings()).await;
+    let mut tx = writer.begin().await.unwrap();
+    tx.claim(&[partition(0)]).await.unwrap();
+    tx.commit().await.unwrap();
+    let (generation, _) = following(&database, BuildOptions::default()).await;
+    let mut holding = writer.begin().await.unwrap();
+    holding.hold_checkpoints().await.unwrap();
+    assert!(!database.switch(&generation, async |_| panic!("they are not held")).await.unwrap());
+    drop(holding);
+    switch(&database, &generation).await;
+}
+
+async fn a_build_that_was_given_up_waits_for_an_operator(scratch: Scratch) {
+    let database = Database::open(scratch.settings()).await.unwrap();
+    let begin = async || {
+        let model = super::model();
+        let begun = database.begin_missing_build(&model, BuildOptions::default()).await.unwrap();
+        assert_eq!(database.build_is_given_up(&model).await.unwrap(), begun.is_none());
+        begun.map(|generation| generation.number)
+    };
+    assert_eq!(begin().await, Some(1));
+    assert_eq!(database.cancel_build("things", 1).await.unwrap().unwrap().number, 1);
+    assert_eq!(begin().await, None);
+    assert_eq!(database.begin_build(&super::model(), BuildOptions::default()).await.unwrap().number, 2);
+    assert_eq!(begin().await, Some(2), "an operator has asked for it");
+    database.cancel_build("things", 1).await.unwrap().unwrap();
+    assert_eq!(begin().await, None);
+    let newer = database.begin_missing_build(&super::version(2), BuildOptions::default()).await.unwrap().unwrap();
+    assert_eq!((newer.number, newer.version), (3, 2), "another version has nothing to do with it");
+    switch(&database, &newer).await;
+
+    // What is read is not given up with a build.
+    database.begin_build(&super::version(2), BuildOptions::default()).await.unwrap();
+    assert_eq!(database.cancel_build("things", 1).await.unwrap().unwrap().version, 2, "there is no other");
+    assert!(!database.build_is_given_up(&super::version(2)).await.unwrap());
+}
+
+async fn a_build_says_how_often_it_was_tried_in_vain(scratch: Scratch) {
+    let (database, _) = open(scratch.settings()).await;
+    let generation = database.begin_build(&super::model(), BuildOptions::default()).await.unwrap();
+    let stands = async || {
+        let listed = database.generations(Some("things")).await.unwrap().remove(1);
+        (listed.state, listed.attempts, listed.error)
+    };
+    for attempts in 1..=2 {
+        assert_eq!(database.build_stumbled(&generation, "no room").await.unwrap(), attempts);
+        assert_eq!(stands().await, (GenerationState::Copying, attempts, Some("no room".to_owned())));
+    }
+    database.build_comes_on(&generation).await.unwrap();
+    assert_eq!(stands().await, (GenerationState::Copying, 0, None));
+    database.build_stumbled(&generation, "no room").await.unwrap();
+    database.build_stands_at(&generation, GenerationState::Indexing).await.unwrap();
+    assert_eq!(stands().await, (GenerationState::Indexing, 0, None));
+    switch(&database, &generation).await;
+    assert!(matches!(database.build_stumbled(&generation, "late").await, Err(StoreError::Fenced(_))));
 }
 
 async fn going_back_is_one_step(scratch: Scratch) {

@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::{Desk, DeskError, cause};
 use crate::catalogue::Step;
+use crate::kept::read;
 use crate::moment::Moment;
 use crate::operations::parked::{Firsts, find_any, live};
 use crate::operations::retry::{Outcome, discard, retry};
@@ -114,7 +115,7 @@ impl Desk {
         let firsts = Firsts::of(tx.parked_keys().await?);
         Ok(ParkedDetail {
             item: ParkedItem::of(&generation, &record, firsts.waits(&record)),
-            headers: serde_json::from_str(&record.headers).unwrap_or_default(),
+            headers: headers(&record),
             payload: String::from_utf8_lossy(&record.payload).into_owned(),
             discarded_at: record.discarded_at.map(Moment::from_milliseconds),
         })
@@ -159,6 +160,15 @@ impl Desk {
         let (database, log) = (&self.installation.database, self.installation.log.clone());
         Ok(ParkedDeliveries::hold(reactor, database, log, true).await?)
     }
+}
+
+/// The headers by name, of which the first counts; as text, with U+FFFD for what is no UTF-8.
+fn headers(record: &ParkedRecord) -> Map<String, Value> {
+    let mut by_name = Map::new();
+    for (name, value) in read(&record.headers).0.iter() {
+        by_name.entry(name).or_insert_with(|| String::from_utf8_lossy(value).into());
+    }
+    by_name
 }
 
 impl ParkedItem {

@@ -235,6 +235,7 @@ fn rebuild(listed: &ListedGeneration) -> RebuildState {
         version: listed.generation.version,
         state: listed.state.to_string(),
         error: listed.error.clone(),
+        attempts: listed.attempts,
     }
 }
 
@@ -323,8 +324,13 @@ mod tests {
         let generation = Generation::called("things", 2, 1);
         let building = |state, error: Option<&str>| {
             let options = BuildOptions::default();
-            let unfinished =
-                ListedGeneration { generation: generation.clone(), state, error: error.map(str::to_owned), options };
+            let unfinished = ListedGeneration {
+                generation: generation.clone(),
+                state,
+                error: error.map(str::to_owned),
+                attempts: 0,
+                options,
+            };
             Facts { unfinished: Some(unfinished), ..facts(vec![worker(1, State::Running, None)]) }
         };
         let (_, complaints) = state_and_complaints(building(GenerationState::Failed, Some("it differs")));

@@ -42,7 +42,7 @@ pub(in crate::operations) async fn examine(
         name: name.to_owned(),
         kind,
         live: live(&listed, name, version).cloned(),
-        unfinished: unfinished(&listed, name).cloned(),
+        unfinished: unfinished(&listed, name, version).cloned(),
         seen,
         standing,
     };
@@ -65,8 +65,12 @@ pub(in crate::operations) async fn examine(
     Ok(Diagnosis { projections: diagnosed, program })
 }
 
-fn unfinished<'l>(listed: &'l [ListedGeneration], name: &str) -> Option<&'l ListedGeneration> {
-    listed.iter().find(|listed| listed.generation.projection == name && listed.state.is_unfinished())
+/// The generation of this version that is built; that of the newest when this one has none.
+fn unfinished<'l>(listed: &'l [ListedGeneration], name: &str, version: Option<u32>) -> Option<&'l ListedGeneration> {
+    let unfinished =
+        listed.iter().filter(|listed| listed.generation.projection == name && listed.state.is_unfinished());
+    unfinished
+        .max_by_key(|listed| (version.map(i64::from) == Some(listed.generation.version), listed.generation.version))
 }
 
 /// The live generation of this version; that of the newest when this one has none.

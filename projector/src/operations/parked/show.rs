@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::{find_any, shown};
 use crate::Installation;
+use crate::kept::read;
 use crate::moment::Moment;
 use crate::operations::console::Console;
 
@@ -35,15 +36,21 @@ async fn text(generation: &Generation, record: &ParkedRecord, tx: &mut Generatio
         "key         {}",
         if key.is_empty() { "none".into() } else { shown(&String::from_utf8_lossy(key)) }
     )?;
+    let (headers, appended_at) = read(&record.headers);
+    if appended_at > 0 {
+        writeln!(text, "appended at {}", Moment::from_milliseconds(appended_at))?;
+    }
     writeln!(text, "parked at   {}", Moment::from_milliseconds(record.parked_at))?;
     if let Some(discarded_at) = record.discarded_at {
         writeln!(text, "discarded   {}", Moment::from_milliseconds(discarded_at))?;
     }
     writeln!(text, "error       {}", shown(&record.error))?;
     writeln!(text, "headers")?;
-    let headers: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&record.headers)?;
-    for (name, value) in &headers {
-        writeln!(text, "  {}: {}", shown(name), shown(value.as_str().unwrap_or_default()))?;
+    for (name, value) in headers.iter() {
+        match std::str::from_utf8(value) {
+            Ok(value) => writeln!(text, "  {}: {}", shown(name), shown(value))?,
+            Err(_) => writeln!(text, "  {}, in base64: {}", shown(name), STANDARD.encode(value))?,
+        }
     }
     match std::str::from_utf8(&record.payload) {
         Ok(payload) => writeln!(text, "payload, {} bytes\n{}", payload.len(), shown(payload))?,
