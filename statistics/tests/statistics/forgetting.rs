@@ -1,0 +1,136 @@
+//! A log that forgets: what was counted stays, over rebuilds and new versions.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use balcony_event_log::memory::{Clock, MemoryLog};
+use balcony_event_log::testing::eventually;
+use balcony_event_log::{EventLog as _, Topic};
+use balcony_projector::{Projection as _, Projector};
+use balcony_statistics::{Retention, Statistics, Stretch, Window, points};
+use balcony_store::{BuildOptions, Database, GenerationState, Reader, Scratch, Uuid};
+use tokio::time::Instant;
+
+use crate::sales::{SERIES, Sale, TOPIC, folded, statistics};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const KEPT: Duration = Duration::from_secs(60);
+
+struct World {
+    clock: Clock,
+    now: SystemTime,
+    log: Arc<MemoryLog>,
+    database: Database,
+    sales: Vec<Sale>,
+    _scratch: Scratch,
+}
+
+impl World {
+    async fn open(scratch: Scratch) -> Self {
+        let now = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        let clock = Clock::at(now);
+        let topic = Topic { name: TOPIC.into(), partitions: 3, replication: 1, retention: Some(KEPT) };
+        let log = Arc::new(MemoryLog::new(&[topic], clock.clone()));
+        let database = Database::open(scratch.settings()).await.unwrap();
+        Self { clock, now, log, database, sales: Vec::new(), _scratch: scratch }
+    }
+
+    /// Sells so often, every sale in another partition, each twice in the log.
+    async fn sell(&mut self, times: usize) {
+        for _ in 0..times {
+            let number = self.sales.len() as u128;
+            let at = i64::try_from(self.now.duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap();
+            let mut id = number.to_be_bytes();
+            id[0] = u8::try_from(number % 11).unwrap();
+            let shop = format!("shop {}", number % 4);
+            let cents = (number % 5 != 0).then_some(i64::try_from(number).unwrap() * 10);
+            let sale = Sale { id: Uuid::from_bytes(id), at, shop, cents };
+            for _ in 0..2 {
+                self.log.append(TOPIC, sale.message()).await.unwrap();
+            }
+            self.sales.push(sale);
+        }
+    }
+
+    /// Time passes, and the log forgets.
+    fn pass(&mut self, time: Duration) {
+        self.clock.advance(time);
+        self.now += time;
+    }
+
+    fn start(&self, version: u32) -> Projector {
+        let mut projector = Projector::new(self.log.clone(), self.database.clone(), "test.");
+        projector.start(statistics(version));
+        projector
+    }
+
+    async fn equals_the_fold(&self, version: u32) {
+        let statistics = statistics(version);
+        let model = statistics.read_model();
+        let reader = Reader::open(&self.database, vec![model.clone()]).await;
+        eventually("this version is live", PATIENCE, async || reader.check(model).await.ok()).await;
+        let ends = self.log.ends(&model.topics).await.unwrap();
+        assert!(reader.wait_for(model, &ends, Instant::now() + PATIENCE).await.unwrap());
+        let shapes = statistics.shapes();
+        for (stream, dimension, value_of, is_measured) in SERIES {
+            let series = shapes.series(stream, Some(dimension)).unwrap();
+            for window in Window::ALL {
+                let (whole, kept) = (Stretch::default(), Retention::default());
+                let found = points(&reader, &series, window, kept, &whole, 10_000).await.unwrap();
+                let expected = folded(&self.sales, (value_of, is_measured), window, i64::MIN);
+                assert_eq!(found, expected, "{stream} by {dimension} in version {version}");
+            }
+        }
+    }
+
+    async fn is_live(&self, generation: i64) {
+        eventually("the generation is live", PATIENCE, async || {
+            let listed = self.database.generations(Some("statistics")).await.unwrap();
+            let one = listed.into_iter().find(|listed| listed.generation.number == generation)?;
+            (one.state == GenerationState::Live).then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_and_a_new_version_lose_no_count() {
+    let mut scratches = vec![Scratch::sqlite().unwrap()];
+    scratches.extend(Scratch::postgres().await.unwrap());
+    for scratch in scratches {
+        let mut world = World::open(scratch).await;
+        let projector = world.start(1);
+        world.sell(40).await;
+        world.equals_the_fold(1).await;
+        world.pass(KEPT * 2);
+        world.sell(7).await;
+        world.equals_the_fold(1).await;
+        let starts = world.log.starts(&[TOPIC.into()]).await.unwrap();
+        assert_eq!(starts.sum(), 80, "the log has forgotten forty sales");
+
+        let model = statistics(1).read_model().clone();
+        world.database.begin_build(&model, BuildOptions::default()).await.unwrap();
+        world.is_live(2).await;
+        world.equals_the_fold(1).await;
+
+        // What was remembered is inherited, too: a sale that is repeated now counts no more.
+        let again = world.sales.last().unwrap().message();
+        world.log.append(TOPIC, again).await.unwrap();
+        let next = world.start(2);
+        world.equals_the_fold(2).await;
+        world.sell(5).await;
+        world.equals_the_fold(2).await;
+        world.equals_the_fold(1).await;
+        projector.stop().await;
+        next.stop().await;
+    }
+}
+
+#[test]
+fn two_streams_of_one_name_are_an_error_of_the_program() {
+    let twice = || {
+        let streams = [balcony_statistics::Stream::<Sale>::named("a"), balcony_statistics::Stream::named("a")];
+        Statistics::new("statistics", 1, [TOPIC], streams)
+    };
+    assert!(std::panic::catch_unwind(twice).is_err());
+}
