@@ -9,3 +9,15 @@ CREATE TABLE journey_entries (
     other_id   UUID
 );
 CREATE INDEX journey_entries_by_user ON journey_entries (user_id, at, id);
+
+-- Which pages each user viewed while signed in, for that user alone. The partition of the log is known, so that what the log
+-- has forgotten can be inherited.
+CREATE TABLE journey_views (
+    id        UUID   NOT NULL,
+    partition BIGINT NOT NULL,
+    user_id   UUID   NOT NULL,
+    at        BIGINT NOT NULL,
+    movie_id  UUID   NOT NULL,
+    PRIMARY KEY (id, partition)
+);
+CREATE INDEX journey_views_by_user ON journey_views (user_id, at, id);

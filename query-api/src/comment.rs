@@ -79,6 +79,14 @@ impl CommentRow {
         self.id
     }
 
+    pub(crate) fn movie_id(&self) -> Uuid {
+        self.movie_id
+    }
+
+    pub(crate) fn author_name(&self) -> &str {
+        &self.author_name
+    }
+
     /// Its place in lists by time.
     pub(crate) fn time_key(&self) -> TimeKey {
         TimeKey { at: self.posted_at, id: self.id }

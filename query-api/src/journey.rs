@@ -1,7 +1,7 @@
 use axum::extract::State;
 use axum::response::Response;
 use balcony_domain::{Timestamp, UserId};
-use balcony_http::{PathId, Problem};
+use balcony_http::{PathId, Problem, Visitor};
 use balcony_read_models::{Journeys, Registry};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -16,14 +16,15 @@ use crate::{QueryApi, stored_time, users};
 /// Something that a user did.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Step {
-    /// `registered`, `profile.changed`, `comment.posted`, `comment.deleted`, `user.favorited` or `user.unfavorited`.
+    /// `registered`, `profile.changed`, `comment.posted`, `comment.deleted`, `user.favorited`, `user.unfavorited`, or, in
+    /// one's own journey alone, `movie.viewed`.
     r#type: String,
     #[schema(value_type = String, format = DateTime)]
     at: Timestamp,
     /// The comment that was posted or deleted.
     #[serde(skip_serializing_if = "Option::is_none")]
     comment_id: Option<Uuid>,
-    /// The movie that was commented on.
+    /// The movie that was commented on or viewed.
     #[serde(skip_serializing_if = "Option::is_none")]
     movie: Option<CommentedMovie>,
     /// The user who became a favourite, or is none any more.
@@ -43,7 +44,7 @@ struct StepRow {
     other_name: Option<String>,
 }
 
-/// What a user did, the newest first.
+/// What a user did, the newest first. Page views are shown to nobody but the user who viewed.
 #[utoipa::path(
     get, path = "/v1/users/{id}/journey", tag = "users", operation_id = "list_journey_of_user",
     params(("id" = Uuid, Path, description = "The user"), PageParams),
@@ -55,29 +56,52 @@ struct StepRow {
 pub(crate) async fn list(
     State(api): State<QueryApi>,
     PathId(id): PathId<UserId>,
+    Visitor(visitor): Visitor,
     mut query: Query,
 ) -> Result<Response, Problem> {
     let wanted = PageRequest::take(&mut query.params, Scope::of("users/journey").with("user", id));
     let answer = query.wait(&api, &[Registry::NAME, Journeys::NAME]).await?;
-    Ok(answer.public_list(steps_of(&api, id, &wanted).await))
+    if visitor.is_some_and(|visitor| visitor.user == id.0) {
+        return Ok(answer.json(page(&api, id, OWN_STEPS, &wanted).await));
+    }
+    Ok(answer.public_list(public(&api, id, &wanted).await))
 }
 
-async fn steps_of(api: &QueryApi, id: UserId, wanted: &PageRequest<TimeKey>) -> Result<Page<Step>, Problem> {
+/// The steps of a user that everybody may see, up to the page that is wanted.
+const STEPS: &str = "
+    SELECT id, at, kind, comment_id, movie_id, other_id FROM journey_entries
+    WHERE user_id = $1 AND (at, id) < ($2, $3) ORDER BY at DESC, id DESC LIMIT $4";
+
+/// The same with what the user alone may see.
+const OWN_STEPS: &str = "
+    SELECT * FROM (
+        SELECT id, at, kind, comment_id, movie_id, other_id FROM journey_entries
+        WHERE user_id = $1 AND (at, id) < ($2, $3) ORDER BY at DESC, id DESC LIMIT $4
+    ) AS done
+    UNION ALL
+    SELECT * FROM (
+        SELECT id, at, 'movie.viewed' AS kind, CAST(NULL AS UUID) AS comment_id, movie_id, CAST(NULL AS UUID) AS other_id
+        FROM journey_views
+        WHERE user_id = $1 AND (at, id) < ($2, $3) ORDER BY at DESC, id DESC LIMIT $4
+    ) AS viewed";
+
+async fn public(api: &QueryApi, id: UserId, wanted: &PageRequest<TimeKey>) -> Result<Page<Step>, Problem> {
     users::known(api, id).await?;
+    page(api, id, STEPS, wanted).await
+}
+
+async fn page(api: &QueryApi, id: UserId, steps: &str, wanted: &PageRequest<TimeKey>) -> Result<Page<Step>, Problem> {
     let after = wanted.after.unwrap_or(TimeKey::LATEST);
-    let rows: Vec<StepRow> = api
-        .reader
-        .fetch(
-            "SELECT journey_entries.id, at, kind, comment_id, movie_id, movies.title AS movie_title,
-                 other_id, users.display_name AS other_name
-             FROM journey_entries
-             LEFT JOIN movies ON movies.id = movie_id
-             LEFT JOIN users ON users.id = other_id
-             WHERE user_id = $1 AND (at, journey_entries.id) < ($2, $3)
-             ORDER BY at DESC, journey_entries.id DESC LIMIT $4",
-            &[id.0.into(), after.at.into(), after.id.into(), wanted.rows().into()],
-        )
-        .await?;
+    let sql = format!(
+        "SELECT steps.id, at, kind, comment_id, movie_id, movies.title AS movie_title,
+             other_id, users.display_name AS other_name
+         FROM ({steps}) AS steps
+         LEFT JOIN movies ON movies.id = movie_id
+         LEFT JOIN users ON users.id = other_id
+         ORDER BY at DESC, steps.id DESC LIMIT $4"
+    );
+    let params = [id.0.into(), after.at.into(), after.id.into(), wanted.rows().into()];
+    let rows: Vec<StepRow> = api.reader.fetch(sql, &params).await?;
     wanted.page(rows, |row| TimeKey { at: row.at, id: row.id }).try_map(Step::try_from)
 }
 

@@ -15,13 +15,17 @@ mod me;
 mod movies;
 mod page;
 mod query;
+mod ranking;
+mod recommendations;
 mod search;
+mod stats;
 mod time_range;
 mod timeline;
+mod trending;
 mod users;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use balcony_domain::Timestamp;
@@ -67,6 +71,7 @@ fn operations() -> OpenApiRouter<QueryApi> {
         .routes(operation!(comments::get))
         .routes(operation!(movies::list))
         .routes(operation!(movies::get))
+        .routes(operation!(trending::list))
         .routes(operation!(movies::list_comments))
         .routes(operation!(companies::get))
         .routes(operation!(companies::list_comments))
@@ -77,6 +82,8 @@ fn operations() -> OpenApiRouter<QueryApi> {
         .routes(operation!(me::get))
         .routes(operation!(me::list_favorites))
         .routes(operation!(me::timeline))
+        .routes(operation!(recommendations::list))
+        .routes(operation!(stats::list))
 }
 
 impl QueryApi {
@@ -163,6 +170,12 @@ impl QueryApi {
     }
 }
 
+/// The time it is, in milliseconds since 1970.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
 /// A time as a read model holds it, in milliseconds.
 fn stored_time(milliseconds: i64) -> Result<Timestamp, Problem> {
     Timestamp::from_milliseconds(milliseconds).map_err(|error| Problem::internal(&error))
@@ -200,8 +213,10 @@ mod tests {
         ("GET /v1/me/favorites", &["limit", "cursor", "wait", "stale", "Consistency-Token"]),
         ("GET /v1/me/timeline", &["limit", "cursor", "wait", "stale", "Consistency-Token"]),
         ("GET /v1/movies", &["limit", "cursor", "wait", "stale", "Consistency-Token"]),
+        ("GET /v1/movies/trending", &["window", "limit", "cursor", "wait", "stale", "Consistency-Token"]),
         ("GET /v1/movies/{id}", &["id", "wait", "stale", "Consistency-Token"]),
         ("GET /v1/movies/{id}/comments", &["id", "limit", "cursor", "wait", "stale", "Consistency-Token"]),
+        ("GET /v1/recommendations", &["limit", "cursor", "wait", "stale", "Consistency-Token"]),
         (
             "GET /v1/search",
             &[
@@ -211,6 +226,22 @@ mod tests {
                 "since",
                 "until",
                 "sort",
+                "limit",
+                "cursor",
+                "wait",
+                "stale",
+                "Consistency-Token",
+            ],
+        ),
+        (
+            "GET /v1/stats/{stream}",
+            &[
+                "stream",
+                "dimension",
+                "value",
+                "window",
+                "since",
+                "until",
                 "limit",
                 "cursor",
                 "wait",

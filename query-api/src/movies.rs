@@ -1,8 +1,11 @@
+use std::collections::HashMap;
+
 use axum::extract::State;
 use axum::response::Response;
 use balcony_domain::{MovieId, Timestamp};
 use balcony_http::{PathId, Problem};
 use balcony_read_models::{Comments, Registry, Statistics};
+use balcony_statistics::Tally;
 use balcony_store::Value;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -51,7 +54,6 @@ struct MovieRow {
     released_on: Option<String>,
     registered_at: i64,
     comment_count: i64,
-    view_count: i64,
 }
 
 /// What a movie's counts are read from.
@@ -62,10 +64,7 @@ const SELECT: &str = "
            movies.released_on, movies.registered_at,
            CAST(COALESCE((
                SELECT SUM(comments) FROM comment_counts WHERE comment_counts.movie_id = movies.id
-           ), 0) AS BIGINT) AS comment_count,
-           CAST(COALESCE((
-               SELECT SUM(views) FROM view_counts WHERE view_counts.movie_id = movies.id
-           ), 0) AS BIGINT) AS view_count
+           ), 0) AS BIGINT) AS comment_count
     FROM movies LEFT JOIN companies ON companies.id = movies.company_id";
 
 /// Movies, the one registered last first.
@@ -124,12 +123,21 @@ async fn newest(api: &QueryApi, wanted: &PageRequest<TimeKey>) -> Result<Page<Mo
     );
     let after = wanted.after.unwrap_or(TimeKey::LATEST);
     let rows: Vec<MovieRow> = api.reader.fetch(sql, &[after.at.into(), after.id.into(), wanted.rows().into()]).await?;
-    wanted.page(rows, |row| TimeKey { at: row.registered_at, id: row.id }).try_map(Movie::try_from)
+    let views = views_of(api, &rows).await?;
+    let page = wanted.page(rows, |row| TimeKey { at: row.registered_at, id: row.id });
+    page.try_map(|row| Movie::new(row, &views))
 }
 
 async fn find(api: &QueryApi, id: MovieId) -> Result<Movie, Problem> {
     let rows: Vec<MovieRow> = api.reader.fetch(format!("{SELECT} WHERE movies.id = $1"), &[id.0.into()]).await?;
-    rows.into_iter().next().ok_or_else(unknown)?.try_into()
+    let views = views_of(api, &rows).await?;
+    Movie::new(rows.into_iter().next().ok_or_else(unknown)?, &views)
+}
+
+/// How often the page of each was viewed.
+async fn views_of(api: &QueryApi, movies: &[MovieRow]) -> Result<HashMap<String, Tally>, Problem> {
+    let ids: Vec<String> = movies.iter().map(|movie| movie.id.to_string()).collect();
+    Ok(balcony_statistics::of_all_time(&api.reader, &Statistics::views(), &ids).await?)
 }
 
 async fn comments_on(api: &QueryApi, id: MovieId, wanted: &PageRequest<TimeKey>) -> Result<Page<Comment>, Problem> {
@@ -144,10 +152,8 @@ fn unknown() -> Problem {
     Problem::not_found("there is no movie with this id")
 }
 
-impl TryFrom<MovieRow> for Movie {
-    type Error = Problem;
-
-    fn try_from(row: MovieRow) -> Result<Self, Problem> {
+impl Movie {
+    fn new(row: MovieRow, views: &HashMap<String, Tally>) -> Result<Self, Problem> {
         let company = row.company_id.zip(row.company_name).map(|(id, name)| NamedCompany { id, name });
         Ok(Self {
             id: row.id,
@@ -156,7 +162,7 @@ impl TryFrom<MovieRow> for Movie {
             released_on: row.released_on,
             registered_at: stored_time(row.registered_at)?,
             comment_count: row.comment_count,
-            view_count: row.view_count,
+            view_count: views.get(&row.id.to_string()).map_or(0, |views| views.count),
         })
     }
 }

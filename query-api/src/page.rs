@@ -81,6 +81,11 @@ impl<K: Key> PageRequest<K> {
 }
 
 impl<T> Page<T> {
+    /// The same page with its items in another form, without those that have none.
+    pub(crate) fn filter_map<U>(self, form: impl FnMut(T) -> Option<U>) -> Page<U> {
+        Page { items: self.items.into_iter().filter_map(form).collect(), next_cursor: self.next_cursor }
+    }
+
     /// The same page with its items in another form.
     pub(crate) fn try_map<U, E>(self, form: impl FnMut(T) -> Result<U, E>) -> Result<Page<U>, E> {
         let items = self.items.into_iter().map(form).collect::<Result<_, E>>()?;

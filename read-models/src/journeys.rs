@@ -1,23 +1,31 @@
+use std::sync::Arc;
+
+use balcony_domain::event::MovieViewed;
 use balcony_domain::{Event, Recorded, Topics};
+use balcony_event_log::{Record, TopicPartition};
 use balcony_projector::{Projection, Received};
 use balcony_store::{ReadModel, StoreError, Tx, Value};
+use uuid::Uuid;
 
 use crate::Logged;
 
-/// What each user did, in time order. Page views are not part of it: they are forgotten, and a journey is not.
+/// What each user did, in time order, with the pages that the user viewed while signed in, which are for that user alone.
 pub struct Journeys {
     model: ReadModel,
+    views: Arc<str>,
 }
+
+/// How many rows are inherited at a time.
+const PAGE: i64 = 5_000;
 
 impl Journeys {
     /// The name of the read model.
     pub const NAME: &'static str = "journeys";
 
-    /// The projection of the facts in `topics`.
+    /// The projection of all events in `topics`.
     pub fn new(topics: &Topics) -> Self {
-        Self {
-            model: ReadModel::new(Self::NAME, 1, [topics.facts.clone()], include_str!("../../migrations/journeys.sql")),
-        }
+        let (views, read) = (topics.views.clone(), [topics.facts.clone(), topics.views.clone()]);
+        Self { model: ReadModel::new(Self::NAME, 2, read, include_str!("../../migrations/journeys.sql")), views }
     }
 }
 
@@ -28,12 +36,70 @@ impl Projection for Journeys {
         &self.model
     }
 
+    /// Most views are of nobody who is known, and are not worth decoding.
+    fn wants(&self, record: &Record) -> bool {
+        let names_viewer = || record.payload.windows(VIEWER.len()).any(|part| part == VIEWER);
+        record.partition.topic != self.views || names_viewer()
+    }
+
     async fn apply(&self, events: &[Received<Logged>], tx: &mut Tx) -> Result<(), StoreError> {
         let rows: Vec<_> = events.iter().filter_map(|received| entry(received)).collect();
         let columns = ["id", "user_id", "at", "kind", "movie_id", "comment_id", "other_id"];
         tx.insert_new("journey_entries", &["id"], columns, &rows).await?;
-        Ok(())
+        let views: Vec<_> = events.iter().filter_map(view).collect();
+        insert_views(&views, tx).await
     }
+
+    fn inherits(&self) -> bool {
+        true
+    }
+
+    /// Views are kept for some days in the log. Version 1 had none.
+    async fn inherit(
+        &self,
+        partition: &TopicPartition,
+        version: u32,
+        before: &mut Tx,
+        tx: &mut Tx,
+    ) -> Result<(), StoreError> {
+        if partition.topic != self.views || version == 1 {
+            return Ok(());
+        }
+        let mut after = Uuid::nil();
+        loop {
+            let page: Vec<(Uuid, Uuid, i64, Uuid)> = before
+                .fetch(
+                    "SELECT id, user_id, at, movie_id FROM journey_views WHERE partition = $1 AND id > $2
+                     ORDER BY id LIMIT $3",
+                    &[partition.partition.into(), after.into(), PAGE.into()],
+                )
+                .await?;
+            let Some((last, ..)) = page.last() else { return Ok(()) };
+            after = *last;
+            let rows: Vec<_> = page
+                .into_iter()
+                .map(|(id, user, at, movie)| {
+                    [id.into(), partition.partition.into(), user.into(), at.into(), movie.into()]
+                })
+                .collect();
+            insert_views(&rows, tx).await?;
+        }
+    }
+}
+
+/// What stands in the data of a view by somebody who is known.
+const VIEWER: &[u8] = b"\"viewer_id\"";
+
+async fn insert_views(rows: &[[Value<'_>; 5]], tx: &mut Tx) -> Result<(), StoreError> {
+    let columns = ["id", "partition", "user_id", "at", "movie_id"];
+    tx.insert_new("journey_views", &["id", "partition"], columns, rows).await.map(drop)
+}
+
+/// The event as a view by somebody who is known, if it is one.
+fn view(received: &Received<Logged>) -> Option<[Value<'static>; 5]> {
+    let Event::MovieViewed(MovieViewed { movie_id, viewer_id: Some(viewer) }) = &received.event else { return None };
+    let (at, partition) = (received.time.milliseconds(), received.partition.partition);
+    Some([received.id.into(), partition.into(), viewer.0.into(), at.into(), movie_id.0.into()])
 }
 
 /// The event as a step of somebody's journey, if it is one.

@@ -1,9 +1,8 @@
-use std::collections::BTreeMap;
-
 use balcony_domain::{Event, Topics};
 use balcony_event_log::TopicPartition;
 use balcony_projector::{Projection, Received};
-use balcony_store::{ReadModel, StoreError, Tx, Value};
+use balcony_statistics::{Occurrence, Retention, Series, Shapes, Stream, Tally};
+use balcony_store::{ReadModel, StoreError, Tx};
 use uuid::Uuid;
 
 use crate::Logged;
@@ -11,25 +10,63 @@ use crate::Logged;
 /// How many rows are inherited at a time.
 const PAGE: i64 = 5_000;
 
-/// How often each movie's page was viewed.
-pub struct Statistics {
-    model: ReadModel,
-}
+/// How many events there were by type, comments by movie and by author, and page views by movie, in windows of time and
+/// since ever. A comment that is deleted was posted all the same.
+pub struct Statistics(balcony_statistics::Statistics<Logged>);
 
 impl Statistics {
     /// The name of the read model.
     pub const NAME: &'static str = "statistics";
 
-    /// The projection of the views in `topics`.
+    /// The projection of all events in `topics`.
     pub fn new(topics: &Topics) -> Self {
-        Self {
-            model: ReadModel::new(
-                Self::NAME,
-                1,
-                [topics.views.clone()],
-                include_str!("../../migrations/statistics.sql"),
-            ),
-        }
+        let topics = [topics.facts.clone(), topics.views.clone()];
+        Self(balcony_statistics::Statistics::new(Self::NAME, 2, topics, streams()))
+    }
+
+    /// What is counted, by what.
+    pub fn shapes() -> Shapes {
+        Shapes::of(&streams())
+    }
+
+    /// How long windows are kept.
+    pub fn retention() -> Retention {
+        Retention::default()
+    }
+
+    /// Views by movie.
+    pub fn views() -> Series {
+        Self::shapes().series("views", Some("movie")).expect("views are counted by movie")
+    }
+}
+
+fn streams() -> [Stream<Logged>; 3] {
+    let comment_on = |logged: &Logged| match &logged.event {
+        Event::CommentPosted(post) => Some(post.movie_id.to_string()),
+        _ => None,
+    };
+    let comment_by = |logged: &Logged| match &logged.event {
+        Event::CommentPosted(post) => Some(post.author_id.to_string()),
+        _ => None,
+    };
+    let view_of = |logged: &Logged| match &logged.event {
+        Event::MovieViewed(view) => Some(view.movie_id.to_string()),
+        _ => None,
+    };
+    [
+        Stream::named("events").by("type", |logged: &Logged| Some(logged.event.type_name().to_owned())),
+        Stream::named("comments").by("movie", comment_on).by("author", comment_by),
+        Stream::named("views").by("movie", view_of),
+    ]
+}
+
+impl Occurrence for Logged {
+    fn at(&self) -> i64 {
+        self.time.milliseconds()
+    }
+
+    fn id(&self) -> Option<Uuid> {
+        Some(self.id)
     }
 }
 
@@ -37,27 +74,11 @@ impl Projection for Statistics {
     type Event = Logged;
 
     fn read_model(&self) -> &ReadModel {
-        &self.model
+        self.0.read_model()
     }
 
     async fn apply(&self, events: &[Received<Logged>], tx: &mut Tx) -> Result<(), StoreError> {
-        let mut views: BTreeMap<(Uuid, i32), i64> = BTreeMap::new();
-        for received in events {
-            if let Event::MovieViewed(view) = &received.event {
-                *views.entry((view.movie_id.0, received.partition.partition)).or_default() += 1;
-            }
-        }
-        let rows: Vec<[Value<'_>; 3]> = views
-            .into_iter()
-            .map(|((movie, partition), views)| [movie.into(), partition.into(), views.into()])
-            .collect();
-        tx.execute_rows(
-            "INSERT INTO view_counts (movie_id, partition, views) VALUES $rows
-             ON CONFLICT (movie_id, partition) DO UPDATE SET views = view_counts.views + excluded.views",
-            &rows,
-        )
-        .await?;
-        Ok(())
+        self.0.apply(events, tx).await
     }
 
     fn inherits(&self) -> bool {
@@ -68,10 +89,22 @@ impl Projection for Statistics {
     async fn inherit(
         &self,
         partition: &TopicPartition,
-        _version: u32,
+        version: u32,
         before: &mut Tx,
         tx: &mut Tx,
     ) -> Result<(), StoreError> {
+        match version {
+            1 => self.inherit_totals(partition, before, tx).await,
+            _ => self.0.inherit(partition, version, before, tx).await,
+        }
+    }
+}
+
+impl Statistics {
+    /// Takes over from version 1, which counted views of all time.
+    async fn inherit_totals(&self, partition: &TopicPartition, before: &mut Tx, tx: &mut Tx) -> Result<(), StoreError> {
+        let types = Self::shapes().series("events", None).expect("events are counted");
+        let mut of_type = Tally::default();
         let mut after = Uuid::nil();
         loop {
             let page: Vec<(Uuid, i64)> = before
@@ -81,13 +114,17 @@ impl Projection for Statistics {
                     &[partition.partition.into(), after.into(), PAGE.into()],
                 )
                 .await?;
-            let Some((last, _)) = page.last() else { return Ok(()) };
+            let Some((last, _)) = page.last() else { break };
             after = *last;
-            let rows: Vec<[Value<'_>; 3]> = page
-                .iter()
-                .map(|(movie, views)| [(*movie).into(), partition.partition.into(), (*views).into()])
-                .collect();
-            tx.execute_rows("INSERT INTO view_counts (movie_id, partition, views) VALUES $rows", &rows).await?;
+            of_type.count += page.iter().map(|(_, views)| views).sum::<i64>();
+            let tallies: Vec<_> =
+                page.into_iter().map(|(movie, views)| (movie.to_string(), Tally::of(views))).collect();
+            self.0.add_to_all_time(partition, &Self::views(), &tallies, tx).await?;
+        }
+        let viewed = "balcony.movie.viewed.v1".to_owned();
+        match of_type.count {
+            0 => Ok(()),
+            _ => self.0.add_to_all_time(partition, &types, &[(viewed, of_type)], tx).await,
         }
     }
 }

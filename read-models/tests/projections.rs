@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use balcony_domain::event::{
     CommentDeleted, CommentPosted, CompanyRegistered, MovieRegistered, MovieViewed, ProfileChanged, UserFavorited,
@@ -308,21 +308,52 @@ async fn journeys_have_every_step_once() {
         }
         let sql = "SELECT id, user_id, at, kind FROM journey_entries ORDER BY id";
         applied.expect_rows(sql, steps.into_values().collect::<Vec<_>>()).await;
+
+        let mut views: BTreeMap<Uuid, (Uuid, Uuid, i64, Uuid)> = BTreeMap::new();
+        for Recorded { id, time, event, .. } in history {
+            if let Event::MovieViewed(MovieViewed { movie_id, viewer_id: Some(viewer) }) = event {
+                views.entry(*id).or_insert((*id, viewer.0, time.milliseconds(), movie_id.0));
+            }
+        }
+        let sql = "SELECT id, user_id, at, movie_id FROM journey_views ORDER BY id";
+        applied.expect_rows(sql, views.into_values().collect::<Vec<_>>()).await;
     })
     .await;
 }
 
 #[tokio::test]
-async fn statistics_count_every_view() {
+async fn statistics_count_every_event_once() {
     of_histories(Statistics::new, async |applied, history| {
-        let mut views: BTreeMap<Uuid, i64> = BTreeMap::new();
-        for Recorded { event, .. } in history {
-            if let Event::MovieViewed(view) = event {
-                *views.entry(view.movie_id.0).or_default() += 1;
+        let mut met = BTreeSet::new();
+        let mut counts: BTreeMap<(String, String), i64> = BTreeMap::new();
+        for Recorded { id, event, .. } in history {
+            if !met.insert(*id) {
+                continue;
+            }
+            let mut count = |series: &str, value: String| {
+                *counts.entry((series.to_owned(), value)).or_default() += 1;
+            };
+            count("events/type", event.type_name().to_owned());
+            match event {
+                Event::MovieViewed(view) => count("views/movie", view.movie_id.to_string()),
+                Event::CommentPosted(post) => {
+                    count("comments/movie", post.movie_id.to_string());
+                    count("comments/author", post.author_id.to_string());
+                }
+                _ => {}
             }
         }
-        let sql = "SELECT movie_id, CAST(SUM(views) AS BIGINT) FROM view_counts GROUP BY movie_id ORDER BY movie_id";
-        applied.expect_rows(sql, views.into_iter().collect::<Vec<_>>()).await;
+        // All of it happened in one second, so that every window of the first minute, hour and day holds all of it.
+        let expected: Vec<_> = counts.into_iter().map(|((series, value), count)| (series, value, count)).collect();
+        for span in [0, 60_000, 3_600_000, 86_400_000] {
+            let sql = format!(
+                "SELECT series, value, CAST(SUM(counted) AS BIGINT) FROM window_counts
+                 WHERE span = {span} AND window_start = 0 GROUP BY series, value"
+            );
+            let mut found: Vec<(String, String, i64)> = applied.rows(&format!("{sql} ORDER BY 1, 2")).await;
+            found.sort();
+            assert_eq!(found, expected);
+        }
     })
     .await;
 }

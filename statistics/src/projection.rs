@@ -78,7 +78,7 @@ impl<E: Decode + Occurrence> Statistics<E> {
 
     /// What can be read.
     pub fn shapes(&self) -> Shapes {
-        Shapes(self.streams.iter().map(Stream::shape).collect())
+        Shapes::of(&self.streams)
     }
 
     /// How long windows are kept.

@@ -44,7 +44,7 @@ pub(crate) struct Dimension<E> {
 
 /// What streams there are and what they are counted by, for those who read. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Shapes(pub(crate) Arc<[Shape]>);
+pub struct Shapes(Arc<[Shape]>);
 
 /// What a stream is counted by.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,13 +110,18 @@ impl<E> Stream<E> {
         self
     }
 
-    pub(crate) fn shape(&self) -> Shape {
+    fn shape(&self) -> Shape {
         let dimensions = self.dimensions.iter().map(|dimension| dimension.name.clone()).collect();
         Shape { name: self.name.clone(), dimensions, is_measured: self.measure.is_some() }
     }
 }
 
 impl Shapes {
+    /// What `streams` are counted by.
+    pub fn of<E>(streams: &[Stream<E>]) -> Self {
+        Self(streams.iter().map(Stream::shape).collect())
+    }
+
     /// The streams, in the order in which they were declared.
     pub fn iter(&self) -> impl Iterator<Item = &Shape> {
         self.0.iter()
@@ -169,7 +174,7 @@ mod tests {
     #[test]
     fn a_series_is_found_by_stream_and_dimension() {
         let stream: Stream<()> = Stream::named("sales").by("shop", |()| None).by("range", |()| None);
-        let shapes = Shapes(vec![stream.shape()].into());
+        let shapes = Shapes::of(&[stream]);
         assert_eq!(&*shapes.series("sales", None).expect("the first").key, "sales/shop");
         assert_eq!(&*shapes.series("sales", Some("range")).expect("named").key, "sales/range");
         assert_eq!(shapes.series("sales", Some("who")), Err(Unknown::Dimension));

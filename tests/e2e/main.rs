@@ -28,6 +28,7 @@ mod services;
 mod session;
 mod settings;
 mod transfer;
+mod trends;
 mod versions;
 
 /// Runs each test on both deployments.
@@ -84,6 +85,9 @@ on_both! {
         operators_look_into_the_log
         operators_look_at_what_is_parked_and_deal_with_it
         the_control_room_comes_from_the_binary;
+    trends:
+        what_is_viewed_trends_and_is_counted
+        what_one_viewed_is_in_ones_own_journey_and_not_recommended;
     doctor: the_doctor_says_who_is_well_and_who_is_not;
     parked: what_is_parked_is_listed_shown_retried_and_discarded;
     operators: what_is_no_event_is_parked_and_the_rest_goes_on the_demo_fills_an_instance;

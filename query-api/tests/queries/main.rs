@@ -8,6 +8,7 @@ mod consistency;
 mod favorites_model;
 mod movies_and_people;
 mod timeline;
+mod trends;
 mod world;
 
 use balcony_store::Scratch;
@@ -52,6 +53,10 @@ on_both! {
     movies_and_people::oneself_is_known_from_the_token_at_first
     movies_and_people::a_list_is_not_sent_again_to_who_has_it
     movies_and_people::every_operation_is_described
+    trends::what_is_viewed_most_comes_first_in_each_window
+    trends::statistics_are_by_stream_dimension_value_and_window
+    trends::recommendations_have_their_reasons
+    trends::views_are_in_ones_own_journey_alone
     consistency::a_query_waits_for_the_token
     consistency::behind_the_token_it_is_503_or_marked_as_stale
     consistency::only_what_a_query_reads_is_waited_for

@@ -43,7 +43,7 @@ impl World {
             let mut id = number.to_be_bytes();
             id[0] = u8::try_from(number % 11).unwrap();
             let shop = format!("shop {}", number % 4);
-            let cents = (number % 5 != 0).then_some(i64::try_from(number).unwrap() * 10);
+            let cents = (!number.is_multiple_of(5)).then_some(i64::try_from(number).unwrap() * 10);
             let sale = Sale { id: Uuid::from_bytes(id), at, shop, cents };
             for _ in 0..2 {
                 self.log.append(TOPIC, sale.message()).await.unwrap();
