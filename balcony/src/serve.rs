@@ -148,7 +148,8 @@ pub(crate) async fn all_in_one(settings: &Settings) -> anyhow::Result<()> {
     let (command_routes, mut openapi) = commands.routes();
     let (query_routes, query_openapi) = queries.routes();
     openapi.merge(query_openapi);
-    let routes = command_routes.merge(query_routes);
+    let pages = reading_room(settings, &query_routes)?;
+    let routes = command_routes.merge(query_routes).merge(pages);
     // The queries' checks cover the registry, which is all that commands read.
     let own = [installation.log_check(), projections_check(&projector)];
     let checks = own.into_iter().chain(queries.checks()).collect();
@@ -180,6 +181,8 @@ pub(crate) async fn query_api(settings: &Settings) -> anyhow::Result<()> {
     let serving = installation.start_search(&mut projector)?;
     let queries = query_side(&installation, serving).await;
     let (routes, openapi) = queries.routes();
+    let pages = reading_room(settings, &routes)?;
+    let routes = routes.merge(pages);
     // Without the log, queries are answered from the read models.
     let readiness = Readiness::new(installation.database_check().into_iter().chain(queries.checks()).collect());
     let surface = Surface { routes, openapi, operators: states(&projector), readiness };
@@ -214,6 +217,11 @@ pub(crate) fn token(settings: &Settings, options: &TokenOptions) -> anyhow::Resu
     })?;
     println!("{}", authority(settings)?.issue(options.user.trim(), role, seconds)?);
     Ok(())
+}
+
+/// The web page over the query API's `routes`.
+fn reading_room(settings: &Settings, routes: &Router) -> anyhow::Result<Router> {
+    Ok(balcony_reading_room::routes(routes.clone(), settings.command_api_url()?.map(Arc::from)))
 }
 
 /// What each projection of this process is doing, for operators.

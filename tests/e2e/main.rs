@@ -22,6 +22,7 @@ mod own_writes;
 mod parked;
 mod ports;
 mod read_models;
+mod reading_room;
 mod rebuild;
 mod search;
 mod services;
@@ -70,6 +71,7 @@ on_both! {
         tokens_that_are_not_ours_are_refused
         a_first_command_registers_its_user;
     favourites: favourites_and_their_timeline views_are_counted a_journey_is_what_one_did;
+    reading_room: the_page_is_read_without_script;
     rebuild:
         everything_is_rebuilt_while_people_post_and_read
         going_back_serves_what_was_before_and_catches_up

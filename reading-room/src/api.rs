@@ -1,0 +1,138 @@
+//! The query API as the pages ask it, and the shapes of its answers.
+
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderValue, Request, StatusCode, header};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tower::ServiceExt as _;
+use uuid::Uuid;
+
+use crate::Room;
+use crate::asked::Asked;
+
+/// A page of a list.
+#[derive(Deserialize)]
+pub(crate) struct List<T> {
+    pub(crate) items: Vec<T>,
+    pub(crate) next_cursor: Option<String>,
+    /// Of a search: how many there are on all pages.
+    #[serde(default)]
+    pub(crate) total: u64,
+    #[serde(default)]
+    pub(crate) total_is_exact: bool,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Comment {
+    pub(crate) id: Uuid,
+    pub(crate) movie: Titled,
+    pub(crate) author: Named,
+    pub(crate) title: Option<String>,
+    pub(crate) body: String,
+    pub(crate) posted_at: String,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Titled {
+    pub(crate) id: Uuid,
+    pub(crate) title: String,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Named {
+    pub(crate) id: Uuid,
+    pub(crate) display_name: String,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Movie {
+    pub(crate) id: Uuid,
+    pub(crate) title: String,
+    pub(crate) company: Option<Company>,
+    pub(crate) released_on: Option<String>,
+    pub(crate) comment_count: i64,
+    pub(crate) view_count: i64,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Company {
+    pub(crate) id: Uuid,
+    pub(crate) name: String,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct User {
+    pub(crate) id: Uuid,
+    pub(crate) display_name: String,
+    pub(crate) about: Option<String>,
+    pub(crate) location: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct JourneyStep {
+    pub(crate) r#type: String,
+    pub(crate) at: String,
+    pub(crate) movie: Option<Titled>,
+    pub(crate) user: Option<Named>,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Found {
+    pub(crate) comment: Comment,
+    /// HTML in which everything is escaped but `<mark>`.
+    pub(crate) snippet: String,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Trend {
+    pub(crate) movie: Titled,
+    pub(crate) views: i64,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Recommendation {
+    pub(crate) movie: Titled,
+    pub(crate) reason: String,
+}
+
+/// Why something is not shown.
+pub(crate) struct Failure {
+    pub(crate) status: StatusCode,
+    pub(crate) detail: String,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Problem {
+    detail: String,
+}
+
+/// The largest answer that is taken, in bytes: a hundred of the largest comments.
+const LARGEST: usize = 8 << 20;
+
+impl Room {
+    /// What the query API answers at `path`, asked by whoever asked for the page.
+    pub(crate) async fn ask<T: DeserializeOwned>(&self, asked: &Asked, path: &str) -> Result<T, Failure> {
+        let mut request = Request::get(path).body(Body::empty()).map_err(|_| Failure::internal())?;
+        *request.headers_mut() = asked.headers.clone();
+        request.extensions_mut().insert(asked.visitor.clone());
+        request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        let Ok(response) = self.queries.clone().oneshot(request).await;
+        let status = response.status();
+        let body = to_bytes(response.into_body(), LARGEST).await.map_err(|_| Failure::internal())?;
+        if !status.is_success() {
+            let problem: Problem = serde_json::from_slice(&body).unwrap_or_default();
+            return Err(Failure { status, detail: problem.detail });
+        }
+        serde_json::from_slice(&body).map_err(|error| {
+            tracing::error!(%error, path, "an answer of the query API has another shape than the pages know");
+            Failure::internal()
+        })
+    }
+}
+
+impl Failure {
+    fn internal() -> Self {
+        Self { status: StatusCode::INTERNAL_SERVER_ERROR, detail: String::new() }
+    }
+}

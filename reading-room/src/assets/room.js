@@ -1,0 +1,323 @@
+"use strict";
+(() => {
+  const TEXTS = {
+    en: {
+      signIn: "Sign in", signOut: "Sign out", token: "Token", why: "Paste a token. It is kept for this tab alone.", cancel: "Cancel",
+      wrong: "This token is not accepted.", favorite: "Make a favourite", unfavorite: "No favourite any more", remove: "Delete",
+      removeWhy: "Delete this comment? It cannot be brought back.", sending: "being posted …", on: "on",
+      away: "The connection is away; trying again …", failed: "It could not be sent; what you wrote is still here.",
+    },
+    ja: {
+      signIn: "サインイン", signOut: "サインアウト", token: "トークン", why: "トークンを貼り付けてください。このタブだけに保存されます。", cancel: "やめる",
+      wrong: "このトークンは受け付けられません。", favorite: "お気に入りに追加", unfavorite: "お気に入りを解除", remove: "削除",
+      removeWhy: "このコメントを削除しますか？元に戻せません。", sending: "投稿中…", on: "→",
+      away: "接続が切れました。再接続しています…", failed: "送信できませんでした。入力した内容は残っています。",
+    },
+  };
+  const language = document.documentElement.lang;
+  const T = TEXTS[language] ?? TEXTS.en;
+  const commands = document.documentElement.dataset.commands;
+  const main = document.getElementById("main");
+  const $ = id => document.getElementById(id);
+  const make = (tag, props = {}, ...children) => {
+    const element = Object.assign(document.createElement(tag), props);
+    element.append(...children);
+    return element;
+  };
+  const kept = {
+    get token() { return sessionStorage.getItem("token"); },
+    set token(value) { value ? sessionStorage.setItem("token", value) : sessionStorage.removeItem("token"); },
+    get seen() { return sessionStorage.getItem("seen"); },
+    set seen(value) { value ? sessionStorage.setItem("seen", value) : sessionStorage.removeItem("seen"); },
+  };
+  let me = null;
+
+  // --- asking ---
+  function headers(more = {}) {
+    const all = { ...more };
+    if (kept.token) all.Authorization = `Bearer ${kept.token}`;
+    if (kept.seen) all["Consistency-Token"] = kept.seen;
+    return all;
+  }
+  class Refused extends Error {
+    constructor(status, problem) {
+      const errors = (problem.errors ?? []).map(error => error.detail).join("; ");
+      super(errors || problem.detail || problem.title || String(status));
+      this.status = status;
+    }
+  }
+  async function ask(path, options = {}) {
+    const answer = await fetch(path, { ...options, headers: headers(options.headers), cache: "no-store" });
+    if (!answer.ok) throw new Refused(answer.status, await answer.json().catch(() => ({})));
+    return answer;
+  }
+  async function command(method, path, body, key) {
+    const more = {};
+    if (body) more["Content-Type"] = "application/json";
+    if (key) more["Idempotency-Key"] = key;
+    const answer = await ask(commands + path, { method, headers: more, body: body && JSON.stringify(body) });
+    kept.seen = answer.headers.get("Consistency-Token") ?? kept.seen;
+    return answer.status === 204 ? null : answer.json().catch(() => null);
+  }
+
+  // --- times in the reader's zone ---
+  const day = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" });
+  function showTimes(part) {
+    for (const time of part.querySelectorAll("time[datetime*=T]")) {
+      const at = new Date(time.dateTime);
+      if (!Number.isNaN(at.valueOf())) time.textContent = day.format(at);
+    }
+  }
+
+  // --- comments ---
+  function card(comment, showsMovie) {
+    const header = make("header", {}, make("strong", {}, make("a", { href: `/people/${comment.author.id}`, textContent: comment.author.display_name })));
+    if (showsMovie) {
+      header.append(make("span", { className: "quiet", textContent: ` ${T.on} ` }),
+        make("a", { href: `/movies/${comment.movie.id}`, textContent: comment.movie.title }));
+    }
+    const time = make("time", { dateTime: comment.posted_at, textContent: comment.posted_at });
+    header.append(" ", make("span", { className: "quiet small" }, time));
+    const article = make("article", { className: "comment new", id: `c-${comment.id}` }, header);
+    article.dataset.id = comment.id;
+    article.dataset.author = comment.author.id;
+    if (comment.title) article.append(make("h2", { className: "headline", textContent: comment.title }));
+    article.append(make("p", { className: "body", textContent: comment.body }));
+    showTimes(article);
+    showDelete(article);
+    return article;
+  }
+  function put(list, article) {
+    list.querySelector(":scope > .empty")?.remove();
+    list.prepend(article);
+  }
+  function showDelete(article) {
+    if (!me || article.querySelector(".actions")) return;
+    if (article.dataset.author !== me.id && me.role === "user") return;
+    const button = make("button", { type: "button", className: "bad", textContent: T.remove, onclick: async () => {
+      if (!await sure(T.removeWhy, T.remove)) return;
+      try {
+        await command("DELETE", `/v1/comments/${article.dataset.id}`);
+        article.remove();
+      } catch (error) { button.after(make("span", { className: "problem", role: "alert", textContent: error.message })); }
+    } });
+    article.append(make("div", { className: "actions" }, button));
+  }
+  function sure(question, yes) {
+    const accept = make("button", { value: "yes", className: "main", textContent: yes });
+    const form = make("form", { method: "dialog", className: "stack" }, make("p", { textContent: question }),
+      make("div", { className: "row" }, make("button", { value: "no", textContent: T.cancel }), accept));
+    const dialog = make("dialog", { ariaLabel: question }, form);
+    document.body.append(dialog);
+    dialog.showModal();
+    return new Promise(resolve => dialog.addEventListener("close", () => { resolve(dialog.returnValue === "yes"); dialog.remove(); }));
+  }
+
+  // --- what comes live: server-sent events, read by hand so that a token can go along ---
+  async function listen(list) {
+    const showsMovie = !list.dataset.live.startsWith("/v1/live/movies/");
+    let last = null, pause = 1000;
+    while (list.isConnected) {
+      try {
+        const answer = await fetch(list.dataset.live, { headers: headers({ Accept: "text/event-stream", ...(last ? { "Last-Event-ID": last } : {}) }), cache: "no-store" });
+        if (answer.status >= 400 && answer.status < 500 && answer.status !== 429) return;
+        if (!answer.ok) throw new Error(String(answer.status));
+        away(false);
+        pause = 1000;
+        const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+        let text = "";
+        for (;;) {
+          const { done, value } = await reader.read();
+          if (done) break;
+          text += value;
+          let end;
+          while ((end = text.indexOf("\n\n")) >= 0) {
+            const frame = parse(text.slice(0, end));
+            text = text.slice(end + 2);
+            if (frame.id) last = frame.id;
+            if (list.isConnected) show(list, frame, showsMovie);
+          }
+        }
+      } catch { away(true); }
+      await new Promise(resolve => setTimeout(resolve, pause * (0.5 + Math.random())));
+      pause = Math.min(pause * 2, 15000);
+    }
+  }
+  function parse(block) {
+    const frame = { event: "message", data: "" };
+    for (const line of block.split("\n")) {
+      const at = line.indexOf(":");
+      if (at < 1) continue;
+      const name = line.slice(0, at), value = line.slice(at + 1).replace(/^ /, "");
+      if (name === "data") frame.data += frame.data ? `\n${value}` : value; else frame[name] = value;
+    }
+    return frame;
+  }
+  function show(list, frame, showsMovie) {
+    if (frame.event === "reset") return void refresh();
+    if (frame.event === "comment.posted") {
+      const comment = JSON.parse(frame.data);
+      if (!$(`c-${comment.id}`)) put(list, card(comment, showsMovie));
+    } else if (frame.event === "comment.deleted") {
+      $(`c-${JSON.parse(frame.data).id}`)?.remove();
+    }
+  }
+  function away(isAway) {
+    let note = $("away");
+    if (!isAway) return note?.remove();
+    if (!note) document.body.append(make("p", { id: "away", className: "problem", role: "status", textContent: T.away }));
+  }
+
+  // --- the page again, with what was seen and who is signed in ---
+  async function refresh(url = location.href) {
+    const answer = await ask(url, { headers: { Accept: "text/html" } });
+    const found = new DOMParser().parseFromString(await answer.text(), "text/html");
+    main.replaceChildren(...found.getElementById("main").childNodes);
+    document.title = found.title;
+    enliven();
+  }
+
+  // --- who is signed in ---
+  async function knowMe() {
+    if (!kept.token) return;
+    try { me = await (await ask("/v1/me")).json(); } catch (error) {
+      if (error.status === 401) kept.token = null;
+    }
+  }
+  function showWho() {
+    const who = $("who");
+    if (!me) {
+      who.replaceChildren(make("button", { type: "button", textContent: T.signIn, onclick: signIn }));
+    } else {
+      who.replaceChildren(make("a", { href: `/people/${me.id}`, textContent: me.display_name }),
+        make("button", { type: "button", textContent: T.signOut, onclick: () => { kept.token = kept.seen = null; location.reload(); } }));
+    }
+  }
+  function signIn() {
+    const field = make("input", { type: "password", id: "token", autocomplete: "off", spellcheck: false, required: true });
+    const refusal = make("p", { className: "problem", role: "alert", hidden: true, textContent: T.wrong });
+    const form = make("form", { className: "stack" }, make("h2", { textContent: T.signIn }), make("p", { textContent: T.why }),
+      make("div", {}, make("label", { htmlFor: "token", textContent: T.token }), field), refusal,
+      make("div", { className: "row" }, make("button", { type: "button", textContent: T.cancel, onclick: () => dialog.close() }),
+        make("button", { className: "main", textContent: T.signIn })));
+    const dialog = make("dialog", { ariaLabel: T.signIn }, form);
+    form.onsubmit = async event => {
+      event.preventDefault();
+      kept.token = field.value.trim();
+      await knowMe();
+      refusal.hidden = Boolean(me);
+      if (!me) return;
+      dialog.close();
+      showWho();
+      refresh().catch(() => enliven());
+    };
+    dialog.addEventListener("close", () => dialog.remove());
+    document.body.append(dialog);
+    dialog.showModal();
+  }
+
+  // --- what one can do on a page ---
+  function write(form) {
+    form.hidden = false;
+    const refusal = $("refusal"), list = main.querySelector(".comments");
+    let key = crypto.randomUUID();
+    form.oninput = () => { key = crypto.randomUUID(); };
+    form.onsubmit = async event => {
+      event.preventDefault();
+      const body = { body: form.body.value };
+      if (form.title.value.trim()) body.title = form.title.value;
+      const pending = card({ id: "pending", author: me, title: body.title, body: body.body, posted_at: new Date().toISOString() }, false);
+      pending.classList.add("pending");
+      pending.querySelector(".actions")?.remove();
+      pending.append(make("p", { className: "quiet small", textContent: T.sending }));
+      put(list, pending);
+      refusal.hidden = true;
+      form.querySelector("button").disabled = true;
+      try {
+        const { id } = await command("POST", `/v1/movies/${form.dataset.movie}/comments`, body, key);
+        form.reset();
+        key = crypto.randomUUID();
+        const comment = await (await ask(`/v1/comments/${id}?wait=10s`)).json();
+        if ($(`c-${id}`)) pending.remove(); else pending.replaceWith(card(comment, false));
+      } catch (error) {
+        pending.remove();
+        refusal.textContent = error instanceof Refused ? error.message : T.failed;
+        refusal.hidden = false;
+      } finally { form.querySelector("button").disabled = false; }
+    };
+  }
+  async function favor(button) {
+    const user = button.dataset.user;
+    if (user === me.id) return;
+    let is = false, cursor = "";
+    do {
+      const page = await (await ask(`/v1/me/favorites?limit=100${cursor}`)).json();
+      is = page.items.some(one => one.id === user);
+      cursor = page.next_cursor && `&cursor=${page.next_cursor}`;
+    } while (!is && cursor);
+    const say = () => { button.textContent = is ? T.unfavorite : T.favorite; button.setAttribute("aria-pressed", String(is)); };
+    say();
+    button.hidden = false;
+    button.onclick = async () => {
+      $("refusal").hidden = true;
+      button.disabled = true;
+      try {
+        await command(is ? "DELETE" : "PUT", `/v1/me/favorites/${user}`);
+        is = !is;
+        say();
+      } catch (error) {
+        $("refusal").textContent = error instanceof Refused ? error.message : T.failed;
+        $("refusal").hidden = false;
+      } finally { button.disabled = false; }
+    };
+  }
+  const viewed = new Set();
+  function view(movie) {
+    if (viewed.has(movie)) return;
+    viewed.add(movie);
+    command("POST", `/v1/movies/${movie}/views`).catch(() => {});
+  }
+  function enliven() {
+    showTimes(main);
+    for (const article of main.querySelectorAll("article.comment")) showDelete(article);
+    const form = $("write");
+    if (form && me) write(form);
+    if ($("sign-in-to-post")) $("sign-in-to-post").hidden = Boolean(me);
+    if ($("favorite") && me) favor($("favorite")).catch(() => {});
+    const movie = main.querySelector("[data-viewed]");
+    if (movie) view(movie.dataset.viewed);
+    for (const list of main.querySelectorAll("[data-live]")) listen(list);
+  }
+
+  // --- searching while typing ---
+  let asked = 0;
+  $("q").addEventListener("input", () => {
+    const mine = ++asked;
+    setTimeout(async () => {
+      if (mine !== asked || !$("q").value.trim()) return;
+      const url = `/search?q=${encodeURIComponent($("q").value)}`;
+      try {
+        if (location.pathname !== "/search") history.pushState(null, "", url); else history.replaceState(null, "", url);
+        await refresh(url);
+      } catch { /* what is there stays */ }
+    }, 250);
+  });
+  addEventListener("popstate", () => location.reload());
+
+  // --- what stands beside moves on ---
+  setInterval(async () => {
+    const aside = $("aside");
+    if (!aside || document.hidden) return;
+    try {
+      const found = new DOMParser().parseFromString(await (await ask("/")).text(), "text/html").getElementById("aside");
+      if (found && aside.isConnected) aside.replaceChildren(...found.childNodes);
+    } catch { /* next time */ }
+  }, 20000);
+
+  (async () => {
+    await knowMe();
+    showWho();
+    // Who is signed in, and what they have done a moment ago, is not in the page as it came.
+    if (kept.token && ($("wants-token") || kept.seen)) await refresh().catch(() => enliven()); else enliven();
+  })();
+})();

@@ -1,0 +1,47 @@
+//! The reading room: what the query API answers, as pages for people.
+//!
+//! Each page asks the query API within the process ([`api`]) and writes HTML ([`pages`], [`parts`]); a script makes it live and
+//! lets whoever is signed in write. Reading works without it. **This crate knows the shapes of the API's answers and
+//! nothing of what is behind them**, so that a page shows what any client would be told.
+
+mod api;
+mod asked;
+mod pages;
+mod parts;
+mod texts;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::get;
+use balcony_http::page::{Asset, SCRIPT, STYLE, assets};
+
+/// What the pages need.
+#[derive(Clone)]
+pub(crate) struct Room {
+    /// The query API.
+    queries: Router,
+    /// Where commands go when that is another origin than the page's.
+    commands: Option<Arc<str>>,
+}
+
+const ASSETS: &[Asset] = &[
+    Asset { path: "/assets/room.css", content_type: STYLE, bytes: include_bytes!("assets/room.css") },
+    Asset { path: "/assets/room.js", content_type: SCRIPT, bytes: include_bytes!("assets/room.js") },
+];
+
+/// The pages over `queries`. Their script sends commands to the origin `commands`, or to the page's own. The style that
+/// the house shares ([`balcony_http::page::HOUSE_STYLE`]) is served by whoever mounts them.
+pub fn routes(queries: Router, commands: Option<Arc<str>>) -> Router {
+    let room = Room { queries, commands };
+    Router::new()
+        .route("/", get(pages::front))
+        .route("/movies", get(pages::movies))
+        .route("/movies/{id}", get(pages::movie))
+        .route("/people/{id}", get(pages::person))
+        .route("/companies/{id}", get(pages::company))
+        .route("/search", get(pages::search))
+        .route("/favorites", get(pages::favorites))
+        .with_state(room)
+        .merge(assets(ASSETS.iter().copied()))
+}

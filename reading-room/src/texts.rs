@@ -1,0 +1,166 @@
+//! What the pages say, in each language they speak.
+
+/// A language.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Language {
+    English,
+    Japanese,
+}
+
+/// A text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Text {
+    ToTheContent,
+    Movies,
+    Favorites,
+    Search,
+    SearchComments,
+    ControlRoom,
+    Newest,
+    Trending,
+    Recommended,
+    NewMovies,
+    NothingYet,
+    NothingFound,
+    NoViews,
+    Older,
+    On,
+    Comments,
+    Views,
+    Released,
+    Journey,
+    FavoritesOfYours,
+    FavoritesComments,
+    SignInForFavorites,
+    NeedsScript,
+    Post,
+    Title,
+    YourComment,
+    SignInToPost,
+    MakeFavorite,
+    NotFound,
+    NotNow,
+    Results,
+    AtLeast,
+    AllIsProjected,
+}
+
+impl Language {
+    /// The first of the languages in an `Accept-Language` that the pages speak; English when they speak none.
+    pub(crate) fn preferred(accepted: &str) -> Self {
+        let mut wanted: Vec<(&str, f32)> = accepted
+            .split(',')
+            .filter_map(|part| {
+                let (name, rest) = part.split_once(';').unwrap_or((part, ""));
+                let quality = rest.trim().strip_prefix("q=").and_then(|quality| quality.parse().ok()).unwrap_or(1.0);
+                (quality > 0.0).then(|| (name.trim(), quality))
+            })
+            .collect();
+        wanted.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let known = |(name, _): (&str, f32)| match name.get(..2)?.to_ascii_lowercase().as_str() {
+            "en" => Some(Self::English),
+            "ja" => Some(Self::Japanese),
+            _ => None,
+        };
+        wanted.into_iter().find_map(known).unwrap_or(Self::English)
+    }
+
+    /// Its name in HTML.
+    pub(crate) fn tag(self) -> &'static str {
+        match self {
+            Self::English => "en",
+            Self::Japanese => "ja",
+        }
+    }
+
+    pub(crate) fn say(self, text: Text) -> &'static str {
+        let (english, japanese) = both(text);
+        match self {
+            Self::English => english,
+            Self::Japanese => japanese,
+        }
+    }
+
+    /// What a user did, before what it was done to.
+    pub(crate) fn deed(self, kind: &str) -> &'static str {
+        let (english, japanese) = match kind {
+            "registered" => ("joined", "参加しました"),
+            "profile_changed" => ("changed the profile", "プロフィールを変更しました"),
+            "commented" => ("commented on", "コメント："),
+            "comment_deleted" => ("deleted a comment on", "コメントを削除："),
+            "favorited" => ("made a favourite of", "お気に入りに追加："),
+            "unfavorited" => ("is no longer a fan of", "お気に入りを解除："),
+            "viewed" => ("looked at", "閲覧："),
+            _ => ("did something", "操作"),
+        };
+        match self {
+            Self::English => english,
+            Self::Japanese => japanese,
+        }
+    }
+}
+
+fn both(text: Text) -> (&'static str, &'static str) {
+    match text {
+        Text::ToTheContent => ("To the content", "本文へ"),
+        Text::Movies => ("Movies", "映画"),
+        Text::Favorites => ("Favourites", "お気に入り"),
+        Text::Search => ("Search", "検索"),
+        Text::SearchComments => ("Search comments", "コメントを検索"),
+        Text::ControlRoom => ("Control room", "管制室"),
+        Text::Newest => ("What people say", "みんなのコメント"),
+        Text::Trending => ("Trending now", "いま話題"),
+        Text::Recommended => ("For you", "おすすめ"),
+        Text::NewMovies => ("New here", "新着の映画"),
+        Text::NothingYet => ("Nobody has said anything yet.", "まだコメントがありません。"),
+        Text::NothingFound => ("Nothing was found.", "見つかりませんでした。"),
+        Text::NoViews => ("No page was viewed in the last half hour.", "この30分間の閲覧はありません。"),
+        Text::Older => ("Older", "以前のもの"),
+        Text::On => ("on", "→"),
+        Text::Comments => ("comments", "件のコメント"),
+        Text::Views => ("views", "回の閲覧"),
+        Text::Released => ("Released", "公開日"),
+        Text::Journey => ("What happened", "あゆみ"),
+        Text::FavoritesOfYours => ("Your favourites", "あなたのお気に入り"),
+        Text::FavoritesComments => ("What your favourites say", "お気に入りの人のコメント"),
+        Text::SignInForFavorites => {
+            ("Sign in to see what your favourites say.", "サインインすると、お気に入りの人のコメントが見られます。")
+        }
+        Text::NeedsScript => {
+            ("Signing in and posting need JavaScript.", "サインインと投稿には JavaScript が必要です。")
+        }
+        Text::Post => ("Post", "投稿する"),
+        Text::Title => ("Title (may be left out)", "タイトル（省略可）"),
+        Text::YourComment => ("Your comment", "コメント"),
+        Text::SignInToPost => ("Sign in to comment.", "コメントするにはサインインしてください。"),
+        Text::MakeFavorite => ("Make a favourite", "お気に入りに追加"),
+        Text::NotFound => ("There is nothing here", "ページが見つかりません"),
+        Text::NotNow => ("This cannot be shown at the moment", "現在表示できません"),
+        Text::Results => ("comments found", "件のコメントが見つかりました"),
+        Text::AtLeast => ("at least", "少なくとも"),
+        Text::AllIsProjected => (
+            "Everything on this page is a projection of a log of events.",
+            "このページはすべて、イベントログの投影です。",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_language_is_the_first_of_those_that_are_spoken() {
+        for (accepted, language) in [
+            ("", Language::English),
+            ("ja", Language::Japanese),
+            ("de-DE,de;q=0.9,ja;q=0.5,en;q=0.4", Language::Japanese),
+            ("en-US,ja;q=0.9", Language::English),
+            ("ja;q=0,en", Language::English),
+            ("*", Language::English),
+            ("日本", Language::English),
+        ] {
+            assert_eq!(Language::preferred(accepted), language, "{accepted}");
+        }
+    }
+}
