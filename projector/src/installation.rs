@@ -2,8 +2,9 @@
 
 mod distributed;
 mod embedded;
+mod private;
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,8 @@ use balcony_store::{Database, StoreError};
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use self::private::private_file;
+pub use self::private::private_folder;
 use crate::application::{Application, InstalledTopic, Topics};
 use crate::catalogue::{Catalogue, Step};
 use crate::projector::Projector;
@@ -143,6 +146,8 @@ impl Installation {
     /// # Errors
     /// What the system says, or that there are too many processes.
     pub fn replica_folder(&self, name: &str) -> anyhow::Result<Folder> {
+        private_folder(&self.data_dir)
+            .with_context(|| format!("DATA_DIR: {} cannot be made", self.data_dir.display()))?;
         let directory = self.replica_directory(name);
         Folder::hold(&directory).with_context(|| format!("DATA_DIR: no store of {name} in {}", directory.display()))
     }
@@ -194,6 +199,8 @@ fn database_settings(application: &Application, settings: &Settings) -> anyhow::
 }
 
 pub(crate) fn open_embedded_log(data_dir: &Path, topics: &[Topic]) -> anyhow::Result<Arc<dyn EventLog>> {
+    private_file(&data_dir.join(LOG_FILE))
+        .with_context(|| format!("DATA_DIR: the log in {} cannot be written", data_dir.display()))?;
     embedded::open_log(&data_dir.join(LOG_FILE), topics)
         .with_context(|| format!("DATA_DIR: the log in {} cannot be opened", data_dir.display()))
 }
@@ -234,9 +241,9 @@ pub(crate) fn hold(data_dir: &Path) -> anyhow::Result<File> {
 
 /// The same; `None` when another process has it.
 pub(crate) fn try_hold(data_dir: &Path) -> anyhow::Result<Option<File>> {
-    std::fs::create_dir_all(data_dir).with_context(|| format!("DATA_DIR: {} cannot be made", data_dir.display()))?;
+    private_folder(data_dir).with_context(|| format!("DATA_DIR: {} cannot be made", data_dir.display()))?;
     let path = data_dir.join("lock");
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+    let file = private_file(&path);
     let file = file.with_context(|| format!("DATA_DIR: {} cannot be written", path.display()))?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),

@@ -54,7 +54,7 @@ pub use application::{Application, InstalledTopic, TopicSpec, Topics};
 pub use builder::build;
 pub use catalogue::{Catalogue, Step, UnknownStep};
 #[cfg(feature = "operations")]
-pub use installation::Installation;
+pub use installation::{Installation, private_folder};
 pub use lag::{Lag, LagError};
 pub use moment::{Moment, NotAMoment};
 pub use operations::{Outcome, Refused, Retried, RetryError, discard, discard_all, retry};

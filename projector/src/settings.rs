@@ -1,10 +1,12 @@
 //! The settings that every program on this library has: a flag each, and an environment variable of the same name.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use anyhow::{anyhow, bail, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use balcony_store::Namespace;
 
 use crate::application::{Application, Topics};
@@ -24,6 +26,10 @@ pub struct Settings {
     /// The PostgreSQL database of the read models.
     #[arg(long, env = "DATABASE_URL", global = true, hide_env_values = true, value_name = "URL")]
     database_url: Option<String>,
+
+    /// A file that has the database's URL.
+    #[arg(long, env = "DATABASE_URL_FILE", global = true, value_name = "FILE")]
+    database_url_file: Option<String>,
 
     /// Partitions of topics that have to be created.
     #[arg(long, env = "KAFKA_PARTITIONS", global = true, default_value = "6", value_name = "NUMBER")]
@@ -61,18 +67,43 @@ pub enum Deployment {
 }
 
 impl Settings {
+    /// Checks the form of every setting, whether it is used or not. Nothing is connected to.
+    ///
+    /// # Errors
+    /// Names the first setting that is wrong.
+    pub fn check(&self, application: &Application) -> anyhow::Result<()> {
+        self.data_dir(application)?;
+        self.namespace(application)?;
+        self.topic_prefix(application)?;
+        self.partitions()?;
+        self.replication()?;
+        if let Deployment::Distributed { brokers, database_url } = self.deployment(application)? {
+            ensure!(
+                brokers.split(',').all(is_broker),
+                "KAFKA_BOOTSTRAP_SERVERS: {brokers:?} is not a list of brokers, such as kafka-1:9092,kafka-2:9092"
+            );
+            // It may have a password, so it is not shown.
+            ensure!(
+                is_postgres_url(&database_url),
+                "DATABASE_URL: is not a URL of PostgreSQL, such as postgres://user:password@host:5432/database"
+            );
+        }
+        Ok(())
+    }
+
     /// Where the log and the read models of `application` are.
     ///
     /// # Errors
     /// Names the setting that is wrong or missing.
     pub fn deployment(&self, application: &Application) -> anyhow::Result<Deployment> {
         let brokers = not_empty("KAFKA_BOOTSTRAP_SERVERS", self.kafka_bootstrap_servers.as_deref())?;
-        let database_url = not_empty("DATABASE_URL", self.database_url.as_deref())?;
+        let database_url = secret("DATABASE_URL", self.database_url.as_deref(), self.database_url_file.as_deref())?;
         match (brokers, database_url) {
             (None, None) => Ok(Deployment::Embedded { data_dir: self.data_dir(application)? }),
-            (Some(brokers), Some(database_url)) => {
-                Ok(Deployment::Distributed { brokers: brokers.to_owned(), database_url: database_url.to_owned() })
-            }
+            (Some(brokers), Some(database_url)) => Ok(Deployment::Distributed {
+                brokers: brokers.to_owned(),
+                database_url: database_url.trim().to_owned(),
+            }),
             (Some(_), None) => {
                 bail!("DATABASE_URL: is missing; KAFKA_BOOTSTRAP_SERVERS is set, and both belong together")
             }
@@ -165,6 +196,54 @@ pub fn not_empty<'v>(name: &str, value: Option<&'v str>) -> anyhow::Result<Optio
     }
 }
 
+/// The secret called `name`: `value` as it is, or what `file` has, without the line's end. Its file's setting is called
+/// the same with `_FILE` behind it.
+///
+/// # Errors
+/// When both are there, or the one that is there is empty, or the file cannot be read or is larger than 64 KiB.
+pub fn secret(name: &str, value: Option<&str>, file: Option<&str>) -> anyhow::Result<Option<String>> {
+    not_empty(name, value)?;
+    let file_setting = format!("{name}_FILE");
+    let Some(file) = not_empty(&file_setting, file)? else { return Ok(value.map(str::to_owned)) };
+    ensure!(value.is_none(), "{file_setting}: is set, and {name} is, too; one of them has to go");
+    let mut text = String::new();
+    let read = File::open(file).and_then(|opened| opened.take(SECRET_FILE_MAX + 1).read_to_string(&mut text));
+    let length = read.with_context(|| format!("{file_setting}: {file} cannot be read"))?;
+    ensure!(length as u64 <= SECRET_FILE_MAX, "{file_setting}: {file} has more than {SECRET_FILE_MAX} bytes");
+    ensure!(!text.trim().is_empty(), "{file_setting}: {file} is empty");
+    Ok(Some(text.trim_end_matches(['\n', '\r']).to_owned()))
+}
+
+/// A host with or without a port, behind a protocol or not.
+fn is_broker(text: &str) -> bool {
+    let address = text.trim().split_once("://").map_or(text.trim(), |(_, address)| address);
+    let (host, port) = match address.rsplit_once(':') {
+        // Colons within brackets are of an IPv6 address.
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        _ => (address, None),
+    };
+    let is_port = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
+    !host.is_empty() && !host.contains(['/', '@']) && !host.contains(char::is_whitespace) && port.is_none_or(is_port)
+}
+
+/// A URL as libpq has them: a scheme, and something behind it that has no white space.
+fn is_postgres_url(text: &str) -> bool {
+    let rest = text.strip_prefix("postgres://").or_else(|| text.strip_prefix("postgresql://"));
+    rest.is_some_and(|rest| {
+        let authority = rest.split(['/', '?']).next().unwrap_or_default();
+        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+        let (name, port) = match host.rsplit_once(':') {
+            Some((name, port)) if !port.contains(']') => (name, port),
+            _ => (host, ""),
+        };
+        let has_host = !name.is_empty() || rest.contains("host=");
+        has_host && (port.is_empty() || port.parse::<u16>().is_ok()) && !rest.contains(char::is_whitespace)
+    })
+}
+
+/// The largest file that is taken for a secret, in bytes.
+const SECRET_FILE_MAX: u64 = 64 << 10;
+
 fn number(name: &str, text: &str, range: RangeInclusive<i32>) -> anyhow::Result<i32> {
     match i32::from_str(text) {
         Ok(number) if range.contains(&number) => Ok(number),
@@ -219,6 +298,53 @@ mod tests {
         assert_eq!(of(&["--kafka-topic-prefix", "orders-2."]), ("orders-2.".into(), "orders-2.".into()));
         let other = of(&["--kafka-topic-prefix", "orders2.", "--namespace", "orders"]);
         assert_eq!(other, ("orders2.".into(), "orders2.orders.".into()));
+    }
+
+    #[test]
+    fn brokers_and_databases_have_the_form_of_one() {
+        for good in ["kafka", "kafka:9092", "a:1,b:2", "a:1, b:2", "[::1]:9092", "[::1]", "PLAINTEXT://a:9092"] {
+            assert!(good.split(',').all(is_broker), "{good}");
+        }
+        for bad in ["", ",", "a:1,", ":9092", "a:x", "a:0", "a:99999", "a b:9092", "http://a/b", "a:"] {
+            assert!(!bad.split(',').all(is_broker), "{bad}");
+        }
+        for good in
+            ["postgres://host/db", "postgresql://u:p@host:5432/db?sslmode=disable", "postgres:///db?host=/run/pg"]
+        {
+            assert!(is_postgres_url(good), "{good}");
+        }
+        for bad in
+            ["", "postgres", "postgres://", "mysql://host/db", "host:5432", "postgres://host:x/db", "postgres://a b/c"]
+        {
+            assert!(!is_postgres_url(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_secret_stands_in_its_setting_or_in_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &[u8]| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path.display().to_string()
+        };
+        let good = file("good", b"hush hush\n");
+        assert_eq!(secret("X", None, None).unwrap(), None);
+        assert_eq!(secret("X", Some("hush"), None).unwrap().as_deref(), Some("hush"));
+        assert_eq!(secret("X", None, Some(&good)).unwrap().as_deref(), Some("hush hush"));
+        let missing = folder.path().join("missing").display().to_string();
+        for (value, path, name) in [
+            (Some(""), None, "X: "),
+            (None, Some(""), "X_FILE: "),
+            (Some("hush"), Some(&*good), "X_FILE: "),
+            (None, Some(&*missing), "X_FILE: "),
+            (None, Some(&*file("empty", b" \n")), "X_FILE: "),
+            (None, Some(&*file("large", &[b'x'; 70_000])), "X_FILE: "),
+            (None, Some(&*file("no text", b"\xff\xfe")), "X_FILE: "),
+        ] {
+            let error = secret("X", value, path).unwrap_err().to_string();
+            assert!(error.starts_with(name) && !error.contains("hush"), "{error}");
+        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Read models in a folder of SQLite files: each generation is a file.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,9 +36,10 @@ impl Folder {
 
     /// Makes the folder, and brings this crate's own tables up to this version.
     pub(crate) async fn migrate(&self) -> Result<(), StoreError> {
-        std::fs::create_dir_all(&self.directory).map_err(sqlx::Error::Io)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.directory).map_err(sqlx::Error::Io)?;
         // For SQLite sqlx takes no lock of its own around migrations.
         let _alone = hold(&self.directory.join("migrations.lock")).await.map_err(sqlx::Error::Io)?;
+        private_file(&store_file(&self.directory)).map_err(sqlx::Error::Io)?;
         migrations::run(&self.store).await
     }
 
@@ -110,6 +112,7 @@ impl Folder {
     /// without a row is left over from a crash and made anew.
     pub(crate) async fn create(&self, _tx: &mut Tx, schema: &str, scripts: &[&str]) -> Result<(), StoreError> {
         self.remove_file(schema)?;
+        private_file(&self.file(schema)).map_err(sqlx::Error::Io)?;
         let mut tx = self.writers(schema, Durability::Full).begin().await?;
         for script in scripts {
             tx.schema_statement(script).await?;
@@ -144,7 +147,7 @@ impl Folder {
     /// The file that whoever builds `projection` holds; `None` while another process holds it.
     pub(crate) async fn lease(&self, projection: &str) -> Result<Option<File>, StoreError> {
         let path = self.directory.join(format!("{projection}.lease"));
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(sqlx::Error::Io)?;
+        let file = private_file(&path).map_err(sqlx::Error::Io)?;
         match file.try_lock() {
             Ok(()) => Ok(Some(file)),
             Err(TryLockError::WouldBlock) => Ok(None),
@@ -163,6 +166,11 @@ impl Folder {
 /// The file of this crate's own tables.
 fn store_file(directory: &Path) -> PathBuf {
     directory.join("store.db")
+}
+
+/// Makes `file` for its owner alone, when there is none. What SQLite keeps beside it is no more open than it.
+fn private_file(file: &Path) -> std::io::Result<File> {
+    OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(file)
 }
 
 /// The one connection that writes `file`.
@@ -193,7 +201,7 @@ fn reading(file: &Path) -> SqliteConnectOptions {
 
 /// Waits until no other process or task holds `path`, then holds it until the file is dropped.
 async fn hold(path: &Path) -> std::io::Result<File> {
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+    let file = private_file(path)?;
     let deadline = Instant::now() + BUSY_TIMEOUT;
     loop {
         match file.try_lock() {
