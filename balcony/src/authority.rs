@@ -5,41 +5,52 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use balcony_domain::DERIVED;
-use balcony_http::{Authority, Expected, Subjects};
-use balcony_projector::Deployment;
+use balcony_http::{Authority, Subjects};
+use balcony_projector::{Deployment, private_folder};
 
 use crate::application::NAME;
 use crate::settings::Settings;
 
+/// The file of the secret in the data folder.
+const SECRET_FILE: &str = "jwt-secret";
 /// Bytes of a secret that is made, before they are written in hexadecimal.
 const SECRET_BYTES: usize = 32;
 
-/// Whoever has the installation's secret. Works beside a running installation.
+/// Whoever has the installation's secret, which is made when an embedded one has none.
 pub(crate) fn authority(settings: &Settings) -> anyhow::Result<Authority> {
-    if let Some(secret) = settings.jwt_secret()? {
-        return Ok(over(secret));
-    }
-    match settings.deployment()? {
-        Deployment::Embedded { data_dir } => Ok(over(&secret(&data_dir)?)),
-        Deployment::Distributed { .. } => {
+    of_secret(settings, secret)
+}
+
+/// The same beside an installation. Nothing is made.
+pub(crate) fn authority_beside(settings: &Settings) -> anyhow::Result<Authority> {
+    of_secret(settings, |data_dir| {
+        let has_one = data_dir.join(SECRET_FILE).is_file();
+        ensure!(has_one, "DATA_DIR: there is no installation in {}; start {NAME} first", data_dir.display());
+        read(data_dir)
+    })
+}
+
+fn of_secret(settings: &Settings, in_folder: impl Fn(&Path) -> anyhow::Result<String>) -> anyhow::Result<Authority> {
+    let secret = match (settings.jwt_secret()?, settings.deployment()?) {
+        (Some(secret), _) => secret,
+        (None, Deployment::Embedded { data_dir }) => in_folder(&data_dir)?,
+        (None, Deployment::Distributed { .. }) => {
             bail!(
                 "JWT_SECRET: is missing; a distributed installation needs one of 32 bytes or more, the same everywhere"
             )
         }
-    }
-}
-
-fn over(secret: &str) -> Authority {
-    Authority::new(secret.as_bytes(), NAME, Subjects::derived_in(DERIVED), Expected::default())
+    };
+    let subjects = Subjects::derived_in(DERIVED);
+    Ok(Authority::new(secret.as_bytes(), NAME, subjects, settings.expected_tokens()?))
 }
 
 /// The secret in the data folder, made when there is none. A process that makes one at the same time wins or loses
 /// as a whole: the file appears complete.
 fn secret(data_dir: &Path) -> anyhow::Result<String> {
-    make_folder(data_dir)?;
-    let path = data_dir.join("jwt-secret");
+    private_folder(data_dir).with_context(|| format!("DATA_DIR: {} cannot be made", data_dir.display()))?;
+    let path = data_dir.join(SECRET_FILE);
     if !path.exists() {
         let bytes: [u8; SECRET_BYTES] = rand::random();
         let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -55,6 +66,11 @@ fn secret(data_dir: &Path) -> anyhow::Result<String> {
         };
         write().with_context(|| format!("DATA_DIR: {} cannot be written", path.display()))?;
     }
+    read(data_dir)
+}
+
+fn read(data_dir: &Path) -> anyhow::Result<String> {
+    let path = data_dir.join(SECRET_FILE);
     let mut text = String::new();
     let read = File::open(&path).and_then(|mut file| file.read_to_string(&mut text));
     read.with_context(|| format!("DATA_DIR: {} cannot be read", path.display()))?;
@@ -63,8 +79,4 @@ fn secret(data_dir: &Path) -> anyhow::Result<String> {
         bail!("DATA_DIR: {} is damaged; remove it to have a new one made, which ends all tokens", path.display());
     }
     Ok(text.to_owned())
-}
-
-fn make_folder(data_dir: &Path) -> anyhow::Result<()> {
-    std::fs::create_dir_all(data_dir).with_context(|| format!("DATA_DIR: {} cannot be made", data_dir.display()))
 }

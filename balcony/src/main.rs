@@ -4,7 +4,9 @@
 
 mod application;
 mod authority;
+mod concealed;
 mod demo;
+mod greeting;
 mod healthcheck;
 mod serve;
 mod settings;
@@ -12,8 +14,10 @@ mod settings;
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use balcony_projector::operations;
 use clap::{Parser, Subcommand};
+use tokio::runtime::Builder;
 use tracing_subscriber::EnvFilter;
 
 use crate::settings::Settings;
@@ -59,15 +63,20 @@ enum Action {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    start_logging();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(&error.into()),
-    };
-    match runtime.block_on(run(cli)) {
+    let begun = begin(&cli.settings).and_then(|()| Ok(Builder::new_multi_thread().enable_all().build()?));
+    match begun.and_then(|runtime| runtime.block_on(run(cli))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }
+}
+
+/// Checks the form of every setting before anything is opened or connected to, and starts logging.
+fn begin(settings: &Settings) -> anyhow::Result<()> {
+    let filter = settings.log_filter()?;
+    settings.check()?;
+    concealed::conceal(std::env::args_os()).context("the secrets among the arguments cannot be concealed")?;
+    start_logging(filter);
+    Ok(())
 }
 
 async fn run(cli: Cli) -> anyhow::Result<()> {
@@ -85,8 +94,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
 }
 
 /// Logs go to standard error: lines for people on a terminal, JSON for everything else.
-fn start_logging() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn"));
+fn start_logging(filter: EnvFilter) {
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if std::io::stderr().is_terminal() {
         builder.init();

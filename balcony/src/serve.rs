@@ -1,9 +1,8 @@
 //! Runs the services, together or one by one.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::iter;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +26,8 @@ use tokio::sync::watch;
 use utoipa::openapi::OpenApi;
 
 use crate::application::{NAME, domain_topics};
-use crate::authority::authority;
+use crate::authority::{authority, authority_beside};
+use crate::greeting::greeting;
 use crate::settings::Settings;
 
 /// What a token is for.
@@ -44,8 +44,8 @@ pub(crate) struct TokenOptions {
     expires_in: String,
 }
 
-/// How long the token on the first screen is valid.
-const FIRST_TOKEN_SECONDS: u64 = 24 * 3_600;
+/// What the key of consistency tokens is for.
+const CONSISTENCY: &str = "consistency token";
 
 /// An installation of Balcony that this process is part of.
 struct Installation {
@@ -86,12 +86,13 @@ struct Surface {
 
 impl Installation {
     async fn open(settings: &Settings) -> anyhow::Result<Self> {
-        settings.public_url()?;
         let query_api_url = settings.query_api_url()?.map(str::to_owned);
         let is_embedded = matches!(settings.deployment()?, Deployment::Embedded { .. });
         let edge = Edge {
             authority: authority(settings)?,
-            limiter: Limiter::new(settings.rate_limit()?),
+            limiter: Limiter::new(settings.rate_limit()?)
+                .behind(settings.trusted_proxies()?)
+                .searched_at([balcony_query_api::SEARCH]),
             cors_origins: settings.cors_origins()?,
             telemetry: telemetry::install(settings.installation.namespace(&settings.application)?.as_str())?,
             problem_types: format!("urn:{NAME}:problem:").into(),
@@ -100,7 +101,8 @@ impl Installation {
         let parts = Arc::new(parts);
         let desk = Desk::new(&settings.application, parts.clone());
         let topics = domain_topics(&parts.topics);
-        let consistency = Consistency::new(parts.identity(), parts.topics.names());
+        let consistency =
+            Consistency::new(parts.identity(), parts.topics.names(), &edge.authority.key_for(CONSISTENCY));
         Ok(Self { parts, desk, topics, consistency, edge, query_api_url, is_embedded })
     }
 
@@ -154,7 +156,8 @@ pub(crate) async fn all_in_one(settings: &Settings) -> anyhow::Result<()> {
     let own = [installation.log_check(), projections_check(&projector)];
     let checks = own.into_iter().chain(queries.checks()).collect();
     let surface = Surface { routes, openapi, operators: states(&projector), readiness: Readiness::new(checks) };
-    let greeting = greeting(settings, &installation, listeners.everybody.local_addr()?)?;
+    let (authority, address) = (&installation.edge.authority, listeners.everybody.local_addr()?);
+    let greeting = greeting(settings, authority, address, std::io::stdout().is_terminal())?;
     tokio::spawn(greet(surface.readiness.clone(), greeting));
     run(listeners, surface, &installation, Some(projector)).await
 }
@@ -215,7 +218,7 @@ pub(crate) fn token(settings: &Settings, options: &TokenOptions) -> anyhow::Resu
     let seconds = seconds(&options.expires_in).with_context(|| {
         format!("--expires-in: {:?} is not a duration, such as 30d, 12h, 15m or 60s", options.expires_in)
     })?;
-    println!("{}", authority(settings)?.issue(options.user.trim(), role, seconds)?);
+    println!("{}", authority_beside(settings)?.issue(options.user.trim(), role, seconds)?);
     Ok(())
 }
 
@@ -255,7 +258,8 @@ async fn command_side(installation: &Installation) -> Arc<CommandApi> {
 
 async fn query_side(installation: &Installation, serving: Serving<Index>) -> QueryApi {
     let Installation { parts, consistency, .. } = installation;
-    QueryApi::open(&parts.database, &parts.catalogue, consistency.clone(), serving).await
+    let queries = QueryApi::open(&parts.database, &parts.catalogue, consistency.clone(), serving).await;
+    queries.bounded_by(parts.log.clone())
 }
 
 /// Serves until the process is told to end; then takes no more requests, lets those under way end, and stops the
@@ -398,30 +402,6 @@ async fn greet(readiness: Readiness, greeting: String) {
     }
     // Whoever reads may have left after the first lines; that is no reason to end.
     let _ = writeln!(std::io::stdout(), "{greeting}");
-}
-
-/// The first screen of whoever starts Balcony for the first time.
-fn greeting(settings: &Settings, installation: &Installation, address: SocketAddr) -> anyhow::Result<String> {
-    let token = installation.edge.authority.issue("admin", Role::Admin, FIRST_TOKEN_SECONDS)?;
-    let place = match settings.deployment()? {
-        Deployment::Embedded { data_dir } => format!("embedded, data in {}", shown(&data_dir)),
-        Deployment::Distributed { .. } => "on Kafka and PostgreSQL".to_owned(),
-    };
-    Ok(format!(
-        "Balcony listens on http://{address} ({place}).
-
-Register a movie, as an admin (this token is valid for a day):
-
-curl -i http://{address}/v1/movies -H 'Content-Type: application/json' -H 'Authorization: Bearer {token}' -d '{{\"title\":\"Seven Samurai\"}}'
-
-See it: http://{address}/v1/movies   Everything else: http://{address}/docs
-More tokens: balcony token --user NAME   Something to look at: balcony demo
-"
-    ))
-}
-
-fn shown(path: &Path) -> String {
-    path.display().to_string()
 }
 
 #[cfg(test)]

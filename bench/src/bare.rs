@@ -186,7 +186,8 @@ async fn commands(data_dir: &Path, jwt_secret: &str) -> anyhow::Result<Router> {
     let place = balcony_store::Place::Sqlite { directory: data_dir.join("read-models") };
     let settings = balcony_store::Settings { namespace: "balcony".parse()?, place };
     let database = Database::open(&settings).await?;
-    let consistency = Consistency::new(&log.identity().await?, vec![topics.facts.clone(), topics.views.clone()]);
+    let names = vec![topics.facts.clone(), topics.views.clone()];
+    let consistency = Consistency::new(&log.identity().await?, names, &[0; 32]);
     let edge = Edge {
         authority: Authority::new(jwt_secret.as_bytes(), "balcony", Subjects::derived_in(DERIVED), Expected::default()),
         limiter: Limiter::new(RateLimit::Off),

@@ -6,8 +6,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
+use hmac::{Hmac, Mac as _};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header};
 use quick_cache::sync::Cache;
+use sha2::Sha256;
 use uuid::Uuid;
 
 use crate::describe::{Describe, Description};
@@ -22,6 +24,8 @@ struct Keys {
     encoding: EncodingKey,
     decoding: DecodingKey,
     expected: Expected,
+    /// For keys of other purposes.
+    secret: Hmac<Sha256>,
     issuer: Arc<str>,
     subjects: Subjects,
     /// Tokens that were accepted, with whom they stand for and when they expire. A token that was right once stays
@@ -80,7 +84,13 @@ impl Authority {
     pub fn new(secret: &[u8], issuer: impl Into<Arc<str>>, subjects: Subjects, expected: Expected) -> Self {
         let (encoding, decoding) = (EncodingKey::from_secret(secret), DecodingKey::from_secret(secret));
         let accepted = Cache::new(TOKENS_REMEMBERED);
-        Self(Arc::new(Keys { encoding, decoding, expected, issuer: issuer.into(), subjects, accepted }))
+        let secret = Hmac::new_from_slice(secret).expect("a key may have any length");
+        Self(Arc::new(Keys { encoding, decoding, secret, expected, issuer: issuer.into(), subjects, accepted }))
+    }
+
+    /// A key for `purpose`: the same for everybody who has the secret, and of no use for anything else.
+    pub fn key_for(&self, purpose: &str) -> [u8; 32] {
+        self.0.secret.clone().chain_update(purpose).finalize().into_bytes().into()
     }
 
     /// The user that tokens made for `name` stand for.

@@ -7,6 +7,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use balcony_event_log::Positions;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use hmac::{Hmac, Mac as _};
 use sha2::{Digest as _, Sha256};
 
 use crate::{FieldError, Params, Problem};
@@ -19,8 +20,9 @@ pub const CONSISTENCY: HeaderName = HeaderName::from_static("consistency");
 /// Makes and reads the tokens of one installation. Cheap to clone.
 ///
 /// A token is a version, the first bytes of a digest of the log's identity, the positions (in which topics are numbers:
-/// their places in the declared list), and the first bytes of a digest of it all, in base64url. It is not secret and
-/// proves nothing: the checks only tell a broken token, or one of another installation, from a good one.
+/// their places in the declared list), and the first bytes of a keyed digest of it all (HMAC-SHA-256), in base64url. It
+/// is not secret. Only who has the installation's secret can make one, so nobody can have queries wait for what was
+/// never written.
 ///
 /// How the positions are written depends on how many topics they are written for: two, or as many as are needed to
 /// name the last of theirs. The digest of the identity tells the number. So a topic that is added to the end of the list
@@ -30,6 +32,7 @@ pub struct Consistency {
     /// How tokens begin whose positions are written for the first two topics, three, and so on.
     installations: Arc<[[u8; 8]]>,
     topics: Arc<[Arc<str>]>,
+    key: Hmac<Sha256>,
 }
 
 /// The positions that a client has seen written.
@@ -45,21 +48,23 @@ pub struct Patience {
     pub stale: bool,
 }
 
-const VERSION: u8 = 1;
-const CHECK: usize = 4;
+/// Tokens of version 1 had a digest without a key.
+const VERSION: u8 = 2;
+const CHECK: usize = 8;
 /// How many topics positions are written for at the least.
 const FEWEST_TOPICS: usize = 2;
 
 impl Consistency {
-    /// The tokens of the installation whose log is called `identity` and has `topics`. Every program of the
-    /// installation declares the same topics in the same order; a new topic is added at the end.
-    pub fn new(identity: &str, topics: Vec<Arc<str>>) -> Self {
+    /// The tokens of the installation whose log is called `identity` and has `topics`, made with `key`. Every program of
+    /// the installation has the same key and declares the same topics in the same order; a new topic is added at the end.
+    pub fn new(identity: &str, topics: Vec<Arc<str>>, key: &[u8; 32]) -> Self {
         let of = |count: usize| match count {
             FEWEST_TOPICS => prefix(identity.as_bytes()),
             more => prefix(format!("{identity}\0{more}").as_bytes()),
         };
         let installations = (FEWEST_TOPICS..=topics.len().max(FEWEST_TOPICS)).map(of).collect();
-        Self { installations, topics: topics.into() }
+        let key = Hmac::new_from_slice(key).expect("a key may have any length");
+        Self { installations, topics: topics.into(), key }
     }
 
     /// The token in a request's headers; without one nothing has been seen.
@@ -93,19 +98,23 @@ impl Consistency {
         bytes.extend_from_slice(&self.installations[more]);
         let positions = positions.to_bytes(self.first_topics(more));
         bytes.extend_from_slice(&positions.expect("the topics are declared, and a log counts from 0"));
-        let check: [u8; CHECK] = prefix(&bytes);
-        bytes.extend_from_slice(&check);
+        let check = self.keyed(&bytes).finalize().into_bytes();
+        bytes.extend_from_slice(&check[..CHECK]);
         bytes
     }
 
     fn decode(&self, bytes: &[u8]) -> Option<ConsistencyToken> {
         let (body, check) = bytes.split_last_chunk::<CHECK>()?;
         let (head, positions) = body.split_first_chunk::<9>()?;
-        if *check != prefix(body) || head[0] != VERSION {
+        if head[0] != VERSION || self.keyed(body).verify_truncated_left(check).is_err() {
             return None;
         }
         let more = self.installations.iter().position(|installation| head[1..] == *installation)?;
         Positions::from_bytes(positions, self.first_topics(more)).ok().map(ConsistencyToken)
+    }
+
+    fn keyed(&self, bytes: &[u8]) -> Hmac<Sha256> {
+        self.key.clone().chain_update(bytes)
     }
 
     /// The topics that positions are written for: the first two and `more`.
@@ -148,7 +157,7 @@ mod tests {
     }
 
     fn consistency(identity: &str, topics: usize) -> Consistency {
-        Consistency::new(identity, self::topics(topics))
+        Consistency::new(identity, self::topics(topics), &[7; 32])
     }
 
     fn headers(value: &[u8]) -> HeaderMap {
@@ -220,7 +229,18 @@ mod tests {
         let positions = positions.map(|(topic, partition, offset)| (TopicPartition::new(topic, partition), offset));
         let token = ConsistencyToken(positions.into_iter().collect());
         let (_, value) = consistency("this installation", 2).header(&token);
-        assert_eq!(value, "AVics8mpcDrdAAEKrAIFAI1Oqes");
+        assert_eq!(value, "Alics8mpcDrdAAEKrAIFANc-6-hLuxbd");
+    }
+
+    #[test]
+    fn nobody_makes_a_token_without_the_key() {
+        let far = [(TopicPartition::new("balcony.events", 0), 1 << 62)].into_iter().collect();
+        let stranger = Consistency::new("a", topics(2), &[8; 32]);
+        let (_, forged) = stranger.header(&ConsistencyToken(far));
+        assert!(consistency("a", 2).token(&headers(forged.as_bytes())).is_err());
+        assert!(stranger.token(&headers(forged.as_bytes())).is_ok());
+        // Version 1, whose digest anybody could make.
+        assert!(consistency("this installation", 2).token(&headers(b"AVics8mpcDrdAAEKrAIFAI1Oqes")).is_err());
     }
 
     #[test]

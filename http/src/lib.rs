@@ -12,6 +12,7 @@ pub mod page;
 pub mod params;
 pub mod probes;
 pub mod problem;
+mod proxies;
 pub mod rate_limit;
 mod role;
 pub mod service;

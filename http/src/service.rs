@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Response};
@@ -67,8 +67,8 @@ pub fn service(routes: Router, openapi: OpenApi, probes: Router, edge: &Edge) ->
     if edge.cors_origins.is_empty() { router } else { router.layer(cors(&edge.cors_origins)) }
 }
 
-/// What happens to every request, in this order: its body is read, up to the limit; who asks is found out; whoever
-/// asks too often is refused; it is handled; it is counted; a refusal gets its type and the request's path.
+/// What happens to every request, in this order: whoever asks too often is refused; its body is read, up to the limit;
+/// whose token is not accepted is refused; it is handled; it is counted; a refusal gets its type and the request's path.
 async fn at_the_edge(State(edge): State<Arc<Edge>>, request: Request, next: Next) -> Response {
     let timer = Timer::start(&request);
     let uri = request.uri().clone();
@@ -83,11 +83,11 @@ async fn at_the_edge(State(edge): State<Arc<Edge>>, request: Request, next: Next
 impl Edge {
     async fn admit(&self, request: Request) -> Result<Request, Problem> {
         let (mut parts, body) = request.into_parts();
+        let visitor = self.authority.visitor(&parts.headers);
+        // Whatever else is wrong with it, a request counts.
+        self.limiter.admit(&parts, visitor.as_ref().ok())?;
         let bytes = body::read(body).await?;
-        let visitor = self.authority.visitor(&parts.headers)?;
-        let address = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
-        self.limiter.admit(&visitor, address)?;
-        parts.extensions.insert(visitor);
+        parts.extensions.insert(visitor?);
         Ok(Request::from_parts(parts, bytes.into()))
     }
 }

@@ -11,6 +11,7 @@ mod companies;
 mod conditions;
 mod cursor;
 mod journey;
+mod log_end;
 mod me;
 mod movies;
 mod page;
@@ -29,17 +30,19 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use balcony_domain::Timestamp;
-use balcony_event_log::Positions;
+use balcony_event_log::{EventLog, Positions};
 use balcony_http::probes::Check;
-use balcony_http::{Consistency, Problem, operation};
+use balcony_http::{Consistency, ConsistencyToken, FieldError, Problem, operation};
 use balcony_projector::{Catalogue, Serving, Step};
 use balcony_search::Index;
 use balcony_store::{Database, GenerationState, ReadModel, Reader, StoreError};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
+use crate::log_end::LogEnd;
 use crate::search::Search;
 
 /// The query API over the read models. Cheap to clone.
@@ -52,11 +55,23 @@ pub struct QueryApi {
     consistency: Consistency,
     search: Search,
     opened: Instant,
+    /// `None` when the log is not there to be asked.
+    log_end: Option<LogEnd>,
+    /// What queries that wait take one of.
+    turns: Arc<Semaphore>,
 }
 
 /// How long the service is not ready for a read model that is still being built. One that takes longer makes only its own
 /// queries wait.
 const BUILT_IN: Duration = Duration::from_secs(10);
+
+/// How many queries may wait for what was written, in one process.
+const WAITERS: usize = 1_024;
+/// How long it is waited before the log is asked whether what is waited for was ever written.
+const SOON: Duration = Duration::from_millis(250);
+
+/// The path of the search.
+pub const SEARCH: &str = "/v1/search";
 
 #[derive(utoipa::OpenApi)]
 #[openapi(info(
@@ -113,7 +128,44 @@ impl QueryApi {
             consistency,
             search: Search::new(serving),
             opened: Instant::now(),
+            log_end: None,
+            turns: Arc::new(Semaphore::new(WAITERS)),
         }
+    }
+
+    /// The same, which refuses tokens from beyond the end of `log`.
+    #[must_use]
+    pub fn bounded_by(mut self, log: Arc<dyn EventLog>) -> Self {
+        let mut topics: Vec<_> = self.models.iter().flat_map(|model| model.topics.iter().cloned()).collect();
+        topics.sort_unstable();
+        topics.dedup();
+        self.log_end = Some(LogEnd::new(log, topics));
+        self
+    }
+
+    /// The right to wait for `token`, until it is dropped. Nobody needs one to wait for nothing.
+    fn turn(&self, token: &ConsistencyToken) -> Result<Option<SemaphorePermit<'_>>, Problem> {
+        if token.0.is_empty() {
+            return Ok(None);
+        }
+        let turn = self.turns.try_acquire();
+        turn.map(Some).map_err(|_| Problem::unavailable("too many queries wait for what was written; try again"))
+    }
+
+    /// As [`QueryApi::wait_for`], for what a client's token stands for. What has not come soon may be beyond the log's
+    /// end, as when the log was restored to an earlier time: it is not waited for.
+    async fn wait_for_written(&self, name: &str, token: &ConsistencyToken, deadline: Instant) -> Result<bool, Problem> {
+        let soon = deadline.min(Instant::now() + SOON);
+        if self.wait_for(name, &token.0, soon).await? {
+            return Ok(true);
+        }
+        if let Some(log_end) = &self.log_end
+            && log_end.is_before(&token.0).await
+        {
+            let detail = "stands for what the log does not have; leave it out";
+            return Err(Problem::invalid(vec![FieldError::header("Consistency-Token", detail)]));
+        }
+        if soon < deadline { self.wait_for(name, &token.0, deadline).await } else { Ok(false) }
     }
 
     /// Waits until the read model called `name` has everything below `wanted` of its topics; `false` when it has not by

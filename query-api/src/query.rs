@@ -50,15 +50,16 @@ impl Query {
     /// of them share one deadline.
     ///
     /// # Errors
-    /// 422 for parameters that are wrong and for a token that is malformed or of another installation; 503 when a
-    /// read model is behind and older data is not wanted.
+    /// 422 for parameters that are wrong and for a token that is malformed, of another installation, or from beyond the
+    /// log's end; 503 when a read model is behind and older data is not wanted.
     pub(crate) async fn wait(self, api: &QueryApi, reads: &[&str]) -> Result<Answer, Problem> {
         self.params.finish()?;
         let token = api.consistency.token(&self.headers)?;
         let deadline = Instant::now() + self.patience.wait;
         let since = api.reader.incarnation();
+        let _turn = api.turn(&token)?;
         for name in reads {
-            let has_come = api.wait_for(name, &token.0, deadline).await?;
+            let has_come = api.wait_for_written(name, &token, deadline).await?;
             if has_come {
                 continue;
             }

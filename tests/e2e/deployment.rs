@@ -281,6 +281,10 @@ impl Process {
         format!("http://{}", address(&self.log(), "listening for operators").expect("a port for operators"))
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.stderr).unwrap_or_default()
     }

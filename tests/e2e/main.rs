@@ -69,6 +69,7 @@ on_both! {
         who_sends_the_token_reads_its_own_writes
         a_comment_can_be_deleted_the_instant_after_it_was_posted
         tokens_that_are_not_ours_are_refused
+        a_token_from_beyond_the_log_is_refused
         a_first_command_registers_its_user;
     favourites: favourites_and_their_timeline views_are_counted a_journey_is_what_one_did;
     reading_room: the_page_is_read_without_script;

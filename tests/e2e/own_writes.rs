@@ -3,7 +3,10 @@
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
-use crate::deployment::{Deployment, Kind};
+use balcony_event_log::TopicPartition;
+use balcony_http::{Consistency, ConsistencyToken};
+
+use crate::deployment::{Deployment, Kind, authority};
 
 pub async fn who_sends_the_token_reads_its_own_writes(deployment: Deployment) {
     let movie = deployment.admin().register_movie("A movie").await;
@@ -72,4 +75,21 @@ pub async fn a_first_command_registers_its_user(deployment: Deployment) {
     let posted = mia.comment(&movie, "hello").await;
     let user = mia.having_seen(&posted).get(&format!("/v1/users/{id}")).await.expect(StatusCode::OK).json();
     assert_eq!(user["display_name"], "Mia");
+}
+
+pub async fn a_token_from_beyond_the_log_is_refused(deployment: Deployment) {
+    let topics = deployment.topics();
+    let log = deployment.log_beside().await.unwrap();
+    let key = authority().key_for("consistency token");
+    let consistency = Consistency::new(&log.identity().await.unwrap(), vec![topics.facts.clone(), topics.views], &key);
+    let token = |offset| {
+        let positions = [(TopicPartition::new(topics.facts.clone(), 0), offset)].into_iter().collect();
+        consistency.header(&ConsistencyToken(positions)).1.to_str().unwrap().to_owned()
+    };
+    let nobody = deployment.nobody();
+    nobody.clone().with_header("consistency-token", &token(0)).get("/v1/comments").await.expect(StatusCode::OK);
+    for query in ["", "?wait=0s", "?stale=allow"] {
+        let reader = nobody.clone().with_header("consistency-token", &token(1 << 62));
+        assert_eq!(reader.get(&format!("/v1/comments{query}")).await.problem(422), ["Consistency-Token:"]);
+    }
 }

@@ -1,12 +1,15 @@
 //! Settings that are wrong, and what the command line prints.
 
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::Output;
 use std::time::Duration;
 
 use reqwest::StatusCode;
 use tempfile::TempDir;
 
-use crate::deployment::{Deployment, SECRET, bare_command};
+use crate::client::Client;
+use crate::deployment::{BINARY, Deployment, Kind, SECRET, authority, bare_command};
 
 fn run(arguments: &[&str], settings: &[(&str, &str)]) -> Output {
     bare_command(arguments).envs(settings.iter().copied()).output().unwrap()
@@ -17,8 +20,9 @@ fn a_wrong_setting_stops_the_process_with_one_line_that_names_it() {
     let folder = TempDir::new().unwrap();
     let data_dir = folder.path().join("data").display().to_string();
     let file = folder.path().join("file");
-    std::fs::write(&file, "").unwrap();
+    std::fs::write(&file, SECRET).unwrap();
     let below_file = file.join("data").display().to_string();
+    let file = file.display().to_string();
     let kafka = ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1");
     let database = ("DATABASE_URL", "postgres://balcony:hush@127.0.0.1:1/balcony");
     for (arguments, settings, name) in [
@@ -40,6 +44,27 @@ fn a_wrong_setting_stops_the_process_with_one_line_that_names_it() {
         (&[], &[("KAFKA_REPLICATION", "x")], "KAFKA_REPLICATION"),
         (&[], &[("KAFKA_TOPIC_PREFIX", "a b")], "KAFKA_TOPIC_PREFIX"),
         (&[], &[("JWKS_URL", "http://127.0.0.1:1/jwks")], "JWKS_URL"),
+        (&[], &[("JWKS_URL", "")], "JWKS_URL"),
+        (&[], &[("JWT_SECRET", "")], "JWT_SECRET"),
+        (&[], &[("JWT_SECRET_FILE", &below_file)], "JWT_SECRET_FILE"),
+        (&[], &[("JWT_SECRET_FILE", &file), ("JWT_SECRET", SECRET)], "JWT_SECRET_FILE"),
+        (&[], &[("JWT_ISSUER", "")], "JWT_ISSUER"),
+        (&[], &[("JWT_AUDIENCE", " ")], "JWT_AUDIENCE"),
+        (&[], &[("TRUSTED_PROXIES", "proxy.example")], "TRUSTED_PROXIES"),
+        (&[], &[("COMMAND_API_URL", "commands.example")], "COMMAND_API_URL"),
+        (&[], &[("COMMAND_API_URL", "http://")], "COMMAND_API_URL"),
+        (&[], &[("SMTP_URL", "mail.example:25")], "SMTP_URL"),
+        (&[], &[("SMTP_URL_FILE", "")], "SMTP_URL_FILE"),
+        (&[], &[("OTEL_EXPORTER_OTLP_ENDPOINT", "otel")], "OTEL_EXPORTER_OTLP_ENDPOINT"),
+        (&[], &[("RUST_LOG", "balcony=loud")], "RUST_LOG"),
+        (&[], &[("RUST_LOG", "verbose")], "RUST_LOG"),
+        (&[], &[("RUST_LOG", "")], "RUST_LOG"),
+        // Before Kafka is waited for.
+        (&["command-api"], &[kafka, ("DATABASE_URL", "mysql://hush@127.0.0.1/x")], "DATABASE_URL"),
+        (&["command-api"], &[kafka, ("DATABASE_URL_FILE", &below_file)], "DATABASE_URL_FILE"),
+        (&["command-api"], &[("KAFKA_BOOTSTRAP_SERVERS", "kafka:x"), database], "KAFKA_BOOTSTRAP_SERVERS"),
+        (&["command-api"], &[kafka, database, ("JWT_SECRET", SECRET), ("LISTEN", "8081")], "LISTEN"),
+        (&["doctor"], &[("RATE_LIMIT", "many")], "RATE_LIMIT"),
         (&["command-api"], &[], "KAFKA_BOOTSTRAP_SERVERS"),
         (&["projector", "--only", "nonsense"], &[kafka, database, ("JWT_SECRET", SECRET)], "--only"),
         (&["token", "--user", "Mia", "--role", "king"], &[("JWT_SECRET", SECRET)], "--role"),
@@ -83,8 +108,15 @@ async fn the_first_screen_can_be_pasted() {
         std::io::BufReader::new(stdout).lines().map_while(Result::ok).find(|line| line.starts_with("curl "))
     });
     let line = tokio::time::timeout(Duration::from_secs(30), line).await.unwrap().unwrap().expect("a curl line");
-    let output =
-        std::process::Command::new("sh").args(["-c", &format!("{line} --silent --show-error")]).output().unwrap();
+    // Standard output is no terminal, so the line has no token but the command that makes one.
+    assert!(line.contains("balcony token") && !line.contains("eyJ"), "{line}");
+    let program = Path::new(BINARY).parent().unwrap().display();
+    let path = format!("{program}:{}", std::env::var("PATH").unwrap());
+    let output = std::process::Command::new("sh")
+        .args(["-c", &format!("{line} --silent --show-error")])
+        .env("PATH", path)
+        .output()
+        .unwrap();
     process.kill().unwrap();
     process.wait().unwrap();
     let answer = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -93,10 +125,8 @@ async fn the_first_screen_can_be_pasted() {
 
 #[test]
 fn a_token_stands_alone_on_standard_output() {
-    let folder = TempDir::new().unwrap();
-    let data_dir = folder.path().display().to_string();
     let token = |arguments: &[&str]| {
-        let output = run(&[&["token", "--user", "Mia"], arguments].concat(), &[("DATA_DIR", &data_dir)]);
+        let output = run(&[&["token", "--user", "Mia"], arguments].concat(), &[("JWT_SECRET", SECRET)]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     };
@@ -104,4 +134,69 @@ fn a_token_stands_alone_on_standard_output() {
     assert_eq!(first.lines().count(), 1);
     assert_eq!(first.trim().split('.').count(), 3);
     token(&["--role", "admin", "--expires-in", "1h"]);
+}
+
+#[test]
+fn where_there_is_no_installation_there_is_no_token_and_nothing_is_made() {
+    let folder = TempDir::new().unwrap();
+    let data_dir = folder.path().join("data");
+    for path in [&data_dir, folder.path()] {
+        let output = run(&["token", "--user", "Mia"], &[("DATA_DIR", &path.display().to_string())]);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && output.stdout.is_empty());
+        assert!(stderr.contains("DATA_DIR") && stderr.contains("no installation"), "{stderr}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+/// The arguments of the first process of `deployment`, as every user of the machine sees them.
+fn arguments_of(deployment: &Deployment) -> String {
+    std::fs::read_to_string(format!("/proc/{}/cmdline", deployment.processes[0].id())).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_are_seen_by_their_owner_alone() {
+    let mut deployment = Deployment::embedded_idle();
+    deployment.settings.retain(|(name, _)| *name != "JWT_SECRET");
+    deployment.start("balcony", &["--jwt-secret", SECRET, "--rate-limit=off"]).await;
+    let arguments = arguments_of(&deployment);
+    assert!(!arguments.contains(SECRET) && arguments.contains("--rate-limit=off"), "{arguments}");
+    deployment.admin().register_movie("Signed with the secret").await;
+
+    let Kind::Embedded { data_dir } = &deployment.kind else { panic!("it is embedded") };
+    assert_eq!((mode(data_dir), mode(&data_dir.join("read-models"))), (0o700, 0o700));
+    let files = [data_dir.clone(), data_dir.join("read-models")].map(|folder| std::fs::read_dir(folder).unwrap());
+    for entry in files.into_iter().flatten().map(Result::unwrap) {
+        let path = entry.path();
+        // What is gone by now was SQLite's.
+        if entry.file_type().unwrap().is_file() && path.exists() {
+            assert_eq!(mode(&path), 0o600, "{}", path.display());
+        }
+    }
+}
+
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_may_stand_in_files_and_tokens_name_issuer_and_audience() {
+    let mut deployment = Deployment::embedded_idle();
+    let scratch = TempDir::new().unwrap();
+    let file = scratch.path().join("secret");
+    std::fs::write(&file, format!("{SECRET}\n")).unwrap();
+    deployment.settings.retain(|(name, _)| *name != "JWT_SECRET");
+    deployment.settings.push(("JWT_SECRET_FILE", file.display().to_string()));
+    deployment.settings.push(("JWT_ISSUER", "https://id.example".into()));
+    deployment.settings.push(("JWT_AUDIENCE", "comments".into()));
+    deployment.start_all().await;
+
+    // Signed with the secret, but by another issuer.
+    assert_eq!(deployment.user("Mia").get("/v1/me").await.problem(401), [""; 0]);
+    let output = deployment.command(&["token", "--user", "Mia"]).output().unwrap();
+    let token = String::from_utf8(output.stdout).unwrap();
+    let url = &deployment.process("balcony").url;
+    let mia = Client::new(url, url, Some(token.trim().to_owned()));
+    let id = mia.get("/v1/me").await.expect(StatusCode::OK).json()["id"].clone();
+    assert_eq!(id, authority().user("Mia").to_string());
 }

@@ -93,7 +93,8 @@ impl NextNode {
             .with_projection(Statistics::new(&topics))
             .with_replica(Search::new(&topics), "query API");
         let names = vec![topics.facts.clone(), topics.views.clone()];
-        let consistency = Consistency::new(&log.identity().await.unwrap(), names);
+        let consistency =
+            Consistency::new(&log.identity().await.unwrap(), names, &authority().key_for("consistency token"));
         let queries = QueryApi::open(&database, &catalogue, consistency, serving).await;
         let (routes, openapi) = queries.routes();
         let edge = Edge {

@@ -264,7 +264,7 @@ fn consistency() -> Consistency {
 /// The tokens of the installation whose log is called `identity`.
 pub(crate) fn consistency_of(identity: &str) -> Consistency {
     let Topics { facts, views } = topics();
-    Consistency::new(identity, vec![facts, views])
+    Consistency::new(identity, vec![facts, views], &[7; 32])
 }
 
 /// The token for `positions`.
