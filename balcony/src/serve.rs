@@ -159,7 +159,7 @@ pub(crate) async fn all_in_one(settings: &Settings) -> anyhow::Result<()> {
     let (authority, address) = (&installation.edge.authority, listeners.everybody.local_addr()?);
     let greeting = greeting(settings, authority, address, std::io::stdout().is_terminal())?;
     tokio::spawn(greet(surface.readiness.clone(), greeting));
-    run(listeners, surface, &installation, Some(projector)).await
+    run(listeners, surface, &installation, Some(projector), Some(queries)).await
 }
 
 /// The command API alone.
@@ -172,7 +172,7 @@ pub(crate) async fn command_api(settings: &Settings) -> anyhow::Result<()> {
     let own = iter::once(installation.log_check()).chain(installation.database_check());
     let readiness = Readiness::new(own.chain(commands.checks()).collect());
     let surface = Surface { routes, openapi, operators: Router::new(), readiness };
-    run(listeners, surface, &installation, None).await
+    run(listeners, surface, &installation, None, None).await
 }
 
 /// The query API alone.
@@ -189,7 +189,7 @@ pub(crate) async fn query_api(settings: &Settings) -> anyhow::Result<()> {
     // Without the log, queries are answered from the read models.
     let readiness = Readiness::new(installation.database_check().into_iter().chain(queries.checks()).collect());
     let surface = Surface { routes, openapi, operators: states(&projector), readiness };
-    run(listeners, surface, &installation, Some(projector)).await
+    run(listeners, surface, &installation, Some(projector), Some(queries)).await
 }
 
 /// The projections alone, or some of them.
@@ -208,7 +208,7 @@ pub(crate) async fn projector(settings: &Settings, only: &[String]) -> anyhow::R
     let readiness = Readiness::new(own.into_iter().chain(installation.database_check()).collect());
     let (routes, openapi) = (Router::new(), OpenApi::default());
     let surface = Surface { routes, openapi, operators: states(&projector), readiness };
-    run(listeners, surface, &installation, Some(projector)).await
+    run(listeners, surface, &installation, Some(projector), None).await
 }
 
 /// Prints a token.
@@ -257,9 +257,9 @@ async fn command_side(installation: &Installation) -> Arc<CommandApi> {
 }
 
 async fn query_side(installation: &Installation, serving: Serving<Index>) -> QueryApi {
-    let Installation { parts, consistency, .. } = installation;
+    let Installation { parts, topics, consistency, .. } = installation;
     let queries = QueryApi::open(&parts.database, &parts.catalogue, consistency.clone(), serving).await;
-    queries.bounded_by(parts.log.clone())
+    queries.bounded_by(parts.log.clone()).with_live(parts.log.clone(), topics.facts.clone())
 }
 
 /// Serves until the process is told to end; then takes no more requests, lets those under way end, and stops the
@@ -269,6 +269,7 @@ async fn run(
     surface: Surface,
     installation: &Installation,
     projector: Option<Projector>,
+    queries: Option<QueryApi>,
 ) -> anyhow::Result<()> {
     let Surface { routes, mut openapi, operators: states, readiness } = surface;
     let (desk, desk_openapi) = balcony_console::routes(installation.desk.clone());
@@ -294,6 +295,10 @@ async fn run(
     let told_to_end = told_to_end()?;
     tokio::spawn(async move {
         told_to_end.await;
+        // A stream would go on for ever.
+        if let Some(queries) = queries {
+            queries.close_streams();
+        }
         stop.send_replace(true);
     });
     let served = service::serve(listeners.everybody, router, told(stopped)).await;

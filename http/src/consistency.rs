@@ -73,9 +73,7 @@ impl Consistency {
     /// 422 for a token that is malformed, of another installation, or of a topic that is not declared.
     pub fn token(&self, headers: &HeaderMap) -> Result<ConsistencyToken, Problem> {
         let Some(value) = headers.get(&TOKEN) else { return Ok(ConsistencyToken::default()) };
-        let bytes = BASE64_URL_SAFE_NO_PAD.decode(value.as_bytes()).ok();
-        let token = bytes.and_then(|bytes| self.decode(&bytes));
-        token.ok_or_else(|| {
+        self.read(value.as_bytes()).ok_or_else(|| {
             let detail = "is malformed or of another installation; send one that this installation gave, or none";
             Problem::invalid(vec![FieldError::header("Consistency-Token", detail)])
         })
@@ -83,8 +81,19 @@ impl Consistency {
 
     /// The header that carries `token`. What it says of a topic that is not declared is left out.
     pub fn header(&self, token: &ConsistencyToken) -> (HeaderName, HeaderValue) {
-        let text = BASE64_URL_SAFE_NO_PAD.encode(self.encode(token));
-        (TOKEN, HeaderValue::try_from(text).expect("base64url is visible ASCII"))
+        (TOKEN, HeaderValue::try_from(self.text(token)).expect("base64url is visible ASCII"))
+    }
+
+    /// `token` as text. What it says of a topic that is not declared is left out.
+    pub fn text(&self, token: &ConsistencyToken) -> String {
+        BASE64_URL_SAFE_NO_PAD.encode(self.encode(token))
+    }
+
+    /// Reads what [`Consistency::text`] wrote; `None` for a text that is malformed, of another installation, or of a
+    /// topic that is not declared.
+    pub fn read(&self, text: impl AsRef<[u8]>) -> Option<ConsistencyToken> {
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?;
+        self.decode(&bytes)
     }
 
     fn encode(&self, token: &ConsistencyToken) -> Vec<u8> {

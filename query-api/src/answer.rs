@@ -1,5 +1,6 @@
 //! How an answer leaves: as JSON, marked when it is stale, and, for public lists, with an entity tag.
 
+use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use balcony_http::Problem;
@@ -72,6 +73,19 @@ impl Answer {
             reader.stayed_in(since)?;
         }
         found
+    }
+
+    /// Server-sent events, which nobody on the way is to keep or to hold back.
+    pub(crate) fn events(self, stream: Result<Body, Problem>) -> Response {
+        const HEADERS: [(HeaderName, HeaderValue); 3] = [
+            (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
+            (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+            (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
+        ];
+        match self.read(stream) {
+            Ok(body) => self.mark((HEADERS, body).into_response()),
+            Err(problem) => self.mark(problem.into_response()),
+        }
     }
 
     fn mark(self, mut response: Response) -> Response {

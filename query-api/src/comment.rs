@@ -2,10 +2,12 @@
 
 use balcony_domain::Timestamp;
 use balcony_http::Problem;
+use balcony_store::{Reader, StoreError};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use crate::conditions::Conditions;
 use crate::cursor::{AuthorKey, Key, NameKey, TimeKey};
 use crate::page::{Page, PageRequest};
 use crate::stored_time;
@@ -42,7 +44,7 @@ pub(crate) struct NamedUser {
 }
 
 /// A comment as the database gives it.
-#[derive(Debug, sqlx::FromRow)]
+#[derive(Debug, Clone, sqlx::FromRow)]
 pub(crate) struct CommentRow {
     id: Uuid,
     movie_id: Uuid,
@@ -112,6 +114,16 @@ impl TryFrom<CommentRow> for Comment {
             posted_at: stored_time(row.posted_at)?,
         })
     }
+}
+
+/// Of the comments called `ids` those that are there, in no order.
+pub(crate) async fn standing(reader: &Reader, ids: &[Uuid]) -> Result<Vec<CommentRow>, StoreError> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut conditions = Conditions::new("comments.deleted_at IS NULL");
+    conditions.is_one_of("comments.id", ids);
+    reader.fetch(format!("SELECT {COLUMNS} FROM {TABLES} WHERE {}", conditions.text()), conditions.params()).await
 }
 
 /// The page of comments that begins with `rows`, which are ordered by `key`.

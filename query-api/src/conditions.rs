@@ -1,4 +1,5 @@
 use balcony_store::Value;
+use uuid::Uuid;
 
 /// The conditions of a query whose filters may be absent, and its parameters. Only those that are present stand in
 /// the SQL, so that the database sees which index serves.
@@ -29,6 +30,12 @@ impl Conditions {
             self.text.push_str(&parameter);
         }
         assert!(values.next().is_none(), "a condition has as many marks as values");
+    }
+
+    /// Adds the condition that `column` is one of `ids`, which are not none.
+    pub(crate) fn is_one_of(&mut self, column: &str, ids: &[Uuid]) {
+        let names: Vec<String> = ids.iter().map(|&id| self.bind(id.into())).collect();
+        self.text.push_str(&format!(" AND {column} IN ({})", names.join(", ")));
     }
 
     /// Adds a parameter and gives its name.

@@ -1,8 +1,9 @@
-//! The query API: timelines, favourites, movies and people, from the read models, and search.
+//! The query API: timelines, favourites, movies and people, from the read models, search, and live streams.
 //!
 //! A query takes its parameters, waits for what its client has seen ([`query`]), reads, and answers ([`answer`]). One
 //! file per resource, which names the read models that it reads; what lists share is their shape ([`page`]) and their
-//! cursors ([`cursor`]). **Nothing is written here, and no state is held between requests.**
+//! cursors ([`cursor`]). **Nothing is written here, and no state is held between requests** but by streams ([`live`]), which
+//! go on from any other node.
 
 mod answer;
 mod comment;
@@ -11,6 +12,7 @@ mod companies;
 mod conditions;
 mod cursor;
 mod journey;
+mod live;
 mod log_end;
 mod me;
 mod movies;
@@ -42,6 +44,7 @@ use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
+use crate::live::Live;
 use crate::log_end::LogEnd;
 use crate::search::Search;
 
@@ -54,6 +57,8 @@ pub struct QueryApi {
     models: Arc<[ReadModel]>,
     consistency: Consistency,
     search: Search,
+    /// `None` where no log is read.
+    live: Option<Live>,
     opened: Instant,
     /// `None` when the log is not there to be asked.
     log_end: Option<LogEnd>,
@@ -94,6 +99,8 @@ fn operations() -> OpenApiRouter<QueryApi> {
         .routes(operation!(users::list_comments))
         .routes(operation!(search::search))
         .routes(operation!(journey::list))
+        .routes(operation!(live::movie))
+        .routes(operation!(live::timeline))
         .routes(operation!(me::get))
         .routes(operation!(me::list_favorites))
         .routes(operation!(me::timeline))
@@ -127,6 +134,7 @@ impl QueryApi {
             models: models.into(),
             consistency,
             search: Search::new(serving),
+            live: None,
             opened: Instant::now(),
             log_end: None,
             turns: Arc::new(Semaphore::new(WAITERS)),
@@ -166,6 +174,25 @@ impl QueryApi {
             return Err(Problem::invalid(vec![FieldError::header("Consistency-Token", detail)]));
         }
         if soon < deadline { self.wait_for(name, &token.0, deadline).await } else { Ok(false) }
+    }
+
+    /// With live streams of what is in `facts`, a topic of `log`.
+    #[must_use]
+    pub fn with_live(mut self, log: Arc<dyn EventLog>, facts: Arc<str>) -> Self {
+        self.live = Some(Live::start(log, facts, self.reader.clone(), self.consistency.clone()));
+        self
+    }
+
+    /// Ends every live stream, and lets none begin: what a process does that is told to end, so that its clients go
+    /// elsewhere.
+    pub fn close_streams(&self) {
+        if let Some(live) = &self.live {
+            live.close();
+        }
+    }
+
+    fn live(&self) -> Result<&Live, Problem> {
+        self.live.as_ref().ok_or_else(|| Problem::unavailable("there are no live streams here"))
     }
 
     /// Waits until the read model called `name` has everything below `wanted` of its topics; `false` when it has not by
@@ -261,6 +288,8 @@ mod tests {
         ("GET /v1/comments/{id}", &["id", "wait", "stale", "Consistency-Token"]),
         ("GET /v1/companies/{id}", &["id", "wait", "stale", "Consistency-Token"]),
         ("GET /v1/companies/{id}/comments", &["id", "limit", "cursor", "wait", "stale", "Consistency-Token"]),
+        ("GET /v1/live/me/timeline", &["wait", "stale", "Consistency-Token", "Last-Event-ID"]),
+        ("GET /v1/live/movies/{id}", &["id", "wait", "stale", "Consistency-Token", "Last-Event-ID"]),
         ("GET /v1/me", &["wait", "stale", "Consistency-Token"]),
         ("GET /v1/me/favorites", &["limit", "cursor", "wait", "stale", "Consistency-Token"]),
         ("GET /v1/me/timeline", &["limit", "cursor", "wait", "stale", "Consistency-Token"]),
@@ -321,7 +350,8 @@ mod tests {
         for operation in &described {
             assert!(operation.answers(422) && operation.answers(503), "{}", operation.name);
             let needs_token = operation.described["security"] == serde_json::json!([{"token": []}]);
-            assert_eq!(needs_token, operation.name.starts_with("GET /v1/me"), "{}", operation.name);
+            let of_oneself = operation.name.starts_with("GET /v1/me") || operation.name.starts_with("GET /v1/live/me");
+            assert_eq!(needs_token, of_oneself, "{}", operation.name);
         }
         let mut found: Vec<_> = described.iter().map(|found| (found.name.as_str(), found.parameters())).collect();
         let mut expected: Vec<_> = PARAMETERS.iter().map(|&(name, parameters)| (name, parameters.to_vec())).collect();

@@ -14,6 +14,9 @@ use crate::query::Query;
 use crate::timeline::{self, Sources};
 use crate::{QueryApi, users};
 
+/// What is read for the comments of one's favourites.
+pub(crate) const READS: &[&str] = &[Registry::NAME, Comments::NAME, Favorites::NAME];
+
 /// Oneself: the profile, or what the token says of whoever has done nothing yet.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Me {
@@ -68,7 +71,7 @@ pub(crate) async fn list_favorites(
 pub(crate) async fn timeline(State(api): State<QueryApi>, me: Identity, mut query: Query) -> Result<Response, Problem> {
     let me = UserId(me.user);
     let wanted = PageRequest::take(&mut query.params, Scope::of("me/timeline").with("user", me));
-    let answer = query.wait(&api, &[Registry::NAME, Comments::NAME, Favorites::NAME]).await?;
+    let answer = query.wait(&api, READS).await?;
     Ok(answer.json(timeline::newest(&api, Sources::FavoritesOf(me), &wanted).await))
 }
 

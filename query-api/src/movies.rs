@@ -141,11 +141,14 @@ async fn views_of(api: &QueryApi, movies: &[MovieRow]) -> Result<HashMap<String,
 }
 
 async fn comments_on(api: &QueryApi, id: MovieId, wanted: &PageRequest<TimeKey>) -> Result<Page<Comment>, Problem> {
-    let known: Vec<(Uuid,)> = api.reader.fetch("SELECT id FROM movies WHERE id = $1", &[Value::from(id.0)]).await?;
-    if known.is_empty() {
-        return Err(unknown());
-    }
+    check_known(api, id).await?;
     comments::by_time(api, &Filter::on(id), Direction::Newest, wanted).await
+}
+
+/// Whether there is such a movie.
+pub(crate) async fn check_known(api: &QueryApi, id: MovieId) -> Result<(), Problem> {
+    let known: Vec<(Uuid,)> = api.reader.fetch("SELECT id FROM movies WHERE id = $1", &[Value::from(id.0)]).await?;
+    if known.is_empty() { Err(unknown()) } else { Ok(()) }
 }
 
 fn unknown() -> Problem {

@@ -17,8 +17,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::QueryApi;
-use crate::comment::{COLUMNS, Comment, CommentRow, TABLES};
-use crate::conditions::Conditions;
+use crate::comment::{self, Comment, CommentRow};
 use crate::cursor::{Key, Scope};
 use crate::page::{PageParams, PageRequest};
 use crate::query::Query;
@@ -152,14 +151,8 @@ async fn find(api: &QueryApi, wanted: balcony_search::Query, page: &PageRequest<
 }
 
 async fn comments(api: &QueryApi, ids: &[CommentId]) -> Result<HashMap<Uuid, CommentRow>, Problem> {
-    if ids.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let mut conditions = Conditions::new("comments.deleted_at IS NULL");
-    let names: Vec<String> = ids.iter().map(|id| conditions.bind(id.0.into())).collect();
-    let (all, names) = (conditions.text(), names.join(", "));
-    let sql = format!("SELECT {COLUMNS} FROM {TABLES} WHERE {all} AND comments.id IN ({names})");
-    let rows: Vec<CommentRow> = api.reader.fetch(sql, conditions.params()).await?;
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    let rows = comment::standing(&api.reader, &ids).await?;
     Ok(rows.into_iter().map(|row| (row.id(), row)).collect())
 }
 

@@ -98,6 +98,18 @@ impl Client {
         self.send(Method::GET, format!("{}{path}", self.queries), None).await.unwrap()
     }
 
+    /// Opens a stream, whose body is to be read as it comes.
+    pub async fn open(&self, path: &str, last: Option<&str>) -> reqwest::Response {
+        let mut request = reqwest::Client::new().get(format!("{}{path}", self.queries)).headers(self.headers.clone());
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
+        if let Some(last) = last {
+            request = request.header("last-event-id", last);
+        }
+        request.send().await.unwrap()
+    }
+
     pub async fn register_movie(&self, title: &str) -> Answer {
         self.post("/v1/movies", &json!({"title": title})).await.expect(StatusCode::CREATED)
     }

@@ -16,6 +16,7 @@ mod faults;
 mod favourites;
 mod fold;
 mod idempotency;
+mod live;
 mod namespaces;
 mod operators;
 mod own_writes;
@@ -71,6 +72,15 @@ on_both! {
         tokens_that_are_not_ours_are_refused
         a_token_from_beyond_the_log_is_refused
         a_first_command_registers_its_user;
+    live:
+        who_is_told_of_a_comment_and_asks_for_it_gets_it
+        a_deletion_is_told_once_it_counts
+        a_stream_goes_on_where_it_was_wherever_it_is_opened_again
+        an_id_that_is_not_from_here_gives_one_reset
+        a_timeline_grows_with_favourites_that_are_added_meanwhile
+        who_may_watch_what
+        streams_end_when_the_process_is_told_to
+        a_reader_that_is_too_slow_is_dropped_and_misses_nothing;
     favourites: favourites_and_their_timeline views_are_counted a_journey_is_what_one_did;
     reading_room: the_page_is_read_without_script;
     rebuild:

@@ -1,0 +1,238 @@
+//! One reading of the log for all streams of a node.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use balcony_domain::Event;
+use balcony_event_log::{Batch, EventLog, Incoming, LogError, Positions, Record, TopicPartition};
+use balcony_projector::Decode as _;
+use balcony_read_models::{Comments, Favorites, Logged, Registry};
+use balcony_store::{ReadModel, Reader, StoreError};
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
+use super::event_id::EventIds;
+use super::frame::Frame;
+use super::history::{Comment, Entry, What};
+use super::hub::{Delivery, Hub};
+use crate::conditions::Conditions;
+
+/// Reads the log from a little before its end, and hands out what streams show **once queries show it too**.
+pub(super) struct Feed {
+    pub(super) log: Arc<dyn EventLog>,
+    /// The topic of the facts.
+    pub(super) facts: Arc<str>,
+    pub(super) reader: Reader,
+    pub(super) hub: Arc<Hub>,
+    pub(super) ids: EventIds,
+}
+
+/// Why a reading ends.
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error("more was read than there is room for")]
+    TooFarBehind,
+}
+
+/// How many records before the end of the log the history goes back when a node starts.
+const LOOKED_BACK: i64 = 50_000;
+/// How many records one step takes at the most.
+const STEP_RECORDS: usize = 2_000;
+/// How many entries may wait to be handed out.
+const MOST_WAITING: usize = 50_000;
+/// How many comments are read from the database at once.
+pub(super) const CHUNK: usize = 100;
+/// How long the favourites are waited for before the timelines end.
+const FAVORITES_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a read model is waited for before it is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// The pause before a reading begins anew, or the database is asked again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+impl Feed {
+    /// Reads until it is dropped. When a reading breaks, every stream ends and a new one begins.
+    pub(super) async fn run(self) {
+        loop {
+            let Err(error) = self.read().await;
+            tracing::warn!(%error, "live streams begin anew");
+            self.hub.end();
+            sleep(PAUSE).await;
+        }
+    }
+
+    async fn read(&self) -> Result<Infallible, Broken> {
+        let facts = std::slice::from_ref(&self.facts);
+        let (ends, starts) = (self.log.ends(facts).await?, self.log.starts(facts).await?);
+        let each = LOOKED_BACK / i64::try_from(ends.len().max(1)).unwrap_or(LOOKED_BACK);
+        let begin = |(partition, end): (&TopicPartition, i64)| {
+            (partition.clone(), (end - each).max(starts.next_offset(partition)))
+        };
+        let from: Positions = ends.into_iter().map(begin).collect();
+        self.hub.begin(from.clone());
+        let mut log = self.log.read(from.clone());
+        let mut read = from;
+        loop {
+            let (mut entries, mut reached) = self.next(&mut log, &mut read).await?;
+            // A favourite that was made before a comment may stand in another partition and come after it. Everything
+            // that was there when the comment was read is read before the comment is handed out.
+            let has_posts = entries.iter().any(|entry| matches!(entry.what, What::Posted(_)));
+            if has_posts && self.hub.has_timelines() {
+                let ends = self.log.ends(facts).await?;
+                while !read.covers(&ends) {
+                    let (more, further) = self.next(&mut log, &mut read).await?;
+                    entries.extend(more);
+                    reached.merge(&further);
+                    if entries.len() > MOST_WAITING {
+                        return Err(Broken::TooFarBehind);
+                    }
+                }
+            }
+            self.wait_for_queries(&reached).await;
+            let entries = self.with_deletions(entries, &reached).await;
+            let deliveries = self.hub.take_in(entries, &reached);
+            self.hand_out(&deliveries, &reached).await;
+            self.hub.handed_out_to(&reached);
+        }
+    }
+
+    /// Waits for what comes next.
+    async fn next(
+        &self,
+        log: &mut balcony_event_log::Reader,
+        read: &mut Positions,
+    ) -> Result<(Vec<Entry>, Positions), Broken> {
+        loop {
+            match log.next().await {
+                Ok(Incoming::Records(mut batch)) => {
+                    log.fill(&mut batch, STEP_RECORDS);
+                    let Batch { records, reached } = batch;
+                    read.merge(&reached);
+                    return Ok((records.iter().filter_map(entry).collect(), reached));
+                }
+                Ok(Incoming::Assigned(_) | Incoming::Revoked(_)) => {}
+                Err(error @ LogError::Unavailable(_)) => tracing::debug!(%error, "live streams wait for the log"),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Waits until queries show everything below `reached`. Timelines whose favourites do not come in time end; whoever
+    /// opens them again is told what is missing.
+    async fn wait_for_queries(&self, reached: &Positions) {
+        for name in [Registry::NAME, Comments::NAME] {
+            while !self.has_come(name, reached, LOOK_AGAIN).await {}
+        }
+        if self.hub.has_timelines() && !self.has_come(Favorites::NAME, reached, FAVORITES_PATIENCE).await {
+            tracing::warn!("timelines end: the favourites are behind");
+            self.hub.end_timelines();
+        }
+    }
+
+    /// What `read` gives from read models that have come to `reached`, as soon as the database answers.
+    async fn as_of<T, F: Future<Output = Result<T, StoreError>>>(
+        &self,
+        reached: &Positions,
+        read: impl Fn() -> F,
+    ) -> T {
+        loop {
+            let since = self.reader.incarnation();
+            self.wait_for_queries(reached).await;
+            // A crash of the database may have taken back what was waited for.
+            match read().await.and_then(|found| self.reader.stayed_in(&since).map(|()| found)) {
+                Ok(found) => return found,
+                Err(error) => tracing::debug!(%error, "live streams wait for the database"),
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    async fn has_come(&self, name: &str, reached: &Positions, patience: Duration) -> bool {
+        let model = model(&self.reader, name);
+        match self.reader.wait_for(model, reached, Instant::now() + patience).await {
+            Ok(has_come) => has_come,
+            Err(error) => {
+                tracing::debug!(%error, "live streams wait for a read model");
+                sleep(PAUSE).await;
+                false
+            }
+        }
+    }
+
+    /// The entries, each deletion with the comment that it is about; those that did not delete anything are left out.
+    async fn with_deletions(&self, entries: Vec<Entry>, reached: &Positions) -> Vec<Entry> {
+        let deleted = entries.iter().filter(|entry| matches!(entry.what, What::Deleted(_)));
+        let ids: Vec<Uuid> = deleted.filter_map(Entry::comment).map(|comment| comment.id).collect();
+        let mut gone = Vec::new();
+        for ids in ids.chunks(CHUNK) {
+            gone.extend(self.as_of(reached, || deleted_comments(&self.reader, ids)).await);
+        }
+        let gone: HashMap<Uuid, (Comment, i64)> =
+            gone.into_iter().map(|(id, movie, author, at)| (id, (Comment { id, movie, author }, at))).collect();
+        let complete = |mut entry: Entry| {
+            let What::Deleted(Comment { id, .. }) = entry.what else { return Some(entry) };
+            let (comment, at) = gone.get(&id).copied()?;
+            entry.what = What::Deleted(comment);
+            // A deletion that was refused, or that came after another, is not the one that the comment was deleted by.
+            (at == entry.at).then_some(entry)
+        };
+        entries.into_iter().filter_map(complete).collect()
+    }
+
+    async fn hand_out(&self, deliveries: &[Delivery], reached: &Positions) {
+        for deliveries in deliveries.chunks(CHUNK) {
+            let entries: Vec<&Entry> = deliveries.iter().map(|delivery| &delivery.entry).collect();
+            let frames = self.as_of(reached, || Frame::of(&self.reader, &entries)).await;
+            for (delivery, frame) in deliveries.iter().zip(frames) {
+                let Some(frame) = frame else { continue };
+                self.hub.hand_out(delivery, |positions| Bytes::from(frame.with_id(&self.ids.text(positions))));
+                self.hub.handed_out_to(&delivery.reached);
+            }
+        }
+    }
+}
+
+/// The read model of `reader` called `name`.
+pub(super) fn model<'a>(reader: &'a Reader, name: &str) -> &'a ReadModel {
+    let model = reader.models().iter().find(|model| &*model.name == name);
+    model.expect("streams show what the catalogue has")
+}
+
+/// What a record says to streams. One that is broken is parked by others and says nothing here.
+fn entry(record: &Record) -> Option<Entry> {
+    let event_type = record.headers.get("ce_type")?;
+    if !event_type.starts_with(b"balcony.comment.") && !event_type.starts_with(b"balcony.user.") {
+        return None;
+    }
+    let Logged(recorded) = Logged::decode(record).ok()??;
+    let what = match recorded.event {
+        Event::CommentPosted(post) => {
+            What::Posted(Comment { id: post.comment_id.0, movie: post.movie_id.0, author: post.author_id.0 })
+        }
+        // Of which movie, and by whom, the database knows.
+        Event::CommentDeleted(deletion) => {
+            What::Deleted(Comment { id: deletion.comment_id.0, movie: Uuid::nil(), author: Uuid::nil() })
+        }
+        Event::UserFavorited(pair) if balcony_domain::may_favorite(pair.follower_id, pair.followee_id) => {
+            What::Favorite { follower: pair.follower_id.0, followee: pair.followee_id.0, stands: true }
+        }
+        Event::UserUnfavorited(pair) => {
+            What::Favorite { follower: pair.follower_id.0, followee: pair.followee_id.0, stands: false }
+        }
+        _ => return None,
+    };
+    let (partition, offset) = (record.partition.clone(), record.offset);
+    Some(Entry { partition, offset, at: recorded.time.milliseconds(), what })
+}
+
+/// Of the comments called `ids` those that are deleted: comment, movie, author, and when.
+async fn deleted_comments(reader: &Reader, ids: &[Uuid]) -> Result<Vec<(Uuid, Uuid, Uuid, i64)>, StoreError> {
+    let mut conditions = Conditions::new("deleted_at IS NOT NULL");
+    conditions.is_one_of("id", ids);
+    let sql = format!("SELECT id, movie_id, author_id, deleted_at FROM comments WHERE {}", conditions.text());
+    reader.fetch(sql, conditions.params()).await
+}

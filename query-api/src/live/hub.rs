@@ -1,0 +1,635 @@
+//! Who watches what, and what they are sent.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::body::Bytes;
+use balcony_event_log::Positions;
+use tokio::sync::{mpsc, watch};
+use uuid::Uuid;
+
+use super::history::{Entry, History, What};
+
+/// All streams of a node, and the history that they go back to.
+#[derive(Debug)]
+pub(super) struct Hub {
+    state: Mutex<State>,
+    /// How far everything was handed out; `None` while nothing is read.
+    handed_out: watch::Sender<Option<Arc<Positions>>>,
+}
+
+/// What a stream shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Audience {
+    /// The comments on a movie.
+    Movie(Uuid),
+    /// The comments by the favourites of a user.
+    Timeline(Uuid),
+}
+
+/// A stream's end of the hub.
+#[derive(Debug)]
+pub(super) struct Subscription {
+    hub: Arc<Hub>,
+    audience: Audience,
+    stream: u64,
+    /// What it was to be sent before it subscribed, with where it begins.
+    pub(super) backlog: VecDeque<Entry>,
+    pub(super) from: Positions,
+    /// What it is sent from then on. It ends when the stream is to end.
+    pub(super) queue: mpsc::Receiver<Bytes>,
+}
+
+/// Something for some streams.
+#[derive(Debug)]
+pub(super) struct Delivery {
+    pub(super) entry: Entry,
+    /// How far the node has come with it.
+    pub(super) reached: Positions,
+    targets: Vec<Target>,
+}
+
+#[derive(Debug)]
+struct Target {
+    audience: Audience,
+    stream: u64,
+    /// What it has beyond what the node has.
+    from: Option<Box<Positions>>,
+    queue: mpsc::Sender<Bytes>,
+}
+
+/// Why a stream cannot begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// The history does not go back so far.
+    TooOld,
+    /// Nothing is read now.
+    Closed,
+    /// There are too many streams.
+    Full,
+}
+
+/// The favourites of a user, and how many entries had been taken in before they were looked up.
+#[derive(Debug, Clone)]
+pub(super) struct Favorites {
+    pub(super) of: HashSet<Uuid>,
+    pub(super) taken_in: u64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// `None` while nothing is read.
+    history: Option<History>,
+    movies: HashMap<Uuid, Streams>,
+    timelines: HashMap<Uuid, Timeline>,
+    /// By author, the users with a timeline whose favourite that is.
+    followers: HashMap<Uuid, HashSet<Uuid>>,
+    next_stream: u64,
+    open: usize,
+}
+
+type Streams = HashMap<u64, Stream>;
+
+#[derive(Debug)]
+struct Stream {
+    queue: mpsc::Sender<Bytes>,
+    /// Where it begins, until the node has come so far.
+    from: Option<Box<Positions>>,
+}
+
+#[derive(Debug, Default)]
+struct Timeline {
+    favorites: HashSet<Uuid>,
+    streams: Streams,
+}
+
+/// How many entries the history keeps: some ten megabytes.
+const HISTORY: usize = 50_000;
+/// How many events may wait for one stream's reader. One that is further behind is dropped.
+const QUEUE: usize = 256;
+/// How many streams a node has open at the most.
+const MOST_STREAMS: usize = 20_000;
+
+impl Hub {
+    /// Nothing is read yet.
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self { state: Mutex::default(), handed_out: watch::Sender::new(None) })
+    }
+
+    /// Begins at these positions. Streams that were open end.
+    pub(super) fn begin(&self, at: Positions) {
+        let mut state = self.state();
+        *state = State { next_stream: state.next_stream, ..State::default() };
+        state.history = Some(History::new(at.clone(), HISTORY));
+        self.handed_out.send_replace(Some(Arc::new(at)));
+    }
+
+    /// Ends every stream, and lets none begin.
+    pub(super) fn end(&self) {
+        let mut state = self.state();
+        *state = State { next_stream: state.next_stream, ..State::default() };
+        self.handed_out.send_replace(None);
+    }
+
+    /// How far everything was handed out; changes with every batch.
+    pub(super) fn handed_out(&self) -> watch::Receiver<Option<Arc<Positions>>> {
+        self.handed_out.subscribe()
+    }
+
+    /// How many entries were taken in, and everything below which positions with them; `None` while nothing is read.
+    pub(super) fn taken_in(&self) -> Option<(u64, Positions)> {
+        let state = self.state();
+        state.history.as_ref().map(|history| (history.taken_in(), history.reached().clone()))
+    }
+
+    pub(super) fn has_timelines(&self) -> bool {
+        !self.state().timelines.is_empty()
+    }
+
+    /// Ends every timeline, whose clients come again.
+    pub(super) fn end_timelines(&self) {
+        let mut state = self.state();
+        let ended: usize = state.timelines.values().map(|timeline| timeline.streams.len()).sum();
+        state.open -= ended;
+        state.timelines.clear();
+        state.followers.clear();
+    }
+
+    /// Lets a stream begin with everything for `audience` at `from` and above. A timeline comes with its
+    /// user's `favorites`.
+    pub(super) fn subscribe(
+        self: &Arc<Self>,
+        audience: Audience,
+        from: Positions,
+        favorites: Option<Favorites>,
+    ) -> Result<Subscription, Refused> {
+        let mut state = self.state();
+        let state = &mut *state;
+        let history = state.history.as_ref().ok_or(Refused::Closed)?;
+        if !history.goes_back_to(&from) {
+            return Err(Refused::TooOld);
+        }
+        if state.open >= MOST_STREAMS {
+            return Err(Refused::Full);
+        }
+        let beyond = (!history.reached().covers(&from)).then(|| Box::new(from.clone()));
+        let (sender, queue) = mpsc::channel(QUEUE);
+        let stream = state.next_stream;
+        let opened = Stream { queue: sender, from: beyond };
+        let backlog = match audience {
+            Audience::Movie(movie) => {
+                state.movies.entry(movie).or_default().insert(stream, opened);
+                let is_on = |entry: &&Entry| entry.comment().is_some_and(|comment| comment.movie == movie);
+                history.since(&from).filter(is_on).cloned().collect()
+            }
+            Audience::Timeline(user) => {
+                if !state.timelines.contains_key(&user) {
+                    let favorites = favorites.ok_or(Refused::Closed)?;
+                    let favorites = favorites.with_what_came_since(user, history).ok_or(Refused::TooOld)?;
+                    for author in &favorites {
+                        state.followers.entry(*author).or_default().insert(user);
+                    }
+                    state.timelines.insert(user, Timeline { favorites, streams: Streams::new() });
+                }
+                let timeline = state.timelines.entry(user).or_default();
+                timeline.streams.insert(stream, opened);
+                let is_by = |entry: &&Entry| {
+                    entry.comment().is_some_and(|comment| timeline.favorites.contains(&comment.author))
+                };
+                history.since(&from).filter(is_by).cloned().collect()
+            }
+        };
+        state.next_stream += 1;
+        state.open += 1;
+        Ok(Subscription { hub: self.clone(), audience, stream, backlog, from, queue })
+    }
+
+    /// Takes in what was read, and gives what of it is for somebody. Favourites count before comments do.
+    pub(super) fn take_in(&self, entries: Vec<Entry>, reached: &Positions) -> Vec<Delivery> {
+        let mut state = self.state();
+        for entry in &entries {
+            state.change_favorites(entry);
+        }
+        let mut deliveries = Vec::new();
+        for entry in entries {
+            let Some(history) = &mut state.history else { return Vec::new() };
+            history.push(entry.clone());
+            let reached = history.reached().clone();
+            let targets = state.targets(&entry);
+            if !targets.is_empty() {
+                deliveries.push(Delivery { entry, reached, targets });
+            }
+        }
+        if let Some(history) = &mut state.history {
+            history.reach(reached);
+        }
+        deliveries
+    }
+
+    /// Hands out `data` as the event of a delivery; `frame` makes the event, given its positions. Streams whose readers
+    /// are too slow end.
+    pub(super) fn hand_out(&self, delivery: &Delivery, frame: impl Fn(&Positions) -> Bytes) {
+        let mut shared = None;
+        let mut slow = Vec::new();
+        for target in &delivery.targets {
+            let bytes = match &target.from {
+                // It has this already.
+                Some(from) if !delivery.entry.is_from(from) => continue,
+                Some(from) => {
+                    let mut positions = delivery.reached.clone();
+                    positions.merge(from);
+                    frame(&positions)
+                }
+                None => shared.get_or_insert_with(|| frame(&delivery.reached)).clone(),
+            };
+            if matches!(target.queue.try_send(bytes), Err(mpsc::error::TrySendError::Full(_))) {
+                slow.push((target.audience, target.stream));
+            }
+        }
+        if !slow.is_empty() {
+            tracing::info!(streams = slow.len(), "drops streams whose readers are too slow");
+            let mut state = self.state();
+            slow.into_iter().for_each(|(audience, stream)| state.leave(audience, stream));
+        }
+    }
+
+    /// Notes that everything below these positions was handed out.
+    pub(super) fn handed_out_to(&self, positions: &Positions) {
+        self.handed_out.send_modify(|handed_out| {
+            if let Some(handed_out) = handed_out {
+                Arc::make_mut(handed_out).merge(positions);
+            }
+        });
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Changes the favourites of timelines that are open.
+    fn change_favorites(&mut self, entry: &Entry) {
+        let What::Favorite { follower, followee, stands } = entry.what else { return };
+        let Some(timeline) = self.timelines.get_mut(&follower) else { return };
+        if stands {
+            timeline.favorites.insert(followee);
+            self.followers.entry(followee).or_default().insert(follower);
+        } else {
+            timeline.favorites.remove(&followee);
+            self.unfollow(followee, follower);
+        }
+    }
+
+    fn unfollow(&mut self, author: Uuid, user: Uuid) {
+        if let Some(followers) = self.followers.get_mut(&author) {
+            followers.remove(&user);
+            if followers.is_empty() {
+                self.followers.remove(&author);
+            }
+        }
+    }
+
+    /// The streams that show `entry`.
+    fn targets(&mut self, entry: &Entry) -> Vec<Target> {
+        let Some(comment) = entry.comment() else { return Vec::new() };
+        let reached = self.history.as_ref().map(History::reached);
+        let mut targets = Vec::new();
+        let mut add = |audience, streams: &mut Streams| {
+            for (&stream, Stream { queue, from }) in streams {
+                if from.as_ref().is_some_and(|from| reached.is_some_and(|reached| reached.covers(from))) {
+                    // From the next on. This one may still be below where the stream begins.
+                    targets.push(Target { audience, stream, from: from.take(), queue: queue.clone() });
+                } else {
+                    targets.push(Target { audience, stream, from: from.clone(), queue: queue.clone() });
+                }
+            }
+        };
+        if let Some(streams) = self.movies.get_mut(&comment.movie) {
+            add(Audience::Movie(comment.movie), streams);
+        }
+        for user in self.followers.get(&comment.author).into_iter().flatten() {
+            if let Some(timeline) = self.timelines.get_mut(user) {
+                add(Audience::Timeline(*user), &mut timeline.streams);
+            }
+        }
+        targets
+    }
+
+    /// Forgets a stream, and with the last of a timeline its favourites.
+    fn leave(&mut self, audience: Audience, stream: u64) {
+        match audience {
+            Audience::Movie(movie) => {
+                let Some(streams) = self.movies.get_mut(&movie) else { return };
+                if streams.remove(&stream).is_none() {
+                    return;
+                }
+                if streams.is_empty() {
+                    self.movies.remove(&movie);
+                }
+            }
+            Audience::Timeline(user) => {
+                let Some(timeline) = self.timelines.get_mut(&user) else { return };
+                if timeline.streams.remove(&stream).is_none() {
+                    return;
+                }
+                if timeline.streams.is_empty()
+                    && let Some(timeline) = self.timelines.remove(&user)
+                {
+                    timeline.favorites.into_iter().for_each(|author| self.unfollow(author, user));
+                }
+            }
+        }
+        self.open -= 1;
+    }
+}
+
+impl Favorites {
+    /// The favourites as `history` leaves them; `None` when it does not remember all that has changed.
+    fn with_what_came_since(self, user: Uuid, history: &History) -> Option<HashSet<Uuid>> {
+        let mut favorites = self.of;
+        for entry in history.after(self.taken_in)? {
+            match entry.what {
+                What::Favorite { follower, followee, stands: true } if follower == user => favorites.insert(followee),
+                What::Favorite { follower, followee, stands: false } if follower == user => favorites.remove(&followee),
+                _ => continue,
+            };
+        }
+        Some(favorites)
+    }
+}
+
+impl Subscription {
+    /// How far everything was handed out, in this stream and in all others.
+    pub(super) fn handed_out(&self) -> Option<Positions> {
+        let handed_out = self.hub.handed_out.borrow().clone()?;
+        let mut positions = Positions::clone(&handed_out);
+        positions.merge(&self.from);
+        Some(positions)
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.hub.state().leave(self.audience, self.stream);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use balcony_event_log::TopicPartition;
+    use proptest::prelude::*;
+
+    use super::super::history::Comment;
+    use super::*;
+
+    const PARTITIONS: i32 = 3;
+    const MOVIE: Uuid = Uuid::from_u128(1);
+    const READER: Uuid = Uuid::from_u128(2);
+    const AUTHOR: Uuid = Uuid::from_u128(3);
+
+    fn partition(number: i32) -> TopicPartition {
+        TopicPartition::new("t", number)
+    }
+
+    fn beginning() -> Positions {
+        (0..PARTITIONS).map(|number| (partition(number), 0)).collect()
+    }
+
+    fn post(number: i32, offset: i64, movie: Uuid, author: Uuid) -> Entry {
+        let id = Uuid::from_u128((number as u128) << 64 | offset as u128);
+        Entry { partition: partition(number), offset, at: 0, what: What::Posted(Comment { id, movie, author }) }
+    }
+
+    fn favorite(number: i32, offset: i64, stands: bool) -> Entry {
+        let what = What::Favorite { follower: READER, followee: AUTHOR, stands };
+        Entry { partition: partition(number), offset, at: 0, what }
+    }
+
+    fn no_favorites(hub: &Hub) -> Favorites {
+        Favorites { of: HashSet::new(), taken_in: hub.taken_in().expect("it has begun").0 }
+    }
+
+    /// A node, which reads the partitions of a log in an order of its own.
+    struct Node {
+        hub: Arc<Hub>,
+        read: Positions,
+    }
+
+    impl Node {
+        fn new() -> Self {
+            let hub = Hub::new();
+            hub.begin(beginning());
+            Self { hub, read: beginning() }
+        }
+
+        /// Reads one record of a partition, which may be none of the entries.
+        fn read(&mut self, log: &[Vec<Entry>], number: i32) {
+            let at = partition(number);
+            let next = self.read.next_offset(&at);
+            let records = &log[number as usize];
+            if next as usize >= records.len() {
+                return;
+            }
+            self.read.set(at.clone(), next + 1);
+            self.take_in(vec![records[next as usize].clone()], &[(at, next + 1)].into_iter().collect());
+        }
+
+        fn read_to(&mut self, log: &[Vec<Entry>], positions: &Positions) {
+            while !self.read.covers(positions) {
+                for number in 0..PARTITIONS {
+                    if self.read.next_offset(&partition(number)) < positions.next_offset(&partition(number)) {
+                        self.read(log, number);
+                    }
+                }
+            }
+        }
+
+        fn take_in(&self, entries: Vec<Entry>, reached: &Positions) {
+            for delivery in self.hub.take_in(entries, reached) {
+                let comment = delivery.entry.comment().expect("only comments are delivered").id;
+                self.hub.hand_out(&delivery, |positions| format!("{comment} {}", positions.to_json()).into());
+            }
+            self.hub.handed_out_to(reached);
+        }
+    }
+
+    /// What a client has: comments, and the id of the last.
+    struct Client {
+        has: Vec<Uuid>,
+        last: Positions,
+        stream: Subscription,
+    }
+
+    impl Client {
+        fn open(node: &Node, audience: Audience, last: Positions) -> Self {
+            let favorites = no_favorites(&node.hub);
+            let stream = node.hub.subscribe(audience, last.clone(), Some(favorites)).expect("it goes back so far");
+            Self { has: Vec::new(), last, stream }
+        }
+
+        /// Takes the next event, if it is there.
+        fn take(&mut self) -> bool {
+            if let Some(entry) = self.stream.backlog.pop_front() {
+                self.last.advance(&entry.partition, entry.offset + 1);
+                self.has.push(entry.comment().expect("only comments are sent").id);
+                return true;
+            }
+            let Ok(event) = self.stream.queue.try_recv() else { return false };
+            let event = String::from_utf8(event.to_vec()).expect("text");
+            let (comment, id) = event.split_once(' ').expect("a comment and an id");
+            self.has.push(comment.parse().expect("a comment"));
+            self.last = Positions::from_json(id).expect("positions");
+            true
+        }
+
+        fn go_to(self, node: &Node, audience: Audience) -> Self {
+            Self { has: self.has, ..Self::open(node, audience, self.last) }
+        }
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Read(usize, i32),
+        Take(u8),
+        Go(usize),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            6 => (0..2_usize, 0..PARTITIONS).prop_map(|(node, number)| Step::Read(node, number)),
+            2 => (0..4_u8).prop_map(Step::Take),
+            1 => (0..2_usize).prop_map(Step::Go),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn whoever_goes_from_node_to_node_gets_everything_once(
+            posts in proptest::collection::vec((0..PARTITIONS, any::<bool>()), 0..40),
+            begins in proptest::collection::vec(0..PARTITIONS, 0..20),
+            steps in proptest::collection::vec(step(), 0..80),
+        ) {
+            let mut log = vec![Vec::new(); PARTITIONS as usize];
+            for (number, is_on_it) in posts {
+                let records = &mut log[number as usize];
+                let movie = if is_on_it { MOVIE } else { Uuid::nil() };
+                records.push(post(number, records.len() as i64, movie, AUTHOR));
+            }
+            let mut nodes = [Node::new(), Node::new()];
+            // The stream may begin beyond what the node has read.
+            let mut from = beginning();
+            for number in begins {
+                let next = from.next_offset(&partition(number)) + 1;
+                from.set(partition(number), next.min(log[number as usize].len() as i64));
+            }
+            let audience = Audience::Movie(MOVIE);
+            let mut client = Client::open(&nodes[0], audience, from.clone());
+            let mut at = 0;
+            for step in steps {
+                match step {
+                    Step::Read(node, number) => nodes[node].read(&log, number),
+                    Step::Take(count) => for _ in 0..count { client.take(); },
+                    Step::Go(node) => {
+                        let last = client.last.clone();
+                        nodes[node].read_to(&log, &last);
+                        client = client.go_to(&nodes[node], audience);
+                        at = node;
+                    }
+                }
+            }
+            let ends = (0..PARTITIONS).map(|number| (partition(number), log[number as usize].len() as i64)).collect();
+            nodes[at].read_to(&log, &ends);
+            while client.take() {}
+            let wanted: Vec<Uuid> = log.iter().flatten()
+                .filter(|entry| entry.is_from(&from) && entry.comment().expect("a post").movie == MOVIE)
+                .map(|entry| entry.comment().expect("a post").id)
+                .collect();
+            let has: BTreeSet<Uuid> = client.has.iter().copied().collect();
+            prop_assert_eq!(has.len(), client.has.len(), "nothing is repeated");
+            prop_assert_eq!(has, wanted.into_iter().collect::<BTreeSet<_>>());
+        }
+    }
+
+    #[test]
+    fn a_favourite_counts_for_what_was_read_with_it() {
+        let node = Node::new();
+        let mut client = Client::open(&node, Audience::Timeline(READER), beginning());
+        let all = |offset| (0..PARTITIONS).map(|number| (partition(number), offset)).collect();
+        // The favourite stands in a partition that is read later.
+        node.take_in(vec![post(0, 0, MOVIE, AUTHOR), favorite(1, 0, true)], &all(1));
+        assert!(client.take());
+        node.take_in(vec![post(0, 1, MOVIE, AUTHOR), favorite(1, 1, false)], &all(2));
+        assert!(!client.take());
+    }
+
+    #[test]
+    fn favourites_that_changed_while_they_were_looked_up_count() {
+        let node = Node::new();
+        let looked_up = no_favorites(&node.hub);
+        node.take_in(vec![favorite(1, 0, true)], &[(partition(1), 1)].into_iter().collect());
+        let stream = node.hub.subscribe(Audience::Timeline(READER), beginning(), Some(looked_up)).expect("a stream");
+        node.take_in(vec![post(0, 0, MOVIE, AUTHOR)], &[(partition(0), 1)].into_iter().collect());
+        assert_eq!(stream.queue.len(), 1);
+    }
+
+    #[test]
+    fn what_is_too_old_or_names_too_few_partitions_is_refused() {
+        let hub = Hub::new();
+        let begins: Positions = (0..PARTITIONS).map(|number| (partition(number), 5)).collect();
+        hub.begin(begins.clone());
+        let subscribe = |from: Positions| hub.subscribe(Audience::Movie(MOVIE), from, None).map(drop);
+        assert_eq!(subscribe(begins.clone()), Ok(()));
+        let mut older = begins.clone();
+        older.set(partition(1), 4);
+        assert_eq!(subscribe(older), Err(Refused::TooOld));
+        let mut fewer = begins.clone();
+        fewer.retain(|other| *other != partition(2));
+        assert_eq!(subscribe(fewer), Err(Refused::TooOld));
+        hub.end();
+        assert_eq!(subscribe(begins), Err(Refused::Closed));
+    }
+
+    #[test]
+    fn what_was_let_go_is_too_old() {
+        let hub = Hub::new();
+        hub.begin(beginning());
+        let entries = (0..HISTORY as i64 + 1).map(|offset| post(0, offset, MOVIE, AUTHOR)).collect();
+        hub.take_in(entries, &Positions::new());
+        let subscribe = |from: Positions| hub.subscribe(Audience::Movie(MOVIE), from, None);
+        assert_eq!(subscribe(beginning()).map(drop), Err(Refused::TooOld));
+        let mut from = beginning();
+        from.set(partition(0), 1);
+        assert_eq!(subscribe(from).expect("it goes back so far").backlog.len(), HISTORY);
+    }
+
+    #[test]
+    fn a_stream_that_is_not_read_ends_and_no_other() {
+        let node = Node::new();
+        let mut slow = Client::open(&node, Audience::Movie(MOVIE), beginning());
+        let mut quick = Client::open(&node, Audience::Movie(MOVIE), beginning());
+        for offset in 0..QUEUE as i64 + 1 {
+            node.take_in(vec![post(0, offset, MOVIE, AUTHOR)], &[(partition(0), offset + 1)].into_iter().collect());
+            assert!(quick.take());
+        }
+        while slow.take() {}
+        assert_eq!(slow.has.len(), QUEUE);
+        assert!(matches!(slow.stream.queue.try_recv(), Err(mpsc::error::TryRecvError::Disconnected)));
+        assert!(matches!(quick.stream.queue.try_recv(), Err(mpsc::error::TryRecvError::Empty)));
+    }
+
+    #[test]
+    fn nothing_is_left_of_streams_that_are_gone() {
+        let node = Node::new();
+        for audience in [Audience::Movie(MOVIE), Audience::Timeline(READER)] {
+            let streams = [0; 3].map(|_| Client::open(&node, audience, beginning()));
+            node.take_in(vec![favorite(1, 0, true)], &Positions::new());
+            drop(streams);
+        }
+        let state = node.hub.state();
+        assert!(state.movies.is_empty() && state.timelines.is_empty() && state.followers.is_empty());
+        assert_eq!(state.open, 0);
+    }
+}
