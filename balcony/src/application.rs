@@ -1,11 +1,13 @@
 //! Balcony as the library knows it: its topics, its steps, its events.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use balcony_domain::{DecodeError, Recorded, Topics};
 use balcony_event_log::Message;
 use balcony_projector::{Application, TopicSpec};
+use balcony_read_models::{CompanyMail, PostOffice};
 
 /// What tokens, metrics, the types of problems and everything outside the process call this program.
 pub(crate) const NAME: &str = "balcony";
@@ -16,10 +18,17 @@ const VIEWS: &str = "views";
 /// How long page views are kept in the log.
 const VIEWS_KEPT: Duration = Duration::from_secs(7 * 24 * 3_600);
 
-/// Balcony.
-pub(crate) fn balcony() -> Application {
+/// Balcony, which mails companies where there is an `office` to send from.
+pub(crate) fn balcony(office: Option<Arc<PostOffice>>) -> Application {
     let topics = [TopicSpec::forever(FACTS), TopicSpec::kept_for(VIEWS, VIEWS_KEPT)];
-    let steps = |topics: &balcony_projector::Topics| balcony_read_models::steps(&domain_topics(topics));
+    let steps = move |topics: &balcony_projector::Topics| {
+        let topics = domain_topics(topics);
+        let catalogue = balcony_read_models::steps(&topics);
+        match &office {
+            Some(office) => catalogue.with_reactor(CompanyMail::new(&topics, office.clone())),
+            None => catalogue,
+        }
+    };
     Application::new(NAME, topics, steps).with_import_check(check)
 }
 
@@ -99,7 +108,7 @@ mod tests {
 
     #[test]
     fn operators_know_every_step_by_name() {
-        let application = balcony();
+        let application = balcony(None);
         let topics = balcony_projector::Topics::with_prefix("balcony.", application.topics());
         let catalogue = application.catalogue(&topics);
         assert_eq!(catalogue.repeated_name(), None);

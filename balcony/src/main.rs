@@ -80,7 +80,8 @@ fn begin(settings: &Settings) -> anyhow::Result<()> {
 }
 
 async fn run(cli: Cli) -> anyhow::Result<()> {
-    let settings = cli.settings;
+    let mut settings = cli.settings;
+    settings.open_post_office()?;
     match cli.action {
         None => serve::all_in_one(&settings).await,
         Some(Action::CommandApi) => serve::command_api(&settings).await,

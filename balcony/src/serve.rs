@@ -18,7 +18,7 @@ use balcony_http::{Consistency, Role, telemetry};
 use balcony_projector::operations::Desk;
 use balcony_projector::{AnyProjection, AnyReplica, Catalogue, Deployment, Projector, Serving, State, Step};
 use balcony_query_api::QueryApi;
-use balcony_read_models::Search;
+use balcony_read_models::{CompanyMail, Search};
 use balcony_search::Index;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -125,6 +125,16 @@ impl Installation {
         (!self.is_embedded).then_some(check)
     }
 
+    /// Lets `projector` mail companies, where there is a server to send through.
+    async fn start_mail(&self, settings: &Settings, projector: &mut Projector) {
+        let Some(office) = &settings.office else {
+            tracing::info!("SMTP_URL is not set: companies get no mail");
+            return;
+        };
+        office.open(&self.parts.database, &self.topics).await;
+        projector.start_reactor(CompanyMail::new(&self.topics, office.clone()));
+    }
+
     /// Lets `projector` keep a copy of the search index, and gives what is searched.
     fn start_search(&self, projector: &mut Projector) -> anyhow::Result<Serving<Index>> {
         let serving = Serving::default();
@@ -144,6 +154,7 @@ pub(crate) async fn all_in_one(settings: &Settings) -> anyhow::Result<()> {
         projector.start(projection);
     }
 
+    installation.start_mail(settings, &mut projector).await;
     let serving = installation.start_search(&mut projector)?;
     let commands = command_side(&installation).await;
     let queries = query_side(&installation, serving).await;
@@ -202,6 +213,9 @@ pub(crate) async fn projector(settings: &Settings, only: &[String]) -> anyhow::R
     let mut projector = installation.parts.projector();
     for projection in chosen {
         projector.start(projection);
+    }
+    if only.is_empty() || only.iter().any(|name| name == CompanyMail::NAME) {
+        installation.start_mail(settings, &mut projector).await;
     }
 
     let own = [installation.log_check(), projections_check(&projector)];

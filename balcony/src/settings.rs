@@ -1,6 +1,7 @@
 //! Every setting: a flag, and an environment variable of the same name.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
 use axum::http::{HeaderValue, Uri};
@@ -9,6 +10,7 @@ use balcony_http::auth::SECRET_MIN;
 use balcony_http::rate_limit::{RateLimit, TrustedProxies};
 use balcony_projector::settings::{not_empty, secret};
 use balcony_projector::{Application, Deployment};
+use balcony_read_models::{Letterhead, PostOffice};
 use tracing_subscriber::EnvFilter;
 
 use crate::application::{NAME, balcony};
@@ -23,8 +25,12 @@ pub(crate) struct Settings {
     pub(crate) installation: balcony_projector::Settings,
 
     /// What these are the settings of.
-    #[arg(skip = balcony())]
+    #[arg(skip = balcony(None))]
     pub(crate) application: Application,
+
+    /// Where mail to companies goes out.
+    #[arg(skip)]
+    pub(crate) office: Option<Arc<PostOffice>>,
 
     /// Where to listen: 127.0.0.1:8080, or port 8081, 8082, 8083 for command-api, query-api, projector.
     #[arg(long, env = "LISTEN", global = true, value_name = "ADDRESS:PORT")]
@@ -59,12 +65,13 @@ pub(crate) struct Settings {
     #[arg(long, env = "TRUSTED_PROXIES", global = true, value_name = "NETWORK,…")]
     trusted_proxies: Option<String>,
 
-    /// The server that takes mail. No mail is sent yet.
-    #[arg(long, env = "SMTP_URL", global = true, hide = true, hide_env_values = true, value_name = "URL")]
+    /// The server that takes mail to companies: smtp://NAME:PASSWORD@HOST:PORT, with ?tls=required for STARTTLS, or
+    /// smtps://. Without it no mail is sent.
+    #[arg(long, env = "SMTP_URL", global = true, hide_env_values = true, value_name = "URL")]
     smtp_url: Option<String>,
 
     /// A file that has SMTP_URL.
-    #[arg(long, env = "SMTP_URL_FILE", global = true, hide = true, value_name = "FILE")]
+    #[arg(long, env = "SMTP_URL_FILE", global = true, value_name = "FILE")]
     smtp_url_file: Option<String>,
 
     /// Where traces go. None are sent yet.
@@ -98,6 +105,18 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
+    /// Opens the post office, if there is a server to send through.
+    pub(crate) fn open_post_office(&mut self) -> anyhow::Result<()> {
+        let Some(url) = self.smtp_url()? else { return Ok(()) };
+        let parsed: Option<Uri> = self.public_url()?.unwrap_or(&url).parse().ok();
+        let host = parsed.as_ref().and_then(Uri::host).unwrap_or_default();
+        let head = Letterhead::new(host, self.public_url()?.map(str::to_owned));
+        let office = Arc::new(PostOffice::new(&url, head).context("SMTP_URL: is wrong")?);
+        self.application = balcony(Some(office.clone()));
+        self.office = Some(office);
+        Ok(())
+    }
+
     pub(crate) fn listen(&self, default: &str) -> anyhow::Result<SocketAddr> {
         let text = self.listen.as_deref().unwrap_or(default);
         text.parse().with_context(|| format!("LISTEN: {text:?} is not an address and port, such as 127.0.0.1:8080"))

@@ -1,7 +1,9 @@
 //! What Balcony's readers read, a file each: the projections, and the replica of the search index. Each file describes its
-//! read model once: name, version, topics, tables. [`steps`] is the one list of them.
+//! read model once: name, version, topics, tables. [`steps`] is the one list of them. And the reactor that mails companies,
+//! which is a step where there is a server to send through.
 
 mod comments;
+mod company_mail;
 mod event;
 mod favorites;
 mod journeys;
@@ -13,6 +15,7 @@ use balcony_domain::Topics;
 use balcony_projector::Catalogue;
 
 pub use comments::Comments;
+pub use company_mail::{CompanyMail, Letterhead, PostOffice, WrongPostOffice};
 pub use event::Logged;
 pub use favorites::Favorites;
 pub use journeys::Journeys;

@@ -251,6 +251,9 @@ pub fn bare_command(arguments: &[&str]) -> Command {
         "JWT_SECRET",
         "RUST_LOG",
         "RATE_LIMIT",
+        "SMTP_URL",
+        "SMTP_URL_FILE",
+        "PUBLIC_URL",
     ] {
         command.env_remove(name);
     }

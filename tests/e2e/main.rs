@@ -17,6 +17,7 @@ mod favourites;
 mod fold;
 mod idempotency;
 mod live;
+mod mail;
 mod namespaces;
 mod operators;
 mod own_writes;

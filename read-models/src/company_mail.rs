@@ -1,0 +1,238 @@
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use balcony_domain::{Event, Topics};
+use balcony_event_log::{Positions, Record};
+use balcony_projector::{Delivery, DeliveryPolicy, Publisher, ReactError, Reactor, Start};
+use balcony_store::{Database, ReadModel, Reader, StoreError};
+use lettre::transport::smtp;
+use lettre::{AsyncSmtpTransport, AsyncTransport as _, Tokio1Executor};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
+pub use self::letter::Letterhead;
+use self::letter::{Item, letter};
+use crate::{Logged, Registry};
+
+mod letter;
+
+/// Mails a company what is said of its movies: one mail for one comment, a digest when many come. **A comment waits for
+/// others for some ten seconds**, by its own time, so that those that are delivered again after a crash are put
+/// together as before.
+pub struct CompanyMail {
+    topics: Vec<Arc<str>>,
+    registry: ReadModel,
+    office: Arc<PostOffice>,
+}
+
+/// Where mail goes out, and where it is looked up who gets it.
+pub struct PostOffice {
+    head: Letterhead,
+    transport: AsyncSmtpTransport<Tokio1Executor>,
+    /// Once the database is open.
+    reader: OnceLock<Reader>,
+    /// Mail that waits, by company and the tenth second.
+    waiting: Mutex<HashMap<Batch, Vec<Waiting>>>,
+}
+
+/// Why mail cannot be sent as the settings say.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct WrongPostOffice(String);
+
+/// Comments that go out together: of one company, posted within the same seconds.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Batch {
+    company: Uuid,
+    /// Where mail to it goes.
+    address: String,
+    number: i64,
+}
+
+struct Waiting {
+    item: Item,
+    done: oneshot::Sender<Result<(), ReactError>>,
+}
+
+/// How long comments are put together, in milliseconds of their own time.
+const TOGETHER: i64 = 10_000;
+/// How long those who come late, or are delivered again, wait for each other.
+const SHORTEST_WAIT: Duration = Duration::from_secs(1);
+/// How long a comment waits at the most, whatever its time says.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// Comments in one mail.
+const MOST_TOGETHER: usize = 50;
+/// How long the registry is waited for.
+const REGISTRY_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a server may take for an answer.
+const SERVER_PATIENCE: Duration = Duration::from_secs(30);
+/// What a server says that does not like how we sign in: no fault of the mail.
+const SIGNING_IN: [u16; 4] = [530, 534, 535, 538];
+
+impl CompanyMail {
+    /// The name of the reactor.
+    pub const NAME: &'static str = "company-mail";
+
+    /// The reactor to the facts in `topics`.
+    pub fn new(topics: &Topics, office: Arc<PostOffice>) -> Self {
+        let registry = balcony_projector::Projection::read_model(&Registry::new(topics)).clone();
+        Self { topics: vec![topics.facts.clone()], registry, office }
+    }
+}
+
+impl Reactor for CompanyMail {
+    type Event = Logged;
+
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+
+    fn topics(&self) -> &[Arc<str>] {
+        &self.topics
+    }
+
+    fn start(&self) -> Start {
+        Start::Now
+    }
+
+    /// A server that is away is tried for as long as it takes.
+    fn policy(&self) -> DeliveryPolicy {
+        DeliveryPolicy {
+            in_flight: 1_000,
+            attempts: u32::MAX,
+            patience: Duration::from_secs(120),
+            first_pause: Duration::from_secs(1),
+            longest_pause: Duration::from_secs(30),
+            ..DeliveryPolicy::default()
+        }
+    }
+
+    fn wants(&self, record: &Record) -> bool {
+        record.headers.get("ce_type").is_some_and(|name| name.starts_with(b"balcony.comment.posted."))
+    }
+
+    async fn react(&self, delivery: &Delivery<Logged>, _: &Publisher) -> Result<(), ReactError> {
+        let Some((batch, item)) = self.look_up(delivery).await? else { return Ok(()) };
+        let done = self.office.clone().take_in(batch, item);
+        done.await.unwrap_or_else(|_| Err(ReactError::Retry("the mail was not sent".to_owned())))
+    }
+}
+
+impl CompanyMail {
+    /// To whom the comment goes, and as what; `None` when nobody wants it.
+    async fn look_up(&self, delivery: &Delivery<Logged>) -> Result<Option<(Batch, Item)>, ReactError> {
+        let Event::CommentPosted(post) = &delivery.event.event else { return Ok(None) };
+        let reader = self.office.reader.get();
+        let reader = reader.ok_or_else(|| ReactError::Retry("no mail is sent from here".to_owned()))?;
+        let wanted = Positions::after(&delivery.position);
+        let deadline = Instant::now() + REGISTRY_PATIENCE;
+        if !reader.wait_for(&self.registry, &wanted, deadline).await.map_err(retry)? {
+            return Err(ReactError::Retry("the registry is behind".to_owned()));
+        }
+        // One that was deleted meanwhile is not sent.
+        let sql = "SELECT companies.id, companies.contact_email, movies.title, users.display_name
+                   FROM movies
+                   JOIN companies ON companies.id = movies.company_id
+                   JOIN users ON users.id = $2
+                   JOIN comment_authors ON comment_authors.comment_id = $3 AND comment_authors.deleted_at IS NULL
+                   WHERE movies.id = $1";
+        let params = [post.movie_id.0.into(), post.author_id.0.into(), post.comment_id.0.into()];
+        let rows: Vec<(Uuid, String, String, String)> = reader.fetch(sql, &params).await.map_err(retry)?;
+        let Some((company, address, movie_title, author_name)) = rows.into_iter().next() else { return Ok(None) };
+        let at = delivery.event.time.milliseconds();
+        let item = Item {
+            id: delivery.id,
+            at,
+            movie: post.movie_id.0,
+            movie_title,
+            author_name,
+            title: post.title.clone(),
+            body: post.body.clone(),
+        };
+        Ok(Some((Batch { company, address, number: at.div_euclid(TOGETHER) }, item)))
+    }
+}
+
+impl PostOffice {
+    /// A post office that sends through the server at `url`: `smtp://` (`?tls=required` for STARTTLS) or `smtps://`, with a name and a
+    /// password where the server wants them.
+    ///
+    /// # Errors
+    /// When `url` is none of these.
+    pub fn new(url: &str, head: Letterhead) -> Result<Self, WrongPostOffice> {
+        let transport = AsyncSmtpTransport::<Tokio1Executor>::from_url(url);
+        let transport = transport.map_err(|error| WrongPostOffice(error.to_string()))?;
+        let transport = transport.timeout(Some(SERVER_PATIENCE)).build();
+        Ok(Self { head, transport, reader: OnceLock::new(), waiting: Mutex::default() })
+    }
+
+    /// Looks up in `database` who gets what. Before that, nothing is sent.
+    pub async fn open(&self, database: &Database, topics: &Topics) {
+        let registry = balcony_projector::Projection::read_model(&Registry::new(topics)).clone();
+        let reader = Reader::open(database, vec![registry]).await;
+        // Whoever opens it a second time reads the same.
+        let _ = self.reader.set(reader);
+    }
+
+    /// Takes in what is to be sent to a company, and says when that is done.
+    fn take_in(self: Arc<Self>, batch: Batch, item: Item) -> oneshot::Receiver<Result<(), ReactError>> {
+        let (done, is_done) = oneshot::channel();
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let together = waiting.entry(batch.clone()).or_default();
+        together.push(Waiting { item, done });
+        let (is_first, is_full) = (together.len() == 1, together.len() == MOST_TOGETHER);
+        let full = if is_full { waiting.remove(&batch) } else { None };
+        drop(waiting);
+        if let Some(full) = full {
+            tokio::spawn(async move { self.send(&batch, full).await });
+        } else if is_first {
+            tokio::spawn(async move {
+                sleep(wait(batch.number)).await;
+                let together = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&batch);
+                if let Some(together) = together {
+                    self.send(&batch, together).await;
+                }
+            });
+        }
+        is_done
+    }
+
+    async fn send(&self, batch: &Batch, mut together: Vec<Waiting>) {
+        // What nobody waits for any more is delivered again, here or elsewhere.
+        together.retain(|waiting| !waiting.done.is_closed());
+        together.sort_by_key(|waiting| (waiting.item.at, waiting.item.id));
+        let items: Vec<&Item> = together.iter().map(|waiting| &waiting.item).collect();
+        if items.is_empty() {
+            return;
+        }
+        let sent = match letter(&self.head, &batch.address, &items) {
+            Ok(letter) => self.transport.send(letter).await.map(drop).map_err(|error| refusal(&error)),
+            Err(error) => Err(ReactError::Refused(error.to_string())),
+        };
+        for waiting in together {
+            // Whoever has left is delivered it again.
+            let _ = waiting.done.send(sent.clone());
+        }
+    }
+}
+
+/// How long the batch of this number waits for more.
+fn wait(number: i64) -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
+    let left = (number + 1).saturating_mul(TOGETHER).saturating_sub(now).max(0);
+    (Duration::from_millis(left.unsigned_abs()) + SHORTEST_WAIT).min(LONGEST_WAIT)
+}
+
+/// Whether a server that refused takes the same mail later.
+fn refusal(error: &smtp::Error) -> ReactError {
+    let is_of_signing_in = error.status().is_some_and(|code| SIGNING_IN.contains(&u16::from(code)));
+    let text = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+    let text = text.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    if error.is_permanent() && !is_of_signing_in { ReactError::Refused(text) } else { ReactError::Retry(text) }
+}
+
+fn retry(error: StoreError) -> ReactError {
+    ReactError::Retry(error.to_string())
+}

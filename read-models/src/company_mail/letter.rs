@@ -1,0 +1,243 @@
+//! What is written to a company.
+
+use lettre::Message;
+use lettre::message::header::{HeaderName, HeaderValue};
+use lettre::message::{Mailbox, MultiPart};
+use uuid::Uuid;
+
+/// What stands on every mail.
+#[derive(Debug, Clone)]
+pub struct Letterhead {
+    from: Mailbox,
+    /// What ids end with.
+    domain: String,
+    /// Where people find what is linked.
+    public_url: Option<String>,
+}
+
+/// A comment as it is mailed.
+#[derive(Debug, Clone)]
+pub(super) struct Item {
+    /// The same whenever it is delivered.
+    pub(super) id: Uuid,
+    /// When it was posted, in milliseconds since 1970.
+    pub(super) at: i64,
+    pub(super) movie: Uuid,
+    pub(super) movie_title: String,
+    pub(super) author_name: String,
+    pub(super) title: Option<String>,
+    pub(super) body: String,
+}
+
+/// Why there is no letter.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LetterError {
+    #[error("{address:?} is no address: {reason}")]
+    Address { address: String, reason: String },
+    #[error("the mail cannot be written: {0}")]
+    Message(#[from] lettre::error::Error),
+}
+
+/// Characters of a comment in a subject.
+const IN_SUBJECT: usize = 60;
+
+impl Letterhead {
+    /// The head of mails from `balcony@host`, or from localhost where the host is an address, with links to `public_url` if there is
+    /// one.
+    pub fn new(host: &str, public_url: Option<String>) -> Self {
+        let of =
+            |host: &str| format!("balcony@{host}").parse().map(|address| Mailbox::new(Some("Balcony".into()), address));
+        let is_name = host.contains(|char: char| char.is_ascii_alphabetic()) && !host.contains(':');
+        let (from, domain) = match of(host) {
+            Ok(from) if is_name => (from, host),
+            _ => (of("localhost").expect("an address"), "localhost"),
+        };
+        Self { from, domain: domain.to_owned(), public_url }
+    }
+
+    fn link(&self, item: &Item) -> Option<String> {
+        self.public_url.as_ref().map(|url| format!("{url}/movies/{}", item.movie))
+    }
+}
+
+/// A mail to `address` about `items`, of which there is one at the least. Its `Message-ID` is made of the items' ids, so the same mail
+/// has the same.
+pub(super) fn letter(head: &Letterhead, address: &str, items: &[&Item]) -> Result<Message, LetterError> {
+    let to = address.parse().map_err(|error: lettre::address::AddressError| LetterError::Address {
+        address: address.to_owned(),
+        reason: error.to_string(),
+    })?;
+    let generated = HeaderValue::new(HeaderName::new_from_ascii_str("Auto-Submitted"), "auto-generated".to_owned());
+    let message = Message::builder()
+        .from(head.from.clone())
+        .to(Mailbox::new(None, to))
+        .subject(one_line(&subject(items)))
+        .message_id(Some(format!("<{}@{}>", id(items), head.domain)))
+        .raw_header(generated)
+        .multipart(MultiPart::alternative_plain_html(text(head, items), html(head, items)))?;
+    Ok(message)
+}
+
+fn id(items: &[&Item]) -> Uuid {
+    match items {
+        [item] => item.id,
+        items => {
+            let ids: Vec<u8> = items.iter().flat_map(|item| *item.id.as_bytes()).collect();
+            Uuid::new_v5(&Uuid::NAMESPACE_OID, &ids)
+        }
+    }
+}
+
+fn subject(items: &[&Item]) -> String {
+    match items {
+        [Item { author_name, movie_title, title, body, .. }] => {
+            let said = title.as_ref().unwrap_or(body);
+            let short: String = said.chars().take(IN_SUBJECT).collect();
+            let more = if short.len() < said.len() { "…" } else { "" };
+            format!("{author_name} on {movie_title}: {short}{more}")
+        }
+        items => {
+            let mut movies: Vec<&str> = items.iter().map(|item| &*item.movie_title).collect();
+            movies.sort_unstable();
+            movies.dedup();
+            let more = movies.len().saturating_sub(3);
+            let named = movies.iter().take(3).copied().collect::<Vec<_>>().join(", ");
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            format!("{} comments on {named}{more}", items.len())
+        }
+    }
+}
+
+/// Nothing that a header could end with.
+fn one_line(text: &str) -> String {
+    text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
+}
+
+fn text(head: &Letterhead, items: &[&Item]) -> String {
+    let item = |item: &&Item| {
+        let Item { author_name, movie_title, title, body, .. } = item;
+        let mut text = format!("{author_name} on {movie_title}:\n\n");
+        if let Some(title) = title {
+            text += &format!("{title}\n\n");
+        }
+        text += &format!("{body}\n");
+        if let Some(link) = head.link(item) {
+            text += &format!("\n{link}\n");
+        }
+        text
+    };
+    items.iter().map(item).collect::<Vec<_>>().join("\n--------\n\n")
+}
+
+fn html(head: &Letterhead, items: &[&Item]) -> String {
+    let item = |item: &&Item| {
+        let Item { author_name, movie_title, title, body, .. } = item;
+        let mut html = format!("<p><b>{}</b> on <b>{}</b>:</p>\n", escaped(author_name), escaped(movie_title));
+        if let Some(title) = title {
+            html += &format!("<h3>{}</h3>\n", escaped(title));
+        }
+        html += &format!("<p style=\"white-space: pre-wrap\">{}</p>\n", escaped(body));
+        if let Some(link) = head.link(item) {
+            let link = escaped(&link);
+            html += &format!("<p><a href=\"{link}\">{link}</a></p>\n");
+        }
+        html
+    };
+    let items = items.iter().map(item).collect::<Vec<_>>().join("<hr>\n");
+    format!("<!DOCTYPE html>\n<html><body>\n{items}</body></html>\n")
+}
+
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for char in text.chars() {
+        match char {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            other => escaped.push(other),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item(number: u128) -> Item {
+        Item {
+            id: Uuid::from_u128(number),
+            at: 0,
+            movie: Uuid::from_u128(1),
+            movie_title: "七人の侍".into(),
+            author_name: "Mia".into(),
+            title: None,
+            body: "The last <battle>".into(),
+        }
+    }
+
+    fn head() -> Letterhead {
+        Letterhead::new("balcony.example", Some("https://balcony.example".into()))
+    }
+
+    fn headers(letter: &Message) -> Vec<String> {
+        let text = String::from_utf8(letter.formatted()).expect("ASCII");
+        let head = text.split_once("\r\n\r\n").expect("a head").0.replace("\r\n ", " ");
+        head.split("\r\n").map(|line| line.split(':').next().unwrap_or_default().to_owned()).collect()
+    }
+
+    #[test]
+    fn a_comment_has_the_id_of_its_delivery_and_a_digest_one_of_all() {
+        let (first, second) = (item(7), item(8));
+        let id = |items: &[&Item]| {
+            let letter = letter(&head(), "a@b.example", items).expect("a letter");
+            letter.headers().get_raw("Message-ID").expect("an id").to_owned()
+        };
+        assert_eq!(id(&[&first]), "<00000000-0000-0000-0000-000000000007@balcony.example>");
+        assert_eq!(id(&[&first, &second]), id(&[&first, &second]));
+        assert_ne!(id(&[&first, &second]), id(&[&first]));
+    }
+
+    #[test]
+    fn no_text_adds_a_header() {
+        let plain = headers(&letter(&head(), "a@b.example", &[&item(7)]).expect("a letter"));
+        for break_out in ["x\r\nBcc: c@d.example", "x\nBcc: c@d.example", "x\rBcc: c", "x\u{2028}Bcc: c", "\r\n\r\nx"] {
+            let evil = Item {
+                movie_title: break_out.into(),
+                author_name: break_out.into(),
+                title: Some(break_out.into()),
+                body: break_out.into(),
+                ..item(7)
+            };
+            let letter = letter(&head(), "a@b.example", &[&evil]).expect("a letter");
+            assert_eq!(headers(&letter), plain, "{break_out:?}");
+        }
+        for address in ["a@b.example\r\nBcc: c@d.example", "a@b.example, c@d.example", ""] {
+            assert!(matches!(letter(&head(), address, &[&item(7)]), Err(LetterError::Address { .. })), "{address:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_stands_in_subject_and_text_and_is_escaped_in_html() {
+        let one = item(7);
+        assert_eq!(subject(&[&one]), "Mia on 七人の侍: The last <battle>");
+        assert!(text(&head(), &[&one]).contains("The last <battle>\n\nhttps://balcony.example/movies/0000"));
+        let html = html(&head(), &[&one]);
+        assert!(html.contains("The last &lt;battle&gt;") && !html.contains("<battle>"));
+        let other = Item { movie_title: "Ran".into(), ..item(8) };
+        assert_eq!(subject(&[&one, &other, &one]), "3 comments on Ran, 七人の侍");
+        let long = Item { body: "夏".repeat(61), ..item(9) };
+        assert!(subject(&[&long]).ends_with("夏…"));
+    }
+
+    #[test]
+    fn mail_comes_from_a_name() {
+        let from = |host: &str| Letterhead::new(host, None).from.email.to_string();
+        assert_eq!(from("balcony.example"), "balcony@balcony.example");
+        for address in ["127.0.0.1", "::1", "[::1]", "", "a b"] {
+            assert_eq!(from(address), "balcony@localhost", "{address}");
+        }
+    }
+}

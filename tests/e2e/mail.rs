@@ -1,0 +1,239 @@
+//! Mail to companies, through a real SMTP server.
+
+use std::collections::BTreeSet;
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use balcony_event_log::testing::eventually;
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::client::Client;
+use crate::deployment::{Deployment, root};
+
+/// A digest waits for a minute at the most.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// An SMTP server, and what it took. Killed when dropped.
+struct Server {
+    port: u16,
+    mails: PathBuf,
+    child: Option<Child>,
+    _folder: TempDir,
+}
+
+impl Server {
+    /// `None` where it cannot be had; with `CI` set that is a failure.
+    async fn start() -> Option<Self> {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let folder = tempfile::tempdir().unwrap();
+        let mut server = Self { port, mails: folder.path().join("mails"), child: None, _folder: folder };
+        if server.run().await {
+            return Some(server);
+        }
+        assert!(std::env::var_os("CI").is_none(), "no SMTP server could be started");
+        eprintln!("left out: no SMTP server could be started");
+        None
+    }
+
+    /// Runs it, again after [`Server::kill`] on the same port; `false` when it ends at once.
+    async fn run(&mut self) -> bool {
+        let arguments = [self.port.to_string(), self.mails.display().to_string()];
+        let mut child =
+            Command::new(root().join("tests/smtp/run")).args(arguments).stdout(Stdio::null()).spawn().unwrap();
+        let address = ("127.0.0.1", self.port);
+        let runs = eventually("an SMTP server listens", Duration::from_secs(120), async || {
+            if child.try_wait().unwrap().is_some() {
+                return Some(false);
+            }
+            TcpStream::connect(address).is_ok().then_some(true)
+        });
+        let runs = runs.await;
+        self.child = Some(child);
+        runs
+    }
+
+    fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    fn url(&self) -> String {
+        format!("smtp://127.0.0.1:{}", self.port)
+    }
+
+    /// What it took for `address`.
+    fn mails(&self, address: &str) -> Vec<Value> {
+        let lines = std::fs::read_to_string(&self.mails).unwrap_or_default();
+        let mails = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        mails.filter(|mail| mail["to"] == json!([address])).collect()
+    }
+
+    /// The mails for `address`, once their texts have all of `said`.
+    async fn mails_with(&self, address: &str, said: &[String]) -> Vec<Value> {
+        eventually("the mail comes", PATIENCE, async || {
+            let mails = self.mails(address);
+            let has = |said: &String| mails.iter().any(|mail| mail["text"].as_str().unwrap().contains(said));
+            said.iter().all(has).then_some(mails)
+        })
+        .await
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn header(mail: &Value, name: &str) -> String {
+    let headers = mail["headers"].as_array().unwrap();
+    let header = headers.iter().find(|header| header[0].as_str().unwrap().eq_ignore_ascii_case(name));
+    header.unwrap_or_else(|| panic!("{name} in {mail}"))[1].as_str().unwrap().to_owned()
+}
+
+/// A movie of a company with this address.
+async fn movie_of(admin: &Client, address: &str, title: &str) -> String {
+    let company = json!({"name": "Ōmori Pictures", "contact_email": address});
+    let company = admin.post("/v1/companies", &company).await.expect(StatusCode::CREATED).id();
+    let movie = json!({"title": title, "company_id": company});
+    admin.post("/v1/movies", &movie).await.expect(StatusCode::CREATED).id()
+}
+
+pub async fn a_company_gets_what_is_said_of_its_movies_once(mut deployment: Deployment) {
+    let Some(mut server) = Server::start().await else { return };
+    deployment.settings.push(("SMTP_URL", server.url()));
+    deployment.settings.push(("PUBLIC_URL", "https://balcony.example".to_owned()));
+    deployment.start_all().await;
+    let (admin, mia) = (deployment.admin(), deployment.user("Mia"));
+    let movie = movie_of(&admin, "press@omori.example", "七人の侍").await;
+    let other = movie_of(&admin, "later@toho.example", "Ran").await;
+    mia.comment(&admin.register_movie("Of no company").await.id(), "to nobody").await;
+
+    let comment = json!({"title": "Rain", "body": "<b>wet</b>\r\nBcc: evil@example.com"});
+    let path = format!("/v1/movies/{movie}/comments");
+    mia.post(&path, &comment).await.expect(StatusCode::CREATED);
+    // Refused at first.
+    mia.comment(&other, "the castle burns").await;
+    let mails = server.mails_with("press@omori.example", &["wet".to_owned()]).await;
+    assert_eq!(mails.len(), 1);
+    let mail = &mails[0];
+    assert_eq!(header(mail, "subject"), "Mia on 七人の侍: Rain");
+    let (text, html) = (mail["text"].as_str().unwrap(), mail["html"].as_str().unwrap());
+    assert!(text.contains("<b>wet</b>") && text.contains(&format!("https://balcony.example/movies/{movie}")), "{text}");
+    assert!(html.contains("&lt;b&gt;wet&lt;/b&gt;") && !html.contains("<b>wet"), "{html}");
+    assert!(mail["headers"].as_array().unwrap().iter().all(|header| header[0] != "Bcc"), "{mail}");
+    server.mails_with("later@toho.example", &["the castle burns".to_owned()]).await;
+
+    // Many at once, while the server is away: they come when it is back, and not one by one.
+    server.kill();
+    let said: Vec<String> = (0..30).map(|number| format!("number {number}.")).collect();
+    for body in &said {
+        mia.comment(&movie, body).await;
+    }
+    assert!(server.run().await);
+    let mails = server.mails_with("press@omori.example", &said).await;
+    let digests = mails.len();
+    assert!(digests < 1 + said.len(), "{digests} mails");
+
+    // A node that dies repeats nothing.
+    let arguments: Vec<(String, Vec<String>)> = deployment
+        .processes
+        .iter()
+        .map(|process| {
+            let name = process.name.clone();
+            let arguments = if name == "balcony" { Vec::new() } else { vec![name.clone()] };
+            (name, arguments)
+        })
+        .collect();
+    noted(&deployment).await;
+    for (name, arguments) in arguments {
+        deployment.kill(&name);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        deployment.start(&name, &arguments).await;
+    }
+    deployment.user("Mia").comment(&movie, "afterwards").await;
+    let mails = server.mails_with("press@omori.example", &["afterwards".to_owned()]).await;
+    let texts: Vec<&str> = mails.iter().map(|mail| mail["text"].as_str().unwrap()).collect();
+    for said in &said {
+        assert_eq!(texts.iter().map(|text| text.matches(said).count()).sum::<usize>(), 1, "{said}");
+    }
+    let ids: BTreeSet<String> = mails.iter().map(|mail| header(mail, "message-id")).collect();
+    assert_eq!(ids.len(), mails.len());
+}
+
+/// Waits until nothing is left to be mailed.
+async fn noted(deployment: &Deployment) {
+    eventually("what was mailed is noted", PATIENCE, async || {
+        let mail = doctor(deployment)?;
+        (mail["lag"]["events"] == 0).then_some(())
+    })
+    .await;
+}
+
+/// What doctor says of the reactor.
+fn doctor(deployment: &Deployment) -> Option<Value> {
+    let output = deployment.command(&["doctor", "--json"]).output().unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).ok()?;
+    report["projections"].as_array()?.iter().find(|step| step["name"] == "company-mail").cloned()
+}
+
+pub async fn mail_that_is_refused_for_good_is_parked(mut deployment: Deployment) {
+    let Some(server) = Server::start().await else { return };
+    deployment.settings.push(("SMTP_URL", server.url()));
+    deployment.start_all().await;
+    let admin = deployment.admin();
+    let refused = movie_of(&admin, "refused@omori.example", "Ran").await;
+    let taken = movie_of(&admin, "press@omori.example", "Ikiru").await;
+    deployment.user("Mia").comment(&refused, "to nobody").await;
+    deployment.user("Mia").comment(&taken, "to the press").await;
+    server.mails_with("press@omori.example", &["to the press".to_owned()]).await;
+
+    let parked = eventually("it is parked", PATIENCE, async || {
+        let output = deployment.command(&["parked", "list", "--json"]).output().unwrap();
+        let parked: Value = serde_json::from_slice(&output.stdout).ok()?;
+        parked.as_array()?.iter().find(|parked| parked["projection"] == "company-mail").cloned()
+    })
+    .await;
+    assert!(parked["error"].as_str().unwrap().contains("there is nobody of this name"), "{parked}");
+    eventually("doctor sees it", PATIENCE, async || (doctor(&deployment)?["parked"] == 1).then_some(())).await;
+    let rebuilt = deployment.command(&["rebuild", "company-mail"]).output().unwrap();
+    assert!(!rebuilt.status.success());
+    assert_eq!(server.mails("refused@omori.example").len(), 0);
+}
+
+mod embedded {
+    use crate::deployment::Deployment;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_company_gets_what_is_said_of_its_movies_once() {
+        super::a_company_gets_what_is_said_of_its_movies_once(Deployment::embedded_idle()).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn mail_that_is_refused_for_good_is_parked() {
+        super::mail_that_is_refused_for_good_is_parked(Deployment::embedded_idle()).await;
+    }
+}
+
+mod distributed {
+    use crate::deployment::Deployment;
+    use crate::services::Services;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_company_gets_what_is_said_of_its_movies_once() {
+        let Some(services) = Services::shared() else { return };
+        super::a_company_gets_what_is_said_of_its_movies_once(Deployment::distributed_idle(&services).await).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn mail_that_is_refused_for_good_is_parked() {
+        let Some(services) = Services::shared() else { return };
+        super::mail_that_is_refused_for_good_is_parked(Deployment::distributed_idle(&services).await).await;
+    }
+}
