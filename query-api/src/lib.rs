@@ -101,6 +101,7 @@ fn operations() -> OpenApiRouter<QueryApi> {
         .routes(operation!(journey::list))
         .routes(operation!(live::movie))
         .routes(operation!(live::timeline))
+        .routes(operation!(live::stats))
         .routes(operation!(me::get))
         .routes(operation!(me::list_favorites))
         .routes(operation!(me::timeline))
@@ -290,6 +291,23 @@ mod tests {
         ("GET /v1/companies/{id}/comments", &["id", "limit", "cursor", "wait", "stale", "Consistency-Token"]),
         ("GET /v1/live/me/timeline", &["wait", "stale", "Consistency-Token", "Last-Event-ID"]),
         ("GET /v1/live/movies/{id}", &["id", "wait", "stale", "Consistency-Token", "Last-Event-ID"]),
+        (
+            "GET /v1/live/stats/{stream}",
+            &[
+                "stream",
+                "dimension",
+                "value",
+                "window",
+                "since",
+                "until",
+                "limit",
+                "cursor",
+                "wait",
+                "stale",
+                "Consistency-Token",
+                "Last-Event-ID",
+            ],
+        ),
         ("GET /v1/me", &["wait", "stale", "Consistency-Token"]),
         ("GET /v1/me/favorites", &["limit", "cursor", "wait", "stale", "Consistency-Token"]),
         ("GET /v1/me/timeline", &["limit", "cursor", "wait", "stale", "Consistency-Token"]),

@@ -1,4 +1,4 @@
-//! Live streams: server-sent events of a movie's comments and of a user's timeline.
+//! Live streams: server-sent events of a movie's comments, of a user's timeline, and of counts.
 //!
 //! Each node reads the log once for all its streams ([`feed`]) and keeps the newest of it in memory ([`history`]). An event
 //! is handed to the streams that show it ([`hub`]) when the read models have come to its place in the log, so whoever is
@@ -11,6 +11,7 @@ mod feed;
 mod frame;
 mod history;
 mod hub;
+mod statistics;
 mod stream;
 
 use std::convert::Infallible;
@@ -28,15 +29,17 @@ use balcony_http::{Consistency, Identity, PathId, Problem};
 use balcony_store::Reader;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
-use utoipa::IntoParams;
 use uuid::Uuid;
 
 use self::ends::Ends;
 use self::event_id::EventIds;
 use self::feed::Feed;
 use self::hub::{Audience, Favorites, Hub, Refused};
+use self::statistics::{Counts, Watched};
 use self::stream::Stream;
+use crate::page::PageParams;
 use crate::query::Query;
+use crate::stats::{StatsParams, StreamName, Wanted, counts};
 use crate::{QueryApi, comments, me, movies};
 
 /// The streams of a node. They end when the last handle is dropped. Cheap to clone.
@@ -48,13 +51,14 @@ struct Node {
     ids: EventIds,
     ends: Ends,
     reader: Reader,
+    watched: Arc<Watched>,
     feed: JoinHandle<()>,
 }
 
 /// The id of the last event that the client has of this stream.
 pub(crate) struct LastEventId(Option<Vec<u8>>);
 
-#[derive(IntoParams)]
+#[derive(utoipa::IntoParams)]
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "describes the header, which is read by name")]
 struct LastEventIdHeader {
@@ -119,6 +123,43 @@ async fn watch_timeline(api: &QueryApi, user: Uuid, last: Option<Vec<u8>>) -> Re
     live.watch(Audience::Timeline(user), last, Some(favorites)).await
 }
 
+/// Counts as they move: `stats` with what `GET /v1/stats/{stream}` answers with the same parameters, at most once a second.
+#[utoipa::path(
+    get, path = "/v1/live/stats/{stream}", tag = "live", operation_id = "watch_stats",
+    params(("stream" = String, Path, description = "`events`, `comments` or `views`"), StatsParams, PageParams),
+    responses((status = 200, description = "Server-sent events", body = String, content_type = "text/event-stream")),
+)]
+pub(crate) async fn stats(
+    State(api): State<QueryApi>,
+    PathId(StreamName(stream)): PathId<StreamName>,
+    LastEventId(last): LastEventId,
+    mut query: Query,
+) -> Result<Response, Problem> {
+    let wanted = Wanted::take(&mut query.params, &stream)?;
+    let answer = query.wait(&api, &[balcony_read_models::Statistics::NAME]).await?;
+    Ok(answer.events(watch_stats(&api, wanted, last).await))
+}
+
+async fn watch_stats(api: &QueryApi, wanted: Wanted, last: Option<Vec<u8>>) -> Result<Body, Problem> {
+    let live = api.live()?;
+    live.begun().await?;
+    let Node { hub, ids, watched, .. } = &*live.0;
+    let (name, wanted, asked) = (wanted.name().to_owned(), Arc::new(wanted), api.clone());
+    let read = move || {
+        let (api, wanted) = (asked.clone(), wanted.clone());
+        async move { serde_json::to_string(&counts(&api, &wanted).await.ok()?).ok() }
+    };
+    let mut newest = watched.watch(name, read).ok_or(Refused::Full)?;
+    let is_read = timeout(PATIENCE, newest.wait_for(Option::is_some)).await.is_ok_and(|read| read.is_ok());
+    is_read.then_some(()).ok_or_else(unavailable)?;
+    let is_known = last.map(|last| ids.read(&last).is_some());
+    if is_known == Some(true) {
+        // They may have moved meanwhile.
+        newest.mark_changed();
+    }
+    Ok(Counts::new(newest, hub.clone(), ids.clone(), is_known == Some(false)).into_body())
+}
+
 impl Live {
     /// Reads `facts` from `log` for streams of what `reader` reads.
     pub(crate) fn start(log: Arc<dyn EventLog>, facts: Arc<str>, reader: Reader, consistency: Consistency) -> Self {
@@ -126,7 +167,7 @@ impl Live {
         let ends = Ends::new(log.clone(), facts.clone());
         let feed = Feed { log, facts, reader: reader.clone(), hub: hub.clone(), ids: ids.clone() };
         let feed = tokio::spawn(feed.run());
-        Self(Arc::new(Node { hub, ids, ends, reader, feed }))
+        Self(Arc::new(Node { hub, ids, ends, reader, watched: Arc::default(), feed }))
     }
 
     /// Ends every stream, and lets none begin.

@@ -41,7 +41,7 @@ pub(crate) struct Measured {
 #[derive(utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "describes the parameters, which are read one by one")]
-struct StatsParams {
+pub(crate) struct StatsParams {
     /// What is counted by: `type` of `events`, `movie` or `author` of `comments`, `movie` of `views`; the first of them
     /// when absent.
     dimension: Option<String>,
@@ -60,7 +60,7 @@ struct StatsParams {
 
 /// The name of a stream in a path, which may be none.
 #[derive(Debug)]
-pub(crate) struct StreamName(String);
+pub(crate) struct StreamName(pub(crate) String);
 
 /// The place of a point in a series.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,13 +70,15 @@ struct PointKey {
 }
 
 /// What is wanted of a stream.
-struct Wanted {
+pub(crate) struct Wanted {
     series: Series,
     window: Window,
     value: Option<String>,
     since: Option<i64>,
     until: Option<i64>,
     page: PageRequest<PointKey>,
+    /// What is wanted, as a name: the same for the same.
+    name: String,
 }
 
 /// How many events of a stream there were in windows of time, the newest first. A window in which there were none of a
@@ -100,7 +102,13 @@ pub(crate) async fn list(
 }
 
 impl Wanted {
-    fn take(params: &mut Params, stream: &str) -> Result<Self, Problem> {
+    /// See [`Wanted::name`].
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Takes what is wanted of `stream`.
+    pub(crate) fn take(params: &mut Params, stream: &str) -> Result<Self, Problem> {
         let dimension = params.text("dimension");
         let shapes = Statistics::shapes();
         let series = match shapes.series(stream, dimension.as_deref()) {
@@ -122,6 +130,8 @@ impl Wanted {
         let window = params.choice("window", &windows);
         let since = params.parsed::<Timestamp>("since").map(Timestamp::milliseconds);
         let until = params.parsed::<Timestamp>("until").map(Timestamp::milliseconds);
+        let length = window.milliseconds();
+        let name = format!("{stream} {dimension:?} {value:?} {length} {since:?} {until:?}");
         let scope = Scope::of("stats")
             .with("stream", stream)
             .with_any("dimension", dimension)
@@ -129,11 +139,14 @@ impl Wanted {
             .with("window", window.milliseconds())
             .with_any("since", since)
             .with_any("until", until);
-        Ok(Self { series, window, value, since, until, page: PageRequest::take(params, scope) })
+        let page = PageRequest::take(params, scope);
+        let name = format!("{name} {} {:?}", page.limit(), page.after);
+        Ok(Self { series, window, value, since, until, page, name })
     }
 }
 
-async fn counts(api: &QueryApi, wanted: &Wanted) -> Result<Page<StatsItem>, Problem> {
+/// A page of counts.
+pub(crate) async fn counts(api: &QueryApi, wanted: &Wanted) -> Result<Page<StatsItem>, Problem> {
     let after = wanted.page.after.clone().map(|after| (after.window_start, after.value));
     let stretch = Stretch { value: wanted.value.as_deref(), since: wanted.since, until: wanted.until, after };
     let (retention, rows) = (Statistics::retention(), wanted.page.rows());

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use reqwest::{Response, StatusCode};
+use reqwest::{Method, Response, StatusCode};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpSocket;
@@ -259,6 +259,28 @@ pub async fn a_timeline_grows_with_favourites_that_are_added_meanwhile(deploymen
             assert_eq!(stream.next().await.comment(), posted);
         }
     }
+}
+
+pub async fn counts_are_told_when_they_move(deployment: Deployment) {
+    let movie = deployment.admin().register_movie("A movie").await;
+    let nobody = deployment.nobody().having_seen(&movie);
+    let path = format!("/v1/live/stats/views?value={}", movie.id());
+    let mut stream = Stream::open(&nobody, &path, None).await;
+    let mut last = String::new();
+    for count in 1..4 {
+        nobody.command(Method::POST, &format!("/v1/movies/{}/views", movie.id()), None).await;
+        let event = stream.next().await;
+        assert_eq!(event.name, "stats");
+        let counted: i64 =
+            event.data["items"].as_array().unwrap().iter().map(|item| item["count"].as_i64().unwrap()).sum();
+        assert_eq!(counted, count);
+        last = event.id;
+    }
+    // What may have moved meanwhile is told at once.
+    assert_eq!(Stream::open(&nobody, &path, Some(&last)).await.next().await.name, "stats");
+    assert_eq!(Stream::open(&nobody, &path, Some("x")).await.next().await.name, "reset");
+    nobody.get("/v1/live/stats/nonsense").await.problem(404);
+    nobody.get("/v1/live/stats/views?dimension=x").await.expect(StatusCode::UNPROCESSABLE_ENTITY);
 }
 
 pub async fn who_may_watch_what(deployment: Deployment) {

@@ -80,6 +80,7 @@ on_both! {
         an_id_that_is_not_from_here_gives_one_reset
         a_timeline_grows_with_favourites_that_are_added_meanwhile
         who_may_watch_what
+        counts_are_told_when_they_move
         streams_end_when_the_process_is_told_to
         a_reader_that_is_too_slow_is_dropped_and_misses_nothing;
     favourites: favourites_and_their_timeline views_are_counted a_journey_is_what_one_did;

@@ -23,6 +23,11 @@ impl Frame {
         Self { name: "reset", data: "{}".to_owned() }
     }
 
+    /// The counts of a series, in JSON.
+    pub(super) fn stats(counts: &str) -> Self {
+        Self { name: "stats", data: counts.to_owned() }
+    }
+
     /// What is sent of `entries`; nothing of a comment that is deleted by now.
     pub(super) async fn of(reader: &Reader, entries: &[&Entry]) -> Result<Vec<Option<Self>>, StoreError> {
         let posted = entries.iter().filter_map(|entry| match entry.what {

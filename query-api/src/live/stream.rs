@@ -29,7 +29,7 @@ pub(super) struct Stream {
 }
 
 /// How often a comment line is sent.
-const HEARTBEAT: Duration = Duration::from_secs(15);
+pub(super) const HEARTBEAT: Duration = Duration::from_secs(15);
 /// How long what was missed is waited for, where a database that crashed has it no more.
 const PATIENCE: Duration = Duration::from_secs(5);
 
