@@ -5,7 +5,7 @@ use std::time::Duration;
 use balcony_domain::{CommentId, CompanyId, MovieId, Topics, UserId};
 use balcony_event_log::{EventLog, LogError, Positions};
 use balcony_http::Problem;
-use balcony_store::{ReadModel, Reader, StoreError, Value};
+use balcony_store::{ReadModel, Reader, StoreError};
 use quick_cache::sync::Cache;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -21,7 +21,7 @@ pub(crate) struct Registry {
     model: ReadModel,
     log: Arc<dyn EventLog>,
     topics: Topics,
-    known: Arc<Cache<Uuid, ()>>,
+    known: Arc<Cache<Known, ()>>,
     looks: Arc<Looks>,
 }
 
@@ -30,6 +30,14 @@ struct Looks {
     asked: AtomicU64,
     /// Up to which question the last look answers, and how it went.
     last: Mutex<(u64, Result<(), Away>)>,
+}
+
+/// What the registry may be asked to know. Ids of different kinds are different, whatever their digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Known {
+    Movie(MovieId),
+    Company(CompanyId),
+    User(UserId),
 }
 
 /// Why a no could not be believed.
@@ -47,7 +55,6 @@ pub(crate) struct KnownComment {
     pub(crate) deleted: bool,
 }
 
-/// The read model that the registry is.
 /// How many ids are remembered to exist.
 const KNOWN: usize = 200_000;
 /// How long the registry is waited for.
@@ -59,20 +66,20 @@ impl Registry {
     }
 
     pub(crate) async fn movie_exists(&self, movie: MovieId) -> Result<bool, Problem> {
-        self.exists("SELECT id FROM movies WHERE id = $1", movie.0).await
+        self.exists(Known::Movie(movie)).await
     }
 
     pub(crate) async fn company_exists(&self, company: CompanyId) -> Result<bool, Problem> {
-        self.exists("SELECT id FROM companies WHERE id = $1", company.0).await
+        self.exists(Known::Company(company)).await
     }
 
     pub(crate) async fn user_exists(&self, user: UserId) -> Result<bool, Problem> {
-        self.exists(USER, user.0).await
+        self.exists(Known::User(user)).await
     }
 
     /// Whether the user is known to exist; a no may be too early.
     pub(crate) async fn user_is_known(&self, user: UserId) -> Result<bool, Problem> {
-        Ok(self.find(USER, user.0).await?)
+        Ok(self.find(Known::User(user)).await?)
     }
 
     /// The comment, if it was ever posted.
@@ -134,26 +141,27 @@ impl Registry {
         Ok(rows.into_iter().next().map(|(digest,)| digest))
     }
 
-    async fn exists(&self, sql: &'static str, id: Uuid) -> Result<bool, Problem> {
-        if self.find(sql, id).await? {
+    async fn exists(&self, what: Known) -> Result<bool, Problem> {
+        if self.find(what).await? {
             return Ok(true);
         }
         let incarnation = self.reader.incarnation();
         self.catch_up().await?;
-        let found = self.find(sql, id).await?;
+        let found = self.find(what).await?;
         self.reader.stayed_in(&incarnation)?;
         Ok(found)
     }
 
-    async fn find(&self, sql: &'static str, id: Uuid) -> Result<bool, StoreError> {
-        if self.known.get(&id).is_some() {
+    async fn find(&self, what: Known) -> Result<bool, StoreError> {
+        if self.known.get(&what).is_some() {
             return Ok(true);
         }
-        let found: Vec<(Uuid,)> = self.reader.fetch(sql, &[Value::from(id)]).await?;
+        let (sql, id) = what.question();
+        let found: Vec<(Uuid,)> = self.reader.fetch(sql, &[id.into()]).await?;
         if found.is_empty() {
             return Ok(false);
         }
-        self.known.insert(id, ());
+        self.known.insert(what, ());
         Ok(true)
     }
 
@@ -186,7 +194,16 @@ impl Registry {
     }
 }
 
-const USER: &str = "SELECT id FROM users WHERE id = $1";
+impl Known {
+    /// The query that gives the id where it is known, and the id.
+    fn question(self) -> (&'static str, Uuid) {
+        match self {
+            Self::Movie(id) => ("SELECT id FROM movies WHERE id = $1", id.0),
+            Self::Company(id) => ("SELECT id FROM companies WHERE id = $1", id.0),
+            Self::User(id) => ("SELECT id FROM users WHERE id = $1", id.0),
+        }
+    }
+}
 
 impl From<Away> for Problem {
     fn from(away: Away) -> Self {

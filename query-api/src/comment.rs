@@ -60,7 +60,7 @@ pub(crate) struct CommentRow {
 pub(crate) const COLUMNS: &str = "
     comments.id, comments.movie_id, movies.title AS movie_title, comments.author_id,
     users.display_name AS author_name, comments.title, comments.body, comments.posted_at";
-/// A comment is taken only once the registry has its movie and its author, so none is lost in the join.
+/// A comment is taken only once the registry has its movie and its author. One that names something else is in no list.
 pub(crate) const TABLES: &str = "
     comments
     JOIN movies ON movies.id = comments.movie_id

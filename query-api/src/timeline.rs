@@ -12,6 +12,10 @@
 //! 4. the comments up to there are at least `n` or all there are, and at most `n` of each of `n` sources: they are
 //!    sorted and cut.
 //!
+//! A comment may name a movie or a user that nobody has registered, and is then in no list. To look for that at every step
+//! would cost as much as the steps, and such comments are rare. So the steps are taken without looking; when one of the
+//! comments that they lead to turns out to name nothing, they are taken again with a look at each.
+//!
 //! The first is what costs, a few microseconds a source; how many comments there are, and how many are by one prolific
 //! author, does not matter. `docs/performance.md` has the figures.
 
@@ -61,10 +65,43 @@ pub(crate) async fn select(
     };
     let last = range.last.unwrap_or(range.direction.end());
     let params = [owner, range.after.at.into(), range.after.id.into(), limit.into(), last.into()];
-    api.reader.fetch(sql(sources, range.direction), &params).await
+    let mut rows: Vec<Listed> = api.reader.fetch(sql(sources, range.direction, Looks::AtTheEnd), &params).await?;
+    if rows.first().is_none_or(|row| row.steps_led_to != rows.len() as i64) {
+        rows = api.reader.fetch(sql(sources, range.direction, Looks::AtEachStep), &params).await?;
+    }
+    Ok(rows.into_iter().map(|row| row.comment).collect())
 }
 
-fn sql(sources: Sources<'_>, direction: Direction) -> String {
+/// A comment of a page.
+#[derive(sqlx::FromRow)]
+struct Listed {
+    #[sqlx(flatten)]
+    comment: CommentRow,
+    /// How many comments the page would have if each of them named a movie and a user.
+    steps_led_to: i64,
+}
+
+/// When it is looked whether a comment names a movie and a user that there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Looks {
+    AtTheEnd,
+    AtEachStep,
+}
+
+impl Looks {
+    /// The condition on every comment that is stepped on. In this form no planner turns it into a join of whole tables.
+    fn condition(self) -> &'static str {
+        match self {
+            Self::AtTheEnd => "",
+            Self::AtEachStep => {
+                "AND (SELECT movies.id FROM movies WHERE movies.id = comments.movie_id) IS NOT NULL
+                 AND (SELECT users.id FROM users WHERE users.id = comments.author_id) IS NOT NULL"
+            }
+        }
+    }
+}
+
+fn sql(sources: Sources<'_>, direction: Direction, looks: Looks) -> String {
     // The column of `comments` that names the source, and the sources of `$1`.
     let (source, sources) = match sources {
         Sources::FavoritesOf(_) => ("author_id", "SELECT followee_id AS id FROM favorites WHERE follower_id = $1"),
@@ -73,13 +110,14 @@ fn sql(sources: Sources<'_>, direction: Direction) -> String {
     };
     let (beyond, up_to, order, furthest) =
         (direction.beyond(), direction.up_to(), direction.order(), direction.furthest());
+    let named = looks.condition();
     format!(
         "WITH sources AS ({sources}),
          nearest AS MATERIALIZED (
              SELECT sources.id, (
                  SELECT posted_at FROM comments
                  WHERE {source} = sources.id AND deleted_at IS NULL
-                     AND (posted_at, comments.id) {beyond} ($2, $3) AND posted_at {up_to} $5
+                     AND (posted_at, comments.id) {beyond} ($2, $3) AND posted_at {up_to} $5 {named}
                  ORDER BY posted_at {order}, comments.id {order} LIMIT 1
              ) AS posted_at
              FROM sources
@@ -93,7 +131,7 @@ fn sql(sources: Sources<'_>, direction: Direction) -> String {
              SELECT nearest.id, COALESCE((
                  SELECT posted_at FROM comments
                  WHERE {source} = nearest.id AND deleted_at IS NULL
-                     AND (posted_at, comments.id) {beyond} ($2, $3) AND posted_at {up_to} reach.posted_at
+                     AND (posted_at, comments.id) {beyond} ($2, $3) AND posted_at {up_to} reach.posted_at {named}
                  ORDER BY posted_at {order}, comments.id {order} LIMIT 1 OFFSET $4 - 1
              ), reach.posted_at) AS last
              FROM nearest JOIN reach ON nearest.posted_at {up_to} reach.posted_at
@@ -101,10 +139,10 @@ fn sql(sources: Sources<'_>, direction: Direction) -> String {
          page AS MATERIALIZED (
              SELECT comments.id, movie_id, author_id, title, body, posted_at
              FROM parts JOIN comments ON {source} = parts.id AND posted_at {up_to} parts.last
-             WHERE deleted_at IS NULL AND (posted_at, comments.id) {beyond} ($2, $3)
+             WHERE deleted_at IS NULL AND (posted_at, comments.id) {beyond} ($2, $3) {named}
              ORDER BY posted_at {order}, comments.id {order} LIMIT $4
          )
-         SELECT {COLUMNS}
+         SELECT {COLUMNS}, (SELECT COUNT(*) FROM page) AS steps_led_to
          FROM page AS comments
          JOIN movies ON movies.id = comments.movie_id
          JOIN users ON users.id = comments.author_id

@@ -83,6 +83,37 @@ pub async fn what_is_wrong_is_refused_and_named(deployment: Deployment) {
     user.delete("/v1/me/favorites/no-uuid").await.problem(404);
 }
 
+pub async fn an_id_is_good_for_its_own_kind_alone(deployment: Deployment) {
+    let (admin, mia, bo) = (deployment.admin(), deployment.user("Mia"), deployment.user("Bo"));
+    let contact = json!({"name": "A company", "contact_email": "press@company.example"});
+    let company = admin.post("/v1/companies", &contact).await.expect(StatusCode::CREATED).id();
+    let movie = admin.post("/v1/movies", &json!({"title": "A movie", "company_id": company})).await;
+    let movie = movie.expect(StatusCode::CREATED).id();
+    let comment = mia.comment(&movie, "x").await.id();
+    let user = mia.get("/v1/me").await.json()["id"].as_str().unwrap().to_owned();
+
+    // Each is used as what it is, so that it is known as that.
+    bo.put(&format!("/v1/me/favorites/{user}")).await.expect(StatusCode::NO_CONTENT);
+    for _ in 0..2 {
+        for other in [&company, &user, &comment] {
+            bo.post(&format!("/v1/movies/{other}/comments"), &json!({"body": "x"})).await.problem(404);
+            bo.command(Method::POST, &format!("/v1/movies/{other}/views"), None).await.problem(404);
+        }
+        for other in [&company, &movie, &comment] {
+            bo.put(&format!("/v1/me/favorites/{other}")).await.problem(404);
+            bo.delete(&format!("/v1/me/favorites/{other}")).await.problem(404);
+        }
+        for other in [&movie, &user, &comment] {
+            let refused = admin.post("/v1/movies", &json!({"title": "Another", "company_id": other})).await;
+            assert_eq!(refused.problem(422), ["#/company_id"]);
+        }
+        for other in [&company, &user, &movie] {
+            admin.delete(&format!("/v1/comments/{other}")).await.problem(404);
+        }
+        bo.comment(&movie, "x").await;
+    }
+}
+
 pub async fn bodies_are_bounded_before_anything_else(deployment: Deployment) {
     let nobody = deployment.nobody();
     let send = async |length: usize| {

@@ -61,6 +61,7 @@ on_both! {
         bodies_are_bounded_before_anything_else
         text_is_stored_trimmed
         comments_are_never_edited
+        an_id_is_good_for_its_own_kind_alone
         only_those_who_may_delete;
     idempotency:
         a_repeated_command_is_done_once

@@ -36,6 +36,8 @@ macro_rules! on_both {
 on_both! {
     comments::every_filter_and_order_gives_what_a_plain_sort_gives
     comments::no_page_repeats_or_skips_while_others_post_and_delete
+    comments::no_page_by_author_repeats_or_skips_who_keeps_the_name_while_others_change_theirs
+    comments::a_comment_that_names_nothing_is_in_no_list_and_hides_no_other
     comments::a_cursor_outlives_the_comment_it_points_at
     comments::a_cursor_of_another_list_is_refused
     comments::a_deleted_comment_is_gone

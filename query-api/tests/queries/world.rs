@@ -387,7 +387,7 @@ pub(crate) struct Posted {
 }
 
 /// Names whose order by code point is neither that of a language nor that of UTF-16, and two that are equal.
-const NAMES: &[&str] = &["Zoë", "zoe", "Éa", "Z", "z", "\u{ff5a}oe", "😀", "Mia", "Mia", "mia 2"];
+pub(crate) const NAMES: &[&str] = &["Zoë", "zoe", "Éa", "Z", "z", "\u{ff5a}oe", "😀", "Mia", "Mia", "mia 2"];
 const LOCATIONS: &[Option<&str>] = &[None, Some("Oslo"), Some("大阪")];
 
 impl Model {
