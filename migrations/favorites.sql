@@ -5,3 +5,8 @@ CREATE TABLE favorites (
     favorited_at BIGINT NOT NULL,
     PRIMARY KEY (follower_id, followee_id)
 );
+
+-- The events that were applied: one that comes again, when it may have been taken back, changes nothing.
+CREATE TABLE favorite_events (
+    id UUID NOT NULL PRIMARY KEY
+);

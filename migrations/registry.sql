@@ -39,3 +39,8 @@ CREATE TABLE requests (
     id     UUID NOT NULL PRIMARY KEY,
     digest TEXT NOT NULL
 );
+
+-- The changes of profiles that were applied: one that comes again, when there may be a newer one, changes nothing.
+CREATE TABLE profile_changes (
+    id UUID NOT NULL PRIMARY KEY
+);

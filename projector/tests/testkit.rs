@@ -52,6 +52,10 @@ enum Way {
     LocksInAnyOrder,
     /// Wants positive numbers.
     Checks,
+    /// Keeps the last that each said.
+    LastOfEach,
+    /// The same, unless it was said before.
+    LastNewOfEach,
 }
 
 struct Words {
@@ -70,6 +74,10 @@ impl Words {
             Way::RestsOnAnIndex => {
                 "CREATE TABLE sums (who TEXT NOT NULL, sum BIGINT NOT NULL);
                  CREATE UNIQUE INDEX by_who ON sums (who);"
+            }
+            Way::LastNewOfEach => {
+                "CREATE TABLE sums (who TEXT NOT NULL PRIMARY KEY, sum BIGINT NOT NULL);
+                 CREATE TABLE said (what BIGINT NOT NULL PRIMARY KEY);"
             }
             Way::Checks => "CREATE TABLE sums (who TEXT NOT NULL PRIMARY KEY, sum BIGINT NOT NULL CHECK (sum > 0))",
             _ => "CREATE TABLE sums (who TEXT NOT NULL PRIMARY KEY, sum BIGINT NOT NULL)",
@@ -119,6 +127,16 @@ impl Projection for Words {
                 keys.rotate_left(usize::from(events[0].who == "b"));
                 for key in keys {
                     tx.execute(ADD, &[key.into(), (events.len() as i64).into()]).await?;
+                }
+            }
+            Way::LastOfEach | Way::LastNewOfEach => {
+                let mut is_new = vec![true; events.len()];
+                if self.way == Way::LastNewOfEach {
+                    let said: Vec<[Value<'_>; 1]> = events.iter().map(|event| [event.what.into()]).collect();
+                    is_new = tx.insert_new("said", &["what"], ["what"], &said).await?;
+                }
+                for (event, _) in events.iter().zip(is_new).filter(|(_, is_new)| *is_new) {
+                    tx.execute(SET, &[event.who.as_str().into(), event.what.into()]).await?;
                 }
             }
             Way::Right | Way::RestsOnAnIndex | Way::Checks => {
@@ -219,6 +237,18 @@ async fn what_two_workers_do_to_each_other_is_found_where_they_write_at_once() {
     assert!(lost.contains("on PostgreSQL") && lost.contains("at once with"), "{lost}");
     let locked = failure(Way::LocksInAnyOrder).await;
     assert!(locked.contains("do not touch their keys in one order"), "{locked}");
+}
+
+#[tokio::test]
+async fn what_a_repetition_changes_is_found() {
+    let twice = scenario(Way::Right).with_repetitions().try_every_schedule(20).await.err().unwrap().to_string();
+    assert_eq!(events_in(&twice), 2, "{twice}");
+    assert!(twice.contains("than one event at a time and none twice") && twice.contains("  (again "), "{twice}");
+    let back = scenario(Way::LastOfEach).with_repetitions().try_every_schedule(20).await.err().unwrap().to_string();
+    assert_eq!(events_in(&back), 3, "it takes another in between: {back}");
+    let applied = scenario(Way::LastNewOfEach).with_repetitions().every_schedule(20).await;
+    let expected = [("a".to_owned(), 39_i64), ("b".to_owned(), 40), ("c".to_owned(), 38)];
+    applied.expect_rows("SELECT who, sum FROM sums ORDER BY who", expected).await;
 }
 
 #[tokio::test]

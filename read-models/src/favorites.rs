@@ -7,6 +7,7 @@ use balcony_store::{ReadModel, StoreError, Tx, Value};
 use uuid::Uuid;
 
 use crate::Logged;
+use crate::repetitions::first_times;
 
 /// Whose favourite is who. Their comments are found at reading, among those of `comments`: see the timeline in the
 /// query API for why that is quicker than copying them here.
@@ -23,7 +24,7 @@ impl Favorites {
         Self {
             model: ReadModel::new(
                 Self::NAME,
-                1,
+                2,
                 [topics.facts.clone()],
                 include_str!("../../migrations/favorites.sql"),
             ),
@@ -53,8 +54,11 @@ impl Projection for Favorites {
     /// What one follower did comes in order. Of each pair in a batch it matters whether the favourite was taken back
     /// in it, and since when it stands at its end.
     async fn apply(&self, events: &[Received<Logged>], tx: &mut Tx) -> Result<(), StoreError> {
+        let of_pairs = |received: &&Received<Logged>| {
+            matches!(received.event, Event::UserFavorited(_) | Event::UserUnfavorited(_))
+        };
         let mut pairs: BTreeMap<(Uuid, Uuid), Pair> = BTreeMap::new();
-        for recorded in events {
+        for recorded in first_times(events.iter().filter(of_pairs), "favorite_events", tx).await? {
             match &recorded.event {
                 Event::UserFavorited(pair) if may_favorite(pair.follower_id, pair.followee_id) => {
                     let pair = pairs.entry((pair.follower_id.0, pair.followee_id.0)).or_default();

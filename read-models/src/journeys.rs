@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use balcony_domain::event::MovieViewed;
-use balcony_domain::{Event, Recorded, Topics};
+use balcony_domain::{DERIVED, Event, Recorded, Topics, UserId};
 use balcony_event_log::{Record, TopicPartition};
 use balcony_projector::{Projection, Received};
 use balcony_store::{ReadModel, StoreError, Tx, Value};
@@ -102,10 +102,20 @@ fn view(received: &Received<Logged>) -> Option<[Value<'static>; 5]> {
     Some([received.id.into(), partition.into(), viewer.0.into(), at.into(), movie_id.0.into()])
 }
 
+/// The kind of the first step of whoever is introduced by a command.
+const REGISTERED: &str = "registered";
+
+/// The id of that step. A user who sends two first commands at once is introduced twice and has the step once. Its first
+/// 48 bits are the time in other ids, and zero here: of what was done in the same millisecond the step comes first.
+fn registration_of(user: UserId) -> Uuid {
+    let derived = Uuid::new_v5(&DERIVED, format!("registration\0{user}").as_bytes());
+    Uuid::from_u128(derived.as_u128() & (u128::MAX >> 48))
+}
+
 /// The event as a step of somebody's journey, if it is one.
 fn entry(recorded: &Recorded) -> Option<[Value<'_>; 7]> {
     let (user, kind, movie, comment, other) = match &recorded.event {
-        Event::ProfileChanged(change) if change.initial => (change.user_id, "registered", None, None, None),
+        Event::ProfileChanged(change) if change.initial => (change.user_id, REGISTERED, None, None, None),
         Event::ProfileChanged(change) => (change.user_id, "profile.changed", None, None, None),
         Event::CommentPosted(post) => {
             (post.author_id, "comment.posted", Some(post.movie_id.0), Some(post.comment_id.0), None)
@@ -117,8 +127,9 @@ fn entry(recorded: &Recorded) -> Option<[Value<'_>; 7]> {
         Event::UserUnfavorited(pair) => (pair.follower_id, "user.unfavorited", None, None, Some(pair.followee_id.0)),
         Event::CompanyRegistered(_) | Event::MovieRegistered(_) | Event::MovieViewed(_) => return None,
     };
+    let id = if kind == REGISTERED { registration_of(user) } else { recorded.id };
     Some([
-        recorded.id.into(),
+        id.into(),
         user.0.into(),
         recorded.time.milliseconds().into(),
         kind.into(),

@@ -8,6 +8,7 @@ mod event;
 mod favorites;
 mod journeys;
 mod registry;
+mod repetitions;
 mod search;
 mod statistics;
 

@@ -7,6 +7,7 @@ use balcony_store::{ReadModel, StoreError, Tx, Value};
 use uuid::Uuid;
 
 use crate::Logged;
+use crate::repetitions::first_times;
 
 /// Who and what is there: companies, movies, users, who wrote which comment, and what was made under which
 /// idempotency key.
@@ -21,7 +22,7 @@ impl Registry {
     /// The projection of the facts in `topics`.
     pub fn new(topics: &Topics) -> Self {
         Self {
-            model: ReadModel::new(Self::NAME, 1, [topics.facts.clone()], include_str!("../../migrations/registry.sql")),
+            model: ReadModel::new(Self::NAME, 2, [topics.facts.clone()], include_str!("../../migrations/registry.sql")),
         }
     }
 }
@@ -38,6 +39,10 @@ impl Projection for Registry {
         let mut rows = Rows::default();
         for recorded in events {
             rows.add(recorded);
+        }
+        let changes = events.iter().filter(|received| matches!(received.event, Event::ProfileChanged(_)));
+        for recorded in first_times(changes, "profile_changes", tx).await? {
+            rows.change(recorded);
         }
         tx.insert_new("companies", &["id"], ["id", "name", "contact_email", "registered_at"], &rows.companies).await?;
         tx.insert_new("movies", &["id"], ["id", "title", "company_id", "released_on", "registered_at"], &rows.movies)
@@ -79,18 +84,22 @@ impl<'a> Rows<'a> {
                 movie.released_on.as_deref().into(),
                 time.into(),
             ]),
-            Event::ProfileChanged(profile) => {
-                let counts = self.profiles.entry(profile.user_id).or_insert((profile, time));
-                if !profile.initial {
-                    counts.0 = profile;
-                }
-            }
             Event::CommentPosted(post) => self.authors.push([post.comment_id.0.into(), post.author_id.0.into()]),
             Event::CommentDeleted(deletion) => self.deletions.push((deletion, time)),
-            Event::UserFavorited(_) | Event::UserUnfavorited(_) | Event::MovieViewed(_) => {}
+            Event::ProfileChanged(_) | Event::UserFavorited(_) | Event::UserUnfavorited(_) | Event::MovieViewed(_) => {}
         }
         if let Some(digest) = &recorded.request_digest {
             self.requests.push([recorded.id.into(), digest.as_str().into()]);
+        }
+    }
+
+    /// Adds a change of a profile, which comes for the first time.
+    fn change(&mut self, recorded: &'a Recorded) {
+        if let Event::ProfileChanged(profile) = &recorded.event {
+            let counts = self.profiles.entry(profile.user_id).or_insert((profile, recorded.time.milliseconds()));
+            if !profile.initial {
+                counts.0 = profile;
+            }
         }
     }
 }

@@ -169,7 +169,8 @@ async fn of_histories<P: Projection>(
         assert!(!history.is_empty(), "{} has something to read", model.name);
         let make = make.clone();
         let scenario = Scenario::of(move || make(&topics()))
-            .given(history.iter().map(|recorded| Logged(recorded.clone()).message()));
+            .given(history.iter().map(|recorded| Logged(recorded.clone()).message()))
+            .with_repetitions();
         check(scenario.every_schedule(SCHEDULES).await, &history).await;
     }
 }
@@ -291,7 +292,7 @@ async fn favorites_are_as_the_fold_has_them() {
 }
 
 #[tokio::test]
-async fn journeys_have_every_step_once() {
+async fn journeys_have_every_step_once_and_one_registration() {
     of_histories(Journeys::new, async |applied, history| {
         let mut steps: BTreeMap<Uuid, (Uuid, Uuid, i64, String)> = BTreeMap::new();
         for Recorded { id, time, event, .. } in history {
@@ -304,9 +305,11 @@ async fn journeys_have_every_step_once() {
                 Event::UserUnfavorited(pair) => (pair.follower_id, "user.unfavorited"),
                 _ => continue,
             };
-            steps.entry(*id).or_insert((*id, user.0, time.milliseconds(), kind.into()));
+            let id = if kind == "registered" { user.0 } else { *id };
+            steps.entry(id).or_insert((id, user.0, time.milliseconds(), kind.into()));
         }
-        let sql = "SELECT id, user_id, at, kind FROM journey_entries ORDER BY id";
+        let sql = "SELECT CASE kind WHEN 'registered' THEN user_id ELSE id END, user_id, at, kind
+                   FROM journey_entries ORDER BY 1";
         applied.expect_rows(sql, steps.into_values().collect::<Vec<_>>()).await;
 
         let mut views: BTreeMap<Uuid, (Uuid, Uuid, i64, Uuid)> = BTreeMap::new();
@@ -356,4 +359,26 @@ async fn statistics_count_every_event_once() {
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn the_step_of_a_registration_comes_before_what_is_done_in_its_millisecond() {
+    let (user, time) = (UserId(Uuid::from_u128(7)), Timestamp::from_milliseconds(1_000).unwrap());
+    let recorded =
+        |id: u128, event| Recorded { id: Uuid::from_u128(id), time, request_digest: None, traceparent: None, event };
+    let profile =
+        ProfileChanged { user_id: user, display_name: "Mia".into(), about: None, location: None, initial: true };
+    let post = CommentPosted {
+        comment_id: CommentId(Uuid::from_u128(1 << 80)),
+        movie_id: MovieId(Uuid::from_u128(8)),
+        author_id: user,
+        title: None,
+        body: "x".into(),
+    };
+    // The least id that was made after 1970.
+    let log = [recorded(u128::MAX, Event::ProfileChanged(profile)), recorded(1 << 80, Event::CommentPosted(post))];
+    let scenario = Scenario::of(|| Journeys::new(&topics())).given(log.map(|recorded| Logged(recorded).message()));
+    let sql = "SELECT kind FROM journey_entries ORDER BY at, id";
+    let expected = [("registered".to_owned(),), ("comment.posted".to_owned(),)];
+    scenario.every_schedule(1).await.expect_rows(sql, expected).await;
 }

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,10 +21,12 @@ pub(super) struct Case {
     pub(super) make: Make,
     pub(super) partitions: Vec<TopicPartition>,
     pub(super) records: Vec<Record>,
+    /// The records that repeat an earlier one, and which.
+    pub(super) repeats: BTreeMap<usize, usize>,
 }
 
 /// Makes the projection as a starting process does. It fails after applying while it is told to.
-pub(super) type Make = Box<dyn Fn(Arc<AtomicBool>) -> AnyProjection + Send + Sync>;
+pub(super) type Make = Arc<dyn Fn(Arc<AtomicBool>) -> AnyProjection + Send + Sync>;
 
 /// A projection whose transactions can be lost before they are committed.
 pub(super) struct Losing<P> {
@@ -195,7 +198,11 @@ impl Case {
         for number in numbers {
             let Record { key, payload, .. } = &self.records[number];
             let shown: String = String::from_utf8_lossy(payload).chars().take(SHOWN).collect();
-            line("  ", format!("{}  {}  {shown}", self.position(number), String::from_utf8_lossy(key)));
+            let again = match self.repeats.get(&number) {
+                Some(first) => format!("  (again {})", self.position(*first)),
+                None => String::new(),
+            };
+            line("  ", format!("{}  {}  {shown}{again}", self.position(number), String::from_utf8_lossy(key)));
         }
         text
     }

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::{Debug, Display, Formatter};
 use std::sync::Arc;
 
@@ -6,6 +6,7 @@ use balcony_event_log::{Message, Record, TopicPartition};
 use balcony_store::{Generation, ReadModel, Reader, Row};
 
 use super::case::{Case, Ground, Losing, Make};
+use super::contents::Contents;
 use super::given::Given;
 use super::schedule::Schedule;
 use super::scratch::OpenScratch;
@@ -18,6 +19,7 @@ pub struct Scenario {
     topics: Vec<Arc<str>>,
     partitions: i32,
     messages: Vec<(Arc<str>, Message)>,
+    repeats: bool,
 }
 
 /// Read models to which a scenario was applied: on SQLite and, where `DATABASE_URL` is set, on PostgreSQL. They go when
@@ -37,8 +39,8 @@ impl Scenario {
     /// in a process that starts.
     pub fn of<P: Projection>(make: impl Fn() -> P + Send + Sync + 'static) -> Self {
         let topics = make().read_model().topics.clone();
-        let make: Make = Box::new(move |loses| Losing { projection: make(), loses }.into());
-        Self { make, topics, partitions: PARTITIONS, messages: Vec::new() }
+        let make: Make = Arc::new(move |loses| Losing { projection: make(), loses }.into());
+        Self { make, topics, partitions: PARTITIONS, messages: Vec::new(), repeats: false }
     }
 
     /// Each topic has so many partitions, if not three.
@@ -74,6 +76,14 @@ impl Scenario {
         self
     }
 
+    /// Some records stand in the log a second time at any later place, as when a producer or a copy of the log repeats
+    /// them. Under every schedule they must change nothing.
+    #[must_use]
+    pub fn with_repetitions(mut self) -> Self {
+        self.repeats = true;
+        self
+    }
+
     /// Applies everything under the plainest schedule, one event at a time in the order given, and then under
     /// `schedules` others.
     ///
@@ -92,14 +102,22 @@ impl Scenario {
     /// # Errors
     /// The [`Failure`].
     pub async fn try_every_schedule(self, schedules: u64) -> Result<Applied, Failure> {
+        let repeats = self.repeats;
         let case = self.case();
         let scratches = OpenScratch::of_each_kind().await.map_err(|error| Failure(error.to_string()))?;
         let model = case.model();
         let mut worlds = Vec::new();
         for scratch in scratches {
-            let generation = check(&case, &scratch, schedules)
-                .await
-                .map_err(|reason| Failure(format!("the projection {} on {}: {reason}", model.name, scratch.kind())))?;
+            let checked = async {
+                let generation = check(&case, &scratch, schedules).await?;
+                if repeats {
+                    check_repetitions(&case.repeating(0), &scratch, schedules).await?;
+                }
+                Ok(generation)
+            };
+            let generation = checked.await.map_err(|reason: String| {
+                Failure(format!("the projection {} on {}: {reason}", model.name, scratch.kind()))
+            })?;
             worlds.push((scratch, generation));
         }
         Ok(Applied { worlds, model })
@@ -130,7 +148,7 @@ impl Scenario {
             *end += if offset % 5 == 2 { 2 } else { 1 };
             records.push(Record { partition, offset, timestamp: 0, key, headers, payload });
         }
-        Case { make: self.make, partitions, records }
+        Case { make: self.make, partitions, records, repeats: BTreeMap::new() }
     }
 }
 
@@ -142,7 +160,20 @@ async fn check(case: &Case, scratch: &OpenScratch, schedules: u64) -> Result<Gen
     let plainest = Schedule::plainest(&of);
     let ground = Ground::new(scratch, generation.clone());
     case.apply(&ground, &plainest).await.map_err(|error| format!("one event at a time, {error}"))?;
-    let expected = ground.contents().await?;
+    compare(case, scratch, schedules, &ground.contents().await?).await?;
+    Ok(generation)
+}
+
+/// Compares what comes of a log in which records are repeated with what comes of it without the repetitions.
+async fn check_repetitions(case: &Case, scratch: &OpenScratch, schedules: u64) -> Result<(), String> {
+    let once = Schedule::plainest(&case.partition_of_each()).without(&case.without_effect(&BTreeSet::new()));
+    let expected = case.outcome(scratch, &once).await?;
+    compare(case, scratch, schedules, &expected).await
+}
+
+/// Compares what comes of drawn schedules with what is expected.
+async fn compare(case: &Case, scratch: &OpenScratch, schedules: u64, expected: &Contents) -> Result<(), String> {
+    let of = case.partition_of_each();
     for seed in 0..schedules {
         let schedule = Schedule::drawn(seed, &of);
         let fault = match case.outcome(scratch, &schedule).await {
@@ -154,15 +185,16 @@ async fn check(case: &Case, scratch: &OpenScratch, schedules: u64) -> Result<Gen
         };
         let (schedule, fault) = Shrinking::new(case, scratch, schedule, fault).run().await;
         let shown = case.show(&schedule);
+        let once = if case.repeats.is_empty() { "" } else { " and none twice" };
         return Err(match fault {
             Fault::Refused(error) => format!("schedule {seed} fails: {error}\n\n{shown}"),
             Fault::Differs(rows) => format!(
-                "schedule {seed} leaves other rows than one event at a time:\n\n{shown}\n- one event at a time, + under \
-                 this schedule\n{rows}"
+                "schedule {seed} leaves other rows than one event at a time{once}:\n\n{shown}\n- one event at a time{once}, + \
+                 under this schedule\n{rows}"
             ),
         });
     }
-    Ok(generation)
+    Ok(())
 }
 
 impl Applied {

@@ -91,7 +91,8 @@ impl<'c> Shrinking<'c> {
     /// What is wrong with a schedule; nothing, too, where the plainest fails itself.
     async fn fault(&mut self, schedule: &Schedule, removed: BTreeSet<usize>) -> Option<Fault> {
         if self.plainest.as_ref().is_none_or(|(known, _)| *known != removed) {
-            let plainest = Schedule::plainest(&self.case.partition_of_each()).without(&removed);
+            let plainest = Schedule::plainest(&self.case.partition_of_each());
+            let plainest = plainest.without(&self.case.without_effect(&removed));
             self.plainest = Some((removed, self.case.outcome(self.scratch, &plainest).await.ok()?));
         }
         let (_, expected) = self.plainest.as_ref()?;
