@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::response::Response;
@@ -8,7 +8,7 @@ use balcony_domain::{CommentId, MovieId, Timestamp, UserId};
 use balcony_http::Problem;
 use balcony_projector::Serving;
 use balcony_read_models::{Comments, Registry};
-use balcony_search::{Cursor, Index, Sort};
+use balcony_search::{Cursor, Index, Snippets, Sort};
 use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
@@ -86,8 +86,10 @@ struct SearchParams {
 
 /// What is read: the index, and the comments that it names.
 const READS: &[&str] = &[Registry::NAME, Comments::NAME, balcony_read_models::Search::NAME];
-/// Searches at a time for each core. Each holds one, for half a second at the most.
+/// Searches at a time for each core. Each holds one, for half a second at the most; then its snippets do.
 const SEARCHES_PER_CORE: usize = 2;
+/// How long the words of a page are marked. What is not marked by then is shown from its beginning.
+const LONGEST_MARKING: Duration = Duration::from_millis(250);
 /// How long a search waits for its turn.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
@@ -122,15 +124,12 @@ pub(crate) async fn search(State(api): State<QueryApi>, mut query: Query) -> Res
 }
 
 async fn find(api: &QueryApi, wanted: balcony_search::Query, page: &PageRequest<Cursor>) -> Result<FoundPage, Problem> {
-    let place = timeout(LONGEST_WAIT, api.search.places.clone().acquire_owned()).await;
-    let Ok(Ok(place)) = place else { return Err(Problem::unavailable("too many are searching; try again")) };
     let index = api.search.index()?;
-    let searching = spawn_blocking(move || {
+    let searching = api.search.in_turn(move || {
         let found = index.search(&wanted);
-        drop(place);
         (wanted, found)
     });
-    let (wanted, found) = searching.await.map_err(|error| Problem::internal(&error))?;
+    let (wanted, found) = searching.await?;
     let found = found.map_err(|error| {
         tracing::error!(%error, "a search failed");
         unavailable("its index cannot be read")
@@ -138,14 +137,13 @@ async fn find(api: &QueryApi, wanted: balcony_search::Query, page: &PageRequest<
 
     let ids: Vec<CommentId> = found.hits.iter().map(|hit| hit.id).collect();
     let mut comments = comments(api, &ids).await?;
-    let mut items = Vec::with_capacity(found.hits.len());
+    let mut listed = Vec::with_capacity(found.hits.len());
     for hit in found.hits {
         // What was deleted since is in the index for a moment longer.
         let Some(row) = comments.remove(&hit.id.0) else { continue };
-        let comment = Comment::try_from(row)?;
-        let snippet = snippet(&wanted, &comment);
-        items.push(Found { comment, score: hit.score, snippet });
+        listed.push((Comment::try_from(row)?, hit.score));
     }
+    let items = api.search.in_turn(move || with_snippets(&wanted, listed)).await?;
     let next_cursor = found.next.map(|next| page.cursor(&next));
     Ok(FoundPage { items, next_cursor, total: found.total, total_is_exact: found.total_is_exact })
 }
@@ -156,11 +154,20 @@ async fn comments(api: &QueryApi, ids: &[CommentId]) -> Result<HashMap<Uuid, Com
     Ok(rows.into_iter().map(|row| (row.id(), row)).collect())
 }
 
+fn with_snippets(query: &balcony_search::Query, comments: Vec<(Comment, f32)>) -> Vec<Found> {
+    let mut snippets = query.snippets(Some(Instant::now() + LONGEST_MARKING));
+    let found = |(comment, score)| Found { snippet: snippet(&mut snippets, &comment), comment, score };
+    comments.into_iter().map(found).collect()
+}
+
 /// Of the body, unless what was looked for stands in the title alone.
-fn snippet(query: &balcony_search::Query, comment: &Comment) -> String {
-    let body = query.snippet(comment.body());
-    match comment.title().map(|title| query.snippet(title)) {
-        Some(title) if title.contains("<mark>") && !body.contains("<mark>") => title,
+fn snippet(snippets: &mut Snippets<'_>, comment: &Comment) -> String {
+    let body = snippets.of(comment.body());
+    if body.contains("<mark>") {
+        return body;
+    }
+    match comment.title().map(|title| snippets.of(title)) {
+        Some(title) if title.contains("<mark>") => title,
         _ => body,
     }
 }
@@ -183,6 +190,18 @@ impl Search {
     pub(crate) fn new(serving: Serving<Index>) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self { serving, places: Arc::new(Semaphore::new(cores * SEARCHES_PER_CORE)) }
+    }
+
+    /// Does `work` on a thread for what takes long, when it is its turn.
+    async fn in_turn<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+        let place = timeout(LONGEST_WAIT, self.places.clone().acquire_owned()).await;
+        let Ok(Ok(place)) = place else { return Err(Problem::unavailable("too many are searching; try again")) };
+        let working = spawn_blocking(move || {
+            let done = work();
+            drop(place);
+            done
+        });
+        working.await.map_err(|error| Problem::internal(&error))
     }
 
     fn index(&self) -> Result<Index, Problem> {

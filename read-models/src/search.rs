@@ -29,7 +29,7 @@ impl Search {
 
     /// The index of the facts in `topics`.
     pub fn new(topics: &Topics) -> Self {
-        Self { model: ReadModel::new(Self::NAME, 1, [topics.facts.clone()], "") }
+        Self { model: ReadModel::new(Self::NAME, 2, [topics.facts.clone()], "") }
     }
 }
 

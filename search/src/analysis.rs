@@ -6,25 +6,26 @@
 //! dictionaries find in it. Hangul is cut into runs as well: its spaces stand between phrases (영화를, "the film" as an
 //! object), and the word alone (영화) has to be found.
 //!
-//! Everything is brought to one form: NFKC, which also folds width; then case, accents and some letters
-//! ([`fold`]).
+//! Everything is brought to one form: without what cannot be seen and in NFKC, which also folds width ([`normal`]); then
+//! case, accents and some letters ([`fold`]).
 
 mod characters;
 mod fold;
 mod indexed;
+mod normal;
 mod run;
 mod stems;
 
 use std::ops::Range;
 
-use icu_normalizer::{ComposingNormalizer, ComposingNormalizerBorrowed};
 use icu_segmenter::options::WordBreakInvariantOptions;
-use icu_segmenter::{GraphemeClusterSegmenter, GraphemeClusterSegmenterBorrowed, WordSegmenter, WordSegmenterBorrowed};
+use icu_segmenter::{WordSegmenter, WordSegmenterBorrowed};
 
 pub(crate) use characters::stands_alone;
 use characters::{Kind, Symbols};
 use fold::Folder;
 pub(crate) use indexed::{Indexed, SplitTokenizer, gram};
+use normal::{Form, Normalizer};
 use run::Building;
 pub(crate) use run::Run;
 pub(crate) use stems::Stems;
@@ -44,13 +45,9 @@ pub(crate) trait Parts {
 /// Cuts texts. It keeps its buffers, so one is used for many texts.
 pub(crate) struct Analyzer {
     words: WordSegmenterBorrowed<'static>,
-    graphemes: GraphemeClusterSegmenterBorrowed<'static>,
-    nfkc: ComposingNormalizerBorrowed<'static>,
+    normalizer: Normalizer,
     folder: Folder,
     symbols: Symbols,
-    /// A span in NFKC, and where each piece of it comes from: (offset in it, offset in the text).
-    normalized: String,
-    origins: Vec<(usize, usize)>,
     word: Word,
     run: Building,
 }
@@ -62,13 +59,13 @@ struct Word {
     at: Range<usize>,
 }
 
-/// Where the characters of a span in NFKC come from.
+/// Where the characters of a span come from.
 #[derive(Clone, Copy)]
 enum Origins<'a> {
     /// The span is as it stands in the text, from this offset on.
     Same(usize),
-    /// See [`Analyzer::origins`].
-    Mapped(&'a [(usize, usize)]),
+    /// It is of another form.
+    Mapped(&'a Form),
 }
 
 impl Default for Analyzer {
@@ -83,12 +80,9 @@ impl Analyzer {
     pub(crate) fn new() -> Self {
         Self {
             words: WordSegmenter::new_dictionary(WordBreakInvariantOptions::default()),
-            graphemes: GraphemeClusterSegmenter::new(),
-            nfkc: ComposingNormalizer::new_nfkc(),
+            normalizer: Normalizer::new(),
             folder: Folder::new(),
             symbols: Symbols::new(),
-            normalized: String::new(),
-            origins: Vec::new(),
             word: Word::default(),
             run: Building::default(),
         }
@@ -129,36 +123,12 @@ impl Analyzer {
             self.word.at = at;
             return self.word.finish(parts);
         }
-        if self.nfkc.is_normalized(span) {
-            return self.segments(span, Origins::Same(at.start), parts);
-        }
-        let (mut normalized, mut origins) = (std::mem::take(&mut self.normalized), std::mem::take(&mut self.origins));
-        self.normalize(span, at.start, &mut normalized, &mut origins);
-        self.segments(&normalized, Origins::Mapped(&origins), parts);
-        (self.normalized, self.origins) = (normalized, origins);
-    }
-
-    /// Normalizes by grapheme clusters, beyond which NFKC does not reach, so that each can be traced back.
-    fn normalize(&self, span: &str, offset: usize, normalized: &mut String, origins: &mut Vec<(usize, usize)>) {
-        normalized.clear();
-        origins.clear();
-        let mut start = 0;
-        for end in self.graphemes.segment_str(span).skip(1) {
-            origins.push((normalized.len(), offset + start));
-            self.normalize_cluster(&span[start..end], normalized);
-            start = end;
-        }
-        origins.push((normalized.len(), offset + span.len()));
-    }
-
-    /// NFKC, except that it takes the Thai and Lao letter am apart, with which the dictionaries have it.
-    fn normalize_cluster(&self, cluster: &str, normalized: &mut String) {
-        let form = self.nfkc.normalize(cluster);
-        if form.contains(['\u{E4D}', '\u{ECD}']) {
-            let form = form.replace("\u{E4D}\u{E32}", "\u{E33}").replace("\u{ECD}\u{EB2}", "\u{EB3}");
-            normalized.push_str(&form);
-        } else {
-            normalized.push_str(&form);
+        match self.normalizer.normalize(span, at.start) {
+            None => self.segments(span, Origins::Same(at.start), parts),
+            Some(form) => {
+                self.segments(&form.text, Origins::Mapped(&form), parts);
+                self.normalizer.reuse(form);
+            }
         }
     }
 
@@ -170,7 +140,9 @@ impl Analyzer {
             if segment.is_empty() {
                 continue;
             }
-            if kind.is_word_like() || span[segment.clone()].chars().any(characters::is_unspaced) {
+            // The segmenter does not take every letter with marks for a word, depending on what follows.
+            let has_letters = || span[segment.clone()].chars().any(char::is_alphanumeric);
+            if kind.is_word_like() || has_letters() || span[segment.clone()].chars().any(characters::is_unspaced) {
                 self.segment(span, segment, origins, parts);
             } else {
                 self.run.finish(&self.symbols, parts);
@@ -195,11 +167,8 @@ impl Analyzer {
                     self.run.finish(&self.symbols, parts);
                     self.word.push(&self.folder, character, at);
                 }
-                Kind::Mark => {
-                    if !self.run.is_open() {
-                        self.word.push(&self.folder, character, at);
-                    }
-                }
+                Kind::Mark if self.run.is_open() => self.run.reach(at.end),
+                Kind::Mark => self.word.push(&self.folder, character, at),
                 Kind::Other => {
                     self.run.finish(&self.symbols, parts);
                     self.word.finish(parts);
@@ -210,15 +179,13 @@ impl Analyzer {
         self.run.end_word();
     }
 
-    /// Emoji and their like. What a zero-width joiner holds together is several words, so that each is found.
+    /// Emoji and their like. What a zero-width joiner holds together is several words without it, so that each is found.
     fn symbol(&mut self, span: &str, segment: Range<usize>, origins: Origins<'_>, parts: &mut impl Parts) {
         for (offset, character) in span[segment.clone()].char_indices() {
             let offset = segment.start + offset;
             let at = origins.of(offset..offset + character.len_utf8());
             if self.symbols.is_symbol(character) {
                 self.word.push_as_is(character, at);
-            } else if character == characters::JOINER {
-                self.word.finish(parts);
             } else if !self.word.folded.is_empty() {
                 self.word.at.end = at.end;
             }
@@ -260,11 +227,7 @@ impl Origins<'_> {
     fn of(self, at: Range<usize>) -> Range<usize> {
         match self {
             Self::Same(offset) => offset + at.start..offset + at.end,
-            Self::Mapped(origins) => {
-                let first = origins.partition_point(|&(normalized, _)| normalized <= at.start) - 1;
-                let last = origins.partition_point(|&(normalized, _)| normalized < at.end);
-                origins[first].1..origins[last].1
-            }
+            Self::Mapped(form) => form.origin_of(at),
         }
     }
 }

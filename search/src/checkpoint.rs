@@ -4,7 +4,7 @@ use crate::Error;
 
 /// Counts the ways in which texts have been cut and fields laid out. An index of another form is built again: raise
 /// it whenever the same comment would be indexed differently.
-const FORM: u32 = 1;
+const FORM: u32 = 2;
 
 /// `positions` as the text that travels in a commit: the form, a checksum, and the positions as JSON.
 pub(crate) fn encode(positions: &Positions) -> String {

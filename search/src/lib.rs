@@ -9,7 +9,7 @@
 //!   never again after it was deleted.
 //! - [`Query`] is what somebody typed, with filters. Its language is described there.
 //!
-//! Texts are not kept: a hit is an id and a score, and [`Query::snippet`] marks the words in a text that the caller
+//! Texts are not kept: a hit is an id and a score, and [`Snippets`] mark the words in texts that the caller
 //! has read elsewhere.
 
 mod analysis;
@@ -30,4 +30,5 @@ pub use index::{Check, Index};
 pub use query::{Cursor, Query, Sort};
 pub use search::{Hit, Page, TOTAL_MAX};
 pub use snapshot::Kept;
+pub use snippet::Snippets;
 pub use writer::Writer;

@@ -4,14 +4,14 @@ pub(crate) mod needs;
 mod parse;
 mod plan;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use balcony_domain::{CommentId, MovieId, Timestamp, UserId};
 
 pub(crate) use needs::{Characters, Need, Needs};
 pub(crate) use plan::plan;
 
-use crate::snippet;
+use crate::snippet::Snippets;
 
 /// How long a search goes on when nothing else is said.
 const TIME_LIMIT: Duration = Duration::from_millis(500);
@@ -103,9 +103,13 @@ impl Query {
         self.needs.wanted.is_empty()
     }
 
-    /// The part of `text` with most of what is looked for, about 200 characters, as HTML: text with everything
-    /// escaped, white space as single spaces, and `<mark>` around what was found. What is cut off is an ellipsis.
+    /// What makes snippets of texts that were found; with marks for as long as it is not later than `until`.
+    pub fn snippets(&self, until: Option<Instant>) -> Snippets<'_> {
+        Snippets::new(&self.needs, until)
+    }
+
+    /// The snippet of one text; see [`Snippets::of`].
     pub fn snippet(&self, text: &str) -> String {
-        snippet::snippet(&self.needs, text)
+        self.snippets(None).of(text)
     }
 }

@@ -1,4 +1,8 @@
+use std::collections::HashMap;
 use std::ops::Range;
+use std::time::Instant;
+
+use icu_segmenter::{GraphemeClusterSegmenter, GraphemeClusterSegmenterBorrowed};
 
 use crate::analysis::{Analyzer, Parts, Run, Stems};
 use crate::query::needs::{Characters, Need, Needs};
@@ -7,16 +11,45 @@ use crate::query::needs::{Characters, Need, Needs};
 const LENGTH: usize = 200;
 /// Characters before the first mark.
 const LEAD: usize = 40;
+/// Bytes of what a reader sees as one character: the longest emoji take 60. What is longer is cut like text.
+const CLUSTER: usize = 128;
 
-/// See [`Query::snippet`](crate::Query::snippet).
-pub(crate) fn snippet(needs: &Needs, text: &str) -> String {
-    let mut cut = Cut::default();
-    Analyzer::new().cut(text, &mut cut);
-    let marks = cut.marks(needs);
-    let characters = Places::of(text);
-    let window = best_window(&marks, &characters);
-    let window = cut.round(window, &characters, text);
-    render(text, window, &merged(marks))
+/// Makes snippets for one query. It keeps what it needs for each, so one is used for a whole page.
+pub struct Snippets<'q> {
+    needs: &'q Needs,
+    wanted: Wanted<'q>,
+    analyzer: Analyzer,
+    graphemes: GraphemeClusterSegmenterBorrowed<'static>,
+    until: Option<Instant>,
+}
+
+impl<'q> Snippets<'q> {
+    pub(crate) fn new(needs: &'q Needs, until: Option<Instant>) -> Self {
+        let graphemes = GraphemeClusterSegmenter::new();
+        Self { needs, wanted: Wanted::of(needs), analyzer: Analyzer::new(), graphemes, until }
+    }
+
+    /// The part of `text` with most of what is looked for, about 200 characters, as HTML: text with everything
+    /// escaped, white space as single spaces, and `<mark>` around what was found. What is cut off is an ellipsis. No
+    /// character that a reader sees as one is cut in two, neither by a mark nor at an end.
+    ///
+    /// When the time is up, it is the beginning of the text, without marks.
+    pub fn of(&mut self, text: &str) -> String {
+        let mut cut = Cut::default();
+        let in_time = self.until.is_none_or(|until| Instant::now() < until);
+        if in_time {
+            self.analyzer.cut(text, &mut cut);
+        }
+        let mut marks = cut.marks(self.needs, &mut self.wanted);
+        let characters = Places::of(text);
+        let clusters = Clusters::of(self.graphemes, text);
+        for mark in &mut marks {
+            mark.at = clusters.around(&mark.at);
+        }
+        let window = best_window(&marks, &characters);
+        let window = clusters.within(cut.round(window, &characters, text));
+        render(text, window, &merged(marks))
+    }
 }
 
 /// What was found, and by which need.
@@ -30,10 +63,111 @@ struct Mark {
 #[derive(Default)]
 struct Cut {
     words: Vec<(String, Range<usize>)>,
-    runs: Vec<Vec<(char, Range<usize>)>>,
+    runs: Vec<CutRun>,
     /// Where words begin, and where they end.
     starts: Vec<usize>,
     ends: Vec<usize>,
+}
+
+/// A run of a text; see [`Run`].
+struct CutRun {
+    characters: Vec<(char, Range<usize>)>,
+    words: Vec<Range<usize>>,
+}
+
+impl CutRun {
+    /// The bytes of the text that `word` stands for.
+    fn at(&self, word: &Range<usize>) -> Range<usize> {
+        let characters = &self.characters[word.clone()];
+        match (characters.first(), characters.last()) {
+            (Some((_, first)), Some((_, last))) => first.start..last.end,
+            _ => 0..0,
+        }
+    }
+
+    fn spell(&self, word: &Range<usize>, text: &mut String) {
+        text.clear();
+        text.extend(self.characters[word.clone()].iter().map(|(character, _)| character));
+    }
+}
+
+/// The needs that single words meet, so that each word of a text is looked up once.
+struct Wanted<'q> {
+    words: HashMap<&'q str, Vec<usize>>,
+    stems: HashMap<&'q str, Vec<usize>>,
+    prefixes: Vec<(&'q str, usize)>,
+    stemmer: Stems,
+    spelled: String,
+}
+
+impl<'q> Wanted<'q> {
+    fn of(needs: &'q Needs) -> Self {
+        let (mut words, mut stems) = (HashMap::<_, Vec<usize>>::new(), HashMap::<_, Vec<usize>>::new());
+        let mut prefixes = Vec::new();
+        for (number, need) in needs.wanted.iter().enumerate() {
+            match need {
+                Need::Word { word, stem } => {
+                    words.entry(word.as_str()).or_default().push(number);
+                    if let Some(stem) = stem {
+                        stems.entry(stem.as_str()).or_default().push(number);
+                    }
+                }
+                Need::Prefix(prefix) => prefixes.push((prefix.as_str(), number)),
+                Need::Phrase(_) | Need::Characters(_) => {}
+            }
+        }
+        Self { words, stems, prefixes, stemmer: Stems::default(), spelled: String::new() }
+    }
+
+    /// Gives the needs that `word` meets.
+    fn find(&mut self, word: &str, mut found: impl FnMut(usize)) {
+        self.words.get(word).into_iter().flatten().for_each(|&need| found(need));
+        if !self.stems.is_empty()
+            && let Some(stem) = self.stemmer.remembered(word)
+        {
+            self.stems.get(stem).into_iter().flatten().for_each(|&need| found(need));
+        }
+        self.prefixes.iter().filter(|(prefix, _)| word.starts_with(prefix)).for_each(|&(_, need)| found(need));
+    }
+
+    /// Gives the prefixes of the word that is spelled.
+    fn find_prefixes(&self, mut found: impl FnMut(usize)) {
+        let begins = self.prefixes.iter().filter(|(prefix, _)| self.spelled.starts_with(prefix));
+        begins.for_each(|&(_, need)| found(need));
+    }
+}
+
+/// Where the characters begin that a reader sees as one (grapheme clusters, UAX #29), and where the text ends.
+struct Clusters(Vec<usize>);
+
+impl Clusters {
+    fn of(graphemes: GraphemeClusterSegmenterBorrowed<'static>, text: &str) -> Self {
+        Self(graphemes.segment_str(text).collect())
+    }
+
+    /// The last place at or before `byte`.
+    fn before(&self, byte: usize) -> usize {
+        self.0[..self.0.partition_point(|&place| place <= byte)].last().copied().unwrap_or(0)
+    }
+
+    /// The first place at or after `byte`.
+    fn after(&self, byte: usize) -> usize {
+        self.0.get(self.0.partition_point(|&place| place < byte)).copied().unwrap_or(byte)
+    }
+
+    /// All of the characters of which `at` has something.
+    fn around(&self, at: &Range<usize>) -> Range<usize> {
+        self.before(at.start)..self.after(at.end)
+    }
+
+    /// `window` without the characters of which it has only a part, unless that part is longer than any such character
+    /// should be.
+    fn within(&self, window: Range<usize>) -> Range<usize> {
+        let (start, end) = (self.after(window.start), self.before(window.end));
+        let start = if start - window.start > CLUSTER { window.start } else { start };
+        let end = if window.end.saturating_sub(end) > CLUSTER || end <= start { window.end } else { end };
+        start..end
+    }
 }
 
 impl Parts for Cut {
@@ -48,28 +182,28 @@ impl Parts for Cut {
             self.starts.push(run.characters[word.start].1.start);
             self.ends.push(run.characters[word.end - 1].1.end);
         }
-        self.runs.push(run.characters.clone());
+        self.runs.push(CutRun { characters: run.characters.clone(), words: run.words.clone() });
     }
 }
 
 impl Cut {
     /// Everything that is wanted, in order.
-    fn marks(&self, needs: &Needs) -> Vec<Mark> {
-        let stems = Stems::default();
+    fn marks(&self, needs: &Needs, wanted: &mut Wanted<'_>) -> Vec<Mark> {
         let mut marks = Vec::new();
+        for (word, at) in &self.words {
+            wanted.find(word, |need| marks.push(Mark { at: at.clone(), need }));
+        }
+        for run in &self.runs {
+            for word in &run.words {
+                let at = run.at(word);
+                run.spell(word, &mut wanted.spelled);
+                wanted.find_prefixes(|need| marks.push(Mark { at: at.clone(), need }));
+            }
+        }
         for (need, wanted) in needs.wanted.iter().enumerate() {
-            let mut mark = |at| marks.push(Mark { at, need });
+            let mark = |at| marks.push(Mark { at, need });
             match wanted {
-                Need::Word { word, stem } => {
-                    let matches = |other: &str| {
-                        other == word || stem.as_deref().is_some_and(|stem| stems.of(other).as_deref() == Some(stem))
-                    };
-                    self.words.iter().filter(|(word, _)| matches(word)).for_each(|(_, at)| mark(at.clone()));
-                }
-                Need::Prefix(prefix) => {
-                    let found = self.words.iter().filter(|(word, _)| word.starts_with(prefix.as_str()));
-                    found.for_each(|(_, at)| mark(at.clone()));
-                }
+                Need::Word { .. } | Need::Prefix(_) => {}
                 Need::Phrase(phrase) => self.mark_phrase(phrase, mark),
                 Need::Characters(characters) => self.mark_characters(characters, mark),
             }
@@ -88,7 +222,7 @@ impl Cut {
 
     fn mark_characters(&self, characters: &Characters, mut mark: impl FnMut(Range<usize>)) {
         for wanted in &characters.runs {
-            for found in self.runs.iter().flat_map(|run| run.windows(wanted.len())) {
+            for found in self.runs.iter().flat_map(|run| run.characters.windows(wanted.len())) {
                 if found.iter().zip(wanted).all(|((character, _), wanted)| character == wanted) {
                     mark(found[0].1.start..found[found.len() - 1].1.end);
                 }

@@ -2,9 +2,6 @@ use icu_properties::CodePointMapData;
 use icu_properties::CodePointMapDataBorrowed;
 use icu_properties::props::GeneralCategory;
 
-/// The zero-width joiner, which makes one picture of several emoji.
-pub(super) const JOINER: char = '\u{200D}';
-
 /// What a character is in a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -32,8 +29,39 @@ pub(super) fn kind(character: char) -> Kind {
 
 /// The characters outside ASCII that Unicode lets stand inside words without being part of them.
 fn is_punctuation_in_words(character: char) -> bool {
-    matches!(character, '\u{B7}' | '\u{387}' | '\u{55F}' | '\u{5F4}' | '\u{2000}'..='\u{206F}' | '\u{FE00}'..='\u{FE6F}')
-        && character != JOINER
+    matches!(character, '\u{B7}' | '\u{387}' | '\u{55F}' | '\u{5F4}' | '\u{2000}'..='\u{206F}' | '\u{FE10}'..='\u{FE1F}' | '\u{FE30}'..='\u{FE6F}')
+}
+
+/// What a reader does not see, wherever it stands: Unicode's `Default_Ignorable_Code_Point`, which will not change where
+/// characters are assigned. It does not tell texts apart.
+pub(super) fn is_invisible(character: char) -> bool {
+    matches!(character,
+        '\u{AD}'
+        | '\u{34F}'
+        | '\u{61C}'
+        | '\u{115F}'..='\u{1160}'
+        | '\u{17B4}'..='\u{17B5}'
+        | '\u{180B}'..='\u{180F}'
+        | '\u{200B}'..='\u{200F}'
+        | '\u{202A}'..='\u{202E}'
+        | '\u{2060}'..='\u{206F}'
+        | '\u{3164}'
+        | '\u{FE00}'..='\u{FE0F}'
+        | '\u{FEFF}'
+        | '\u{FFA0}'
+        | '\u{FFF0}'..='\u{FFF8}'
+        | '\u{1BCA0}'..='\u{1BCA3}'
+        | '\u{1D173}'..='\u{1D17A}'
+        | '\u{E0000}'..='\u{E0FFF}')
+}
+
+pub(super) fn is_arabic(character: char) -> bool {
+    matches!(character,
+        '\u{600}'..='\u{6FF}'
+        | '\u{750}'..='\u{77F}'
+        | '\u{870}'..='\u{8FF}'
+        | '\u{FB50}'..='\u{FDFF}'
+        | '\u{FE70}'..='\u{FEFC}')
 }
 
 /// Han, kana, Hangul, Bopomofo, Thai, Lao, Khmer and Myanmar.
@@ -86,8 +114,10 @@ pub(super) fn separates(character: char) -> bool {
             !matches!(character, 'ª' | '\u{AD}' | '²' | '³' | 'µ' | '¹' | 'º' | '¼' | '½' | '¾' | '©' | '®')
         }
         '×' | '÷' => true,
-        '\u{2000}'..='\u{206F}' => !matches!(character, '\u{200C}' | JOINER),
-        '\u{3000}'..='\u{303F}' => !matches!(character, '\u{3005}'..='\u{3007}' | '\u{3012}' | '\u{3013}' | '\u{3020}'),
+        '\u{2000}'..='\u{206F}' => !is_invisible(character),
+        '\u{3000}'..='\u{303F}' => {
+            !matches!(character, '\u{3005}'..='\u{3007}' | '\u{3012}' | '\u{3013}' | '\u{3020}' | '\u{3036}' | '\u{3038}'..='\u{303A}')
+        }
         '\u{30A0}' | '\u{30FB}' => true,
         '\u{FF01}'..='\u{FF0F}' | '\u{FF1A}'..='\u{FF20}' | '\u{FF3B}'..='\u{FF40}' | '\u{FF5B}'..='\u{FF65}' => true,
         _ => character.is_whitespace(),

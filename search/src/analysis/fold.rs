@@ -43,18 +43,15 @@ impl Folder {
     }
 }
 
-/// Accents of Latin, Greek and Cyrillic, the points of Hebrew and Arabic, and what cannot be seen.
+/// Accents of Latin, Greek and Cyrillic, and the points of Hebrew and Arabic.
 fn is_folded_away(character: char) -> bool {
     matches!(character,
-        '\u{AD}'
-        | '\u{300}'..='\u{36F}'
+        '\u{300}'..='\u{36F}'
         | '\u{591}'..='\u{5BD}' | '\u{5BF}' | '\u{5C1}' | '\u{5C2}' | '\u{5C4}' | '\u{5C5}' | '\u{5C7}'
         | '\u{610}'..='\u{61A}' | '\u{640}' | '\u{64B}'..='\u{65F}' | '\u{670}'
         | '\u{1AB0}'..='\u{1AFF}' | '\u{1DC0}'..='\u{1DFF}'
-        | '\u{200B}'..='\u{200F}' | '\u{2060}'..='\u{206F}'
         | '\u{20D0}'..='\u{20FF}'
-        | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}'
-        | '\u{E0000}'..='\u{E0FFF}')
+        | '\u{FE20}'..='\u{FE2F}')
 }
 
 /// Letters that are folded by their sound, because they have no decomposition.

@@ -44,6 +44,13 @@ impl Building {
         self.run.characters.push((character, at));
     }
 
+    /// What follows up to `end` in the text belongs to the last character.
+    pub(super) fn reach(&mut self, end: usize) {
+        if let Some((_, at)) = self.run.characters.last_mut() {
+            at.end = end;
+        }
+    }
+
     /// A word ends here.
     pub(super) fn end_word(&mut self) {
         let end = self.run.characters.len();

@@ -31,6 +31,25 @@ impl Stems {
         has_stem(word).then(|| self.stemmer.stem(word))
     }
 
+    /// As [`Stems::of`]; the stem is remembered.
+    pub(crate) fn remembered(&mut self, word: &str) -> Option<&str> {
+        if !has_stem(word) {
+            return None;
+        }
+        if !self.known.contains_key(word) {
+            let stem = self.stemmer.stem(word).into();
+            self.remember(word, stem);
+        }
+        self.known.get(word).map(|stem| &**stem)
+    }
+
+    fn remember(&mut self, word: &str, stem: Box<str>) {
+        if self.known.len() == REMEMBERED {
+            self.known.clear();
+        }
+        self.known.insert(word.into(), stem);
+    }
+
     /// Appends the stem of `word` to `stems`, if it has one, and a space.
     pub(super) fn append(&mut self, word: &str, stems: &mut String) {
         if !has_stem(word) {
@@ -41,10 +60,7 @@ impl Stems {
         } else {
             let stem = self.stemmer.stem(word);
             stems.push_str(&stem);
-            if self.known.len() == REMEMBERED {
-                self.known.clear();
-            }
-            self.known.insert(word.into(), stem.into());
+            self.remember(word, stem.into());
         }
         stems.push(' ');
     }

@@ -12,7 +12,7 @@ const PHRASE_MAX: usize = 64;
 /// A word or a run of a query.
 enum Piece {
     Word(String, Range<usize>),
-    Run { characters: Vec<char>, words: Vec<Range<usize>> },
+    Run { characters: Vec<char>, words: Vec<Range<usize>>, end: usize },
 }
 
 /// Collects the pieces of a text.
@@ -26,7 +26,8 @@ impl Parts for Pieces {
 
     fn run(&mut self, run: &Run) {
         let characters = run.characters.iter().map(|(character, _)| *character).collect();
-        self.0.push(Piece::Run { characters, words: run.words.clone() });
+        let end = run.characters.last().map_or(0, |(_, at)| at.end);
+        self.0.push(Piece::Run { characters, words: run.words.clone(), end });
     }
 }
 
@@ -67,7 +68,7 @@ impl<'a> Reader<'a> {
         let (chunk, rest) = self.rest.split_at(end.unwrap_or(self.rest.len()));
         self.rest = rest;
         let word = chunk.trim_end_matches(is_star);
-        let prefix = word.len() < chunk.len() && word.ends_with(char::is_alphanumeric);
+        let prefix = word.len() < chunk.len();
         let needs = self.chunk(word, prefix, negative);
         self.add(needs, negative);
         true
@@ -108,7 +109,7 @@ impl<'a> Reader<'a> {
                     words.push(word);
                     all.pass_word();
                 }
-                Piece::Run { characters, words: found } => {
+                Piece::Run { characters, words: found, .. } => {
                     needs.extend(phrase(std::mem::take(&mut words)));
                     let found = found.into_iter().map(|word| spell(&characters[word])).collect();
                     all.push_run(&characters, found);
@@ -123,11 +124,13 @@ impl<'a> Reader<'a> {
         needs
     }
 
-    /// What stands between white space: groups of words that punctuation ties together, and runs.
+    /// What stands between white space: groups of words that punctuation ties together, and runs. With `prefix` what it
+    /// ends with is one, if there is no punctuation behind it.
     fn chunk(&mut self, text: &str, prefix: bool, negative: bool) -> Vec<Need> {
         let (mut needs, mut group, mut reached) = (Vec::new(), Vec::new(), 0);
         let pieces = self.pieces(text);
         let last = pieces.len().saturating_sub(1);
+        let begins_more = |place: usize, end: usize| prefix && place == last && end == text.len();
         for (place, piece) in pieces.into_iter().enumerate() {
             match piece {
                 Piece::Word(word, at) => {
@@ -137,16 +140,18 @@ impl<'a> Reader<'a> {
                         needs.extend(self.tied(std::mem::take(&mut group), negative));
                     }
                     reached = at.end;
-                    if prefix && place == last {
+                    if begins_more(place, at.end) {
                         needs.extend(self.tied(std::mem::take(&mut group), negative));
                         needs.push(Need::Prefix(word));
                     } else {
                         group.push(word);
                     }
                 }
-                Piece::Run { characters, words } => {
+                Piece::Run { characters, words, end } => {
                     needs.extend(self.tied(std::mem::take(&mut group), negative));
-                    if negative {
+                    if begins_more(place, end) && is_short(&characters) {
+                        needs.push(Need::Prefix(spell(&characters)));
+                    } else if negative {
                         needs.push(whole(&characters, words.into_iter()));
                     } else {
                         self.run(&characters, &words, &mut needs);
@@ -184,6 +189,11 @@ impl<'a> Reader<'a> {
             self.needs.preferred.push(whole(characters, std::iter::empty()));
         }
     }
+}
+
+/// Whether a run is found as a word alone. A longer one is found wherever it stands, so a star adds nothing to it.
+fn is_short(characters: &[char]) -> bool {
+    matches!(characters, [character] if !stands_alone(*character))
 }
 
 fn whole(characters: &[char], words: impl Iterator<Item = Range<usize>>) -> Need {
@@ -305,7 +315,8 @@ mod tests {
     fn a_star_after_a_word_makes_it_a_prefix() {
         assert_eq!(show("wor* foo_ba* -x*"), "wor* foo(foo) ba* -x*");
         assert_eq!(show("* ** -* (*"), "");
-        assert_eq!(show("映*"), "[映]");
+        assert_eq!(show("映* スパ*"), "[映] [スパ]");
+        assert_eq!(show("ス* ส* ｽ* -の*"), "ス* ส* -の*");
     }
 
     #[test]

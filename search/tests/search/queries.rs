@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use balcony_search::{Query, Sort, TOTAL_MAX};
+use icu_normalizer::{ComposingNormalizer, DecomposingNormalizer};
 use proptest::prelude::*;
 
 use crate::{Fixture, comment, numbers};
@@ -34,6 +35,79 @@ fn a_query_that_wants_nothing_finds_nothing() {
         assert!(query.is_empty(), "{text:?}");
         let page = fixture.search(&query);
         assert!(page.hits.is_empty() && page.total == 0 && page.total_is_exact && page.is_complete, "{text:?}");
+    }
+}
+
+#[test]
+fn a_prefix_of_one_letter_is_found_in_scripts_without_spaces() {
+    let fixture = Fixture::of(BODIES);
+    for (query, found) in [("ส*", 4), ("ス*", 1), ("ｽ*", 1), ("映*", 1), ("电*", 2), ("영*", 3)] {
+        assert_eq!(fixture.find(query), [found], "{query}");
+    }
+    for query in ["ฮ*", "ヌ*", "quick ส*"] {
+        assert_eq!(fixture.find(query), [0; 0], "{query}");
+    }
+    assert_eq!(fixture.find("quick -ส*"), [0]);
+}
+
+/// What is found in texts whose letters have several forms, and by what.
+const FORMS: &[(&str, &str)] = &[
+    ("Crème brûlée à l’été", "brûlée"),
+    ("Tiếng Việt rất hay", "việt"),
+    ("Ὀδυσσεύς ἄνδρα μοι ἔννεπε", "ἄνδρα"),
+    ("ёлка и йод, Київ", "йод"),
+    ("שָׁלוֹם עוֹלָם", "שָׁלוֹם"),
+    ("أُحِبُّ السِّينِمَا", "السِّينِمَا"),
+    ("हिन्दी क़लम फ़िल्म", "फ़िल्म"),
+    ("বাংলা ছবি কো", "ছবি"),
+    ("தமிழ் கொடி", "கொடி"),
+    ("เขาทำงานที่น้ำตก", "ทำงาน"),
+    ("ຂ້ອຍດື່ມນ້ຳ", "ນ້ຳ"),
+    ("ខ្ញុំស្រលាញ់ភាពយន្ត", "ភាពយន្ត"),
+    ("မြန်မာရုပ်ရှင်", "ရုပ်ရှင်"),
+    ("어제 영화를 봤다", "영화"),
+    ("この映画はパーティーだ", "パーティー"),
+    ("神社と葛城の映画", "神社"),
+    ("電影院 和 書", "電影"),
+];
+
+fn formed(text: &str, form: usize) -> String {
+    match form {
+        0 => ComposingNormalizer::new_nfc().normalize(text).into_owned(),
+        1 => DecomposingNormalizer::new_nfd().normalize(text).into_owned(),
+        2 => ComposingNormalizer::new_nfkc().normalize(text).into_owned(),
+        _ => DecomposingNormalizer::new_nfkd().normalize(text).into_owned(),
+    }
+}
+
+#[test]
+fn text_and_query_may_each_be_in_any_normal_form() {
+    let fixture = Fixture::empty();
+    let mut writer = fixture.index.writer().expect("a writer");
+    let mut number = 0;
+    for (text, _) in FORMS {
+        for form in 0..4 {
+            writer.add(&comment(number, &formed(text, form))).expect("added");
+            number += 1;
+        }
+        // With what cannot be seen behind each letter.
+        let seeded: String = text.chars().flat_map(|character| [character, '\u{FE00}', '\u{E0101}']).collect();
+        writer.add(&comment(number, &seeded)).expect("added");
+        number += 1;
+    }
+    writer.commit(&crate::at(1)).expect("committed");
+    for (place, (text, word)) in FORMS.iter().enumerate() {
+        let first = place as u128 * 5;
+        for form in 0..4 {
+            for query in [formed(word, form), format!("\"{}\"", formed(word, form)), format!("{}*", formed(word, form))]
+            {
+                let mut found = fixture.find(&query);
+                found.sort_unstable();
+                assert_eq!(found, (first..first + 5).collect::<Vec<_>>(), "{query:?} in {text}");
+                let marked = Query::new(&query).snippet(&formed(text, 3));
+                assert!(marked.contains("<mark>"), "{query:?} in {marked}");
+            }
+        }
     }
 }
 

@@ -68,7 +68,67 @@ fn text_without_words_is_cut_too() {
     assert!(snippet("猫", &"猫".repeat(1_000)).chars().count() < 230);
 }
 
+#[test]
+fn marks_do_not_cut_what_a_reader_sees_as_one_character() {
+    assert_eq!(snippet("\"กา\"", "ดูกา\u{E49}ตัว"), "ดู<mark>กา\u{E49}</mark>ตัว");
+    assert_eq!(snippet("葛", "葛\u{E0100}城"), "<mark>葛\u{E0100}</mark>城");
+    assert_eq!(snippet("か", "か\u{301}く"), "<mark>か\u{301}</mark>く");
+    assert_eq!(snippet("1", "1\u{FE0F}\u{20E3} x"), "<mark>1\u{FE0F}\u{20E3}</mark> x");
+    assert_eq!(snippet("👍", "👍🏽!"), "<mark>👍🏽</mark>!");
+    assert_eq!(snippet("👧", "a 👨\u{200D}👩\u{200D}👧 b"), "a <mark>👨\u{200D}👩\u{200D}👧</mark> b");
+    assert_eq!(snippet("cafe", "cafe\u{301}"), "<mark>cafe\u{301}</mark>");
+}
+
+#[test]
+fn a_short_prefix_is_marked_in_scripts_without_spaces() {
+    assert_eq!(snippet("ส*", "นี้สนุกมาก"), "นี้<mark>สนุก</mark>มาก");
+    assert_eq!(snippet("ｽ*", "この映画スパイダー"), "この映画<mark>スパイダー</mark>");
+}
+
+#[test]
+fn when_the_time_is_up_a_text_is_shown_from_its_beginning() {
+    let query = Query::new("blade");
+    let mut snippets = query.snippets(Some(std::time::Instant::now()));
+    let text = format!("{}blade", "word ".repeat(100));
+    assert!(snippets.of(&text).starts_with("word word"));
+    assert_eq!(snippets.of("a <blade>"), "a &lt;blade&gt;");
+    let mut snippets = query.snippets(None);
+    assert_eq!(snippets.of("a <blade>"), "a &lt;<mark>blade</mark>&gt;");
+}
+
+/// Where `text` may be cut.
+fn boundaries(text: &str) -> Vec<usize> {
+    icu_segmenter::GraphemeClusterSegmenter::new().segment_str(text).collect()
+}
+
 proptest! {
+    #[test]
+    fn marks_and_ends_stand_between_grapheme_clusters(
+        pieces in prop::collection::vec(prop::sample::select(&[
+            "👨\u{200D}👩\u{200D}👧", "👍🏽", "1\u{FE0F}\u{20E3}", "กา\u{E49}", "葛\u{E0100}", "e\u{301}", "각", "a", "の", "𓀀\u{301}",
+        ][..]), 1..300),
+        wanted in prop::sample::select(&["👩", "👍", "1", "กา", "葛", "e", "각", "a", "の"][..]),
+    ) {
+        let text = pieces.concat();
+        let snippet = snippet(wanted, &text);
+        // A number before each piece would tell places apart; without, any place where it stands will do.
+        let (mut plain, mut marks) = (String::new(), Vec::new());
+        let inner = snippet.trim_matches('…');
+        for part in inner.split_inclusive('>') {
+            let tag = part.find('<').unwrap_or(part.len());
+            plain.push_str(&part[..tag]);
+            if tag < part.len() {
+                marks.push(plain.len());
+            }
+        }
+        let of_text = boundaries(&text);
+        let stands = |at: usize| {
+            let is_boundary = |byte: usize| of_text.binary_search(&byte).is_ok();
+            is_boundary(at) && is_boundary(at + plain.len()) && marks.iter().all(|mark| is_boundary(at + mark))
+        };
+        prop_assert!(text.match_indices(&plain).any(|(at, _)| stands(at)), "{} of {}", snippet, text);
+    }
+
     #[test]
     fn any_snippet_is_short_and_safe(query in "\\PC{0,20}|[a-c猫犬\"*\\- ]{0,12}", text in "\\PC{0,400}|[a-c猫犬ｶﾞ<>&\"' \n]{0,600}") {
         let snippet = snippet(&query, &text);
