@@ -137,22 +137,26 @@ impl<'q> Wanted<'q> {
     }
 }
 
-/// Where the characters begin that a reader sees as one (grapheme clusters, UAX #29), and where the text ends.
-struct Clusters(Vec<usize>);
+/// Where the characters begin that a reader sees as one (grapheme clusters, UAX #29), and where the text ends. `None` where
+/// that is each byte.
+struct Clusters(Option<Vec<usize>>);
 
 impl Clusters {
     fn of(graphemes: GraphemeClusterSegmenterBorrowed<'static>, text: &str) -> Self {
-        Self(graphemes.segment_str(text).collect())
+        // Of ASCII only a line's end is two characters, and that is white space.
+        Self((!text.is_ascii()).then(|| graphemes.segment_str(text).collect()))
     }
 
     /// The last place at or before `byte`.
     fn before(&self, byte: usize) -> usize {
-        self.0[..self.0.partition_point(|&place| place <= byte)].last().copied().unwrap_or(0)
+        let Some(places) = &self.0 else { return byte };
+        places[..places.partition_point(|&place| place <= byte)].last().copied().unwrap_or(0)
     }
 
     /// The first place at or after `byte`.
     fn after(&self, byte: usize) -> usize {
-        self.0.get(self.0.partition_point(|&place| place < byte)).copied().unwrap_or(byte)
+        let Some(places) = &self.0 else { return byte };
+        places.get(places.partition_point(|&place| place < byte)).copied().unwrap_or(byte)
     }
 
     /// All of the characters of which `at` has something.
