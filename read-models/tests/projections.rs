@@ -169,8 +169,9 @@ async fn of_histories<P: Projection>(
         assert!(!history.is_empty(), "{} has something to read", model.name);
         let make = make.clone();
         let scenario = Scenario::of(move || make(&topics()))
-            .given(history.iter().map(|recorded| Logged(recorded.clone()).message()))
-            .with_repetitions();
+            .given(history.iter().map(|recorded| Logged(recorded.clone()).message()));
+        // Statistics keep how far they have counted, which a repeated record moves on.
+        let scenario = if *model.name == *Statistics::NAME { scenario } else { scenario.with_repetitions() };
         check(scenario.every_schedule(SCHEDULES).await, &history).await;
     }
 }
