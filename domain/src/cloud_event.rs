@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use crate::{Event, Timestamp};
+use crate::{DERIVED, Event, Timestamp};
 
 /// The `source` of every event: with the id it names an event uniquely.
 pub const SOURCE: &str = "/balcony";
@@ -20,7 +20,8 @@ pub const SOURCE: &str = "/balcony";
 /// An event with what its record says of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recorded {
-    /// The event's id. A record that repeats an id is the same event again and has no effect.
+    /// What the event is known by. A record that repeats it is the same event again and has no effect. It is the id of
+    /// what has [`SOURCE`] for its source, and is made of source and id for what another has written.
     pub id: Uuid,
     /// When it happened, by the clock of the service that accepted it.
     pub time: Timestamp,
@@ -134,6 +135,10 @@ impl Recorded {
         let event_type = required(&header, "ce_type")?;
         let id = required(&header, "ce_id")?;
         let id = Uuid::try_parse(id).map_err(|_| attribute("ce_id", "is not a UUID"))?;
+        let id = match text(&header, "ce_source")? {
+            None | Some(SOURCE) => id,
+            Some(other) => Uuid::new_v5(&DERIVED, format!("event\0{other}\0{id}").as_bytes()),
+        };
         let time = required(&header, "ce_time")?;
         let time = time.parse().map_err(|error: crate::time::NotATime| attribute("ce_time", error.to_string()))?;
         let request_digest = text(&header, "ce_requestdigest")?.map(str::to_owned);
@@ -286,6 +291,20 @@ mod tests {
             recorded.traceparent = Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into());
             assert_eq!(decode(&headers(&recorded), &recorded.event.data()), Ok(Some(recorded)));
         }
+    }
+
+    #[test]
+    fn an_event_is_known_by_its_source_and_id() {
+        let recorded = recorded(one_of_each().remove(0));
+        let known_by = |source: &str| {
+            let mut headers = headers(&recorded);
+            headers.insert("ce_source".into(), source.into());
+            decode(&headers, &recorded.event.data()).expect("decodes").expect("is known").id
+        };
+        assert_eq!(known_by(SOURCE), recorded.id);
+        assert_eq!(known_by("/other"), known_by("/other"));
+        let different: std::collections::BTreeSet<Uuid> = [SOURCE, "/other", "/another"].map(known_by).into();
+        assert_eq!(different.len(), 3);
     }
 
     #[test]
