@@ -1,5 +1,6 @@
 //! A bounded flow of what people do, for a running instance: to have something to look at, and to see it under load.
 
+use std::io::Write as _;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,7 +78,7 @@ pub(crate) async fn run(settings: &Settings, options: &Options) -> anyhow::Resul
     bar.finish();
 
     let done = act(Arc::new(client), options, movies, people).await?;
-    println!("{done}");
+    writeln!(std::io::stdout(), "{done}")?;
     Ok(())
 }
 

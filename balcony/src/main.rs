@@ -11,7 +11,7 @@ mod healthcheck;
 mod serve;
 mod settings;
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -110,6 +110,7 @@ fn fail(error: &anyhow::Error) -> ExitCode {
         return ExitCode::FAILURE;
     }
     let line = format!("{error:#}").replace('\n', " ");
-    eprintln!("balcony: {line}");
+    // Whoever reads that may have left, too.
+    let _ = writeln!(std::io::stderr(), "balcony: {line}");
     ExitCode::FAILURE
 }

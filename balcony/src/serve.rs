@@ -232,7 +232,8 @@ pub(crate) fn token(settings: &Settings, options: &TokenOptions) -> anyhow::Resu
     let seconds = seconds(&options.expires_in).with_context(|| {
         format!("--expires-in: {:?} is not a duration, such as 30d, 12h, 15m or 60s", options.expires_in)
     })?;
-    println!("{}", authority_beside(settings)?.issue(options.user.trim(), role, seconds)?);
+    let token = authority_beside(settings)?.issue(options.user.trim(), role, seconds)?;
+    writeln!(std::io::stdout(), "{token}")?;
     Ok(())
 }
 

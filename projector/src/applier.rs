@@ -1,14 +1,14 @@
 use std::sync::Arc;
 
 use balcony_event_log::{Batch, Positions, TopicPartition};
-use balcony_store::{Database, Generation, ParkedRecord, StoreError};
+use balcony_store::{Database, Generation, StoreError};
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
 use crate::batch::{Decoded, SetAside, halves};
 use crate::error::WorkError;
 use crate::observer::Observer;
-use crate::parking::{Failures, MOST_FAILED_IN_A_ROW, ParkedKeys, PassedOver, key};
+use crate::parking::{Failures, ParkedKeys, PassedOver, key};
 use crate::received::Reads;
 use crate::sink::{NotWritten, Sink};
 
@@ -28,8 +28,10 @@ pub(crate) struct Applier<S> {
 /// What is done about a record that cannot be decoded or applied.
 #[derive(Debug)]
 pub(crate) enum OnFailure {
-    /// It is parked.
+    /// It is parked, until too much of it fails.
     Park,
+    /// It is parked, however much it is: an operator has said so.
+    ParkAll,
     /// It stops the work, and nothing of it is written.
     Stop,
     /// The same, unless it was parked in the generation before, or this one has caught up with the log.
@@ -112,9 +114,9 @@ impl<S: Sink> Applier<S> {
 
     /// Passes over `records` from now on, which are parked in this generation as they were in the one before; these
     /// keys are then parked.
-    pub(crate) fn pass_over(&mut self, records: &[ParkedRecord], parked_keys: ParkedKeys) {
+    pub(crate) fn pass_over(&mut self, records: PassedOver, parked_keys: ParkedKeys) {
         self.parked_keys = parked_keys;
-        self.passed_over = records.iter().map(|record| (record.partition.clone(), record.offset)).collect();
+        self.passed_over = records;
     }
 
     /// What is needed to decode batches beside this applier; see [`Decoder`].
@@ -141,25 +143,21 @@ impl<S: Sink> Applier<S> {
         while let Some(piece) = pieces.pop() {
             // Each piece is decoded when its turn comes: what was parked before may be of its keys.
             let decoded = decoded.take().unwrap_or_else(|| self.decode(&piece));
-            let refusal = if self.may_apply(&decoded).await? || piece.records.len() <= 1 {
-                self.stop_at_too_many(&decoded)?;
-                match self.write_when_possible(&piece, decoded).await {
-                    Err(WorkError::Store(error @ StoreError::Refused(_))) => Some(error.to_string()),
-                    Err(error) => return Err(error),
-                    Ok(()) => continue,
-                }
-            } else {
-                None
+            self.stop_at_unapplicable(&decoded).await?;
+            let refusal = match self.write_when_possible(&piece, decoded).await {
+                Err(WorkError::Store(error @ StoreError::Refused(_))) => error.to_string(),
+                Err(error) => return Err(error),
+                Ok(()) => continue,
             };
-            match refusal {
-                Some(refusal) if piece.records.len() == 1 => {
+            match piece.records.len() {
+                // A batch without records moves checkpoints only, and the database refuses even that.
+                0 => return Err(WorkError::Stuck(refusal)),
+                1 => {
                     let failed = Decoded::failed(self.reads.as_ref(), &piece, &refusal);
-                    self.may_apply(&failed).await?;
+                    self.stop_at_unapplicable(&failed).await?;
                     self.stop_at_too_many(&failed)?;
                     self.write_when_possible(&piece, failed).await?;
                 }
-                // A batch without records moves checkpoints only, and the database refuses even that.
-                Some(refusal) if piece.records.is_empty() => return Err(WorkError::Stuck(refusal)),
                 _ => {
                     let [first, second] = halves(piece);
                     pieces.push(second);
@@ -170,11 +168,11 @@ impl<S: Sink> Applier<S> {
         Ok(())
     }
 
-    /// Whether the batch may be applied as a whole. It may not when more of it fail than may fail in a row.
-    async fn may_apply(&mut self, decoded: &Decoded) -> Result<bool, WorkError> {
+    /// Stops at a record that may not be parked.
+    async fn stop_at_unapplicable(&mut self, decoded: &Decoded) -> Result<(), WorkError> {
         for (record, error) in decoded.failed_records() {
             let may_be_parked = match &mut self.on_failure {
-                OnFailure::Park => break,
+                OnFailure::Park | OnFailure::ParkAll => break,
                 OnFailure::StopUnless(_) if self.sink.has_caught_up() => break,
                 OnFailure::Stop => false,
                 OnFailure::StopUnless(before) => before.has(&(record.partition.clone(), record.offset)).await?,
@@ -184,12 +182,15 @@ impl<S: Sink> Applier<S> {
                 return Err(WorkError::Unapplicable { partition, offset, error: error.to_owned() });
             }
         }
-        Ok(self.failures.in_a_row() + decoded.failures() <= MOST_FAILED_IN_A_ROW)
+        Ok(())
     }
 
+    /// Records that cannot be decoded say nothing about the projection or the database, and do not count.
     fn stop_at_too_many(&self, decoded: &Decoded) -> Result<(), WorkError> {
-        match (decoded.failed_records().next(), self.failures.limit()) {
-            (Some((_, error)), Some(limit)) => Err(WorkError::at_limit(limit, error)),
+        match (decoded.refused_records().next(), self.failures.limit()) {
+            (Some((_, error)), Some(limit)) if !matches!(self.on_failure, OnFailure::ParkAll) => {
+                Err(WorkError::at_limit(limit, error))
+            }
             _ => Ok(()),
         }
     }
@@ -228,7 +229,7 @@ impl<S: Sink> Applier<S> {
 
         self.sink.written(&decoded.reached);
         let passed = decoded.events.len() + decoded.unknown;
-        self.failures.note(decoded.failures(), passed, decoded.failed_at_the_end);
+        self.failures.note(decoded.refused_records().count(), passed);
         for set_aside in &decoded.set_aside {
             self.note_parked(set_aside);
         }

@@ -13,8 +13,6 @@ pub(crate) struct Decoded {
     pub(crate) set_aside: Vec<SetAside>,
     /// How many events are of a type that is not known here.
     pub(crate) unknown: usize,
-    /// How many records at the end failed, after the last that did not.
-    pub(crate) failed_at_the_end: usize,
     pub(crate) reached: Positions,
 }
 
@@ -39,7 +37,6 @@ impl Decoded {
             events: Arc::new(reads.events(0)),
             set_aside: Vec::new(),
             unknown: 0,
-            failed_at_the_end: 0,
             reached: batch.reached.clone(),
         };
         decoded.reached.retain(&held);
@@ -55,19 +52,12 @@ impl Decoded {
                 Reason::Waits
             } else {
                 match reads.decode(record, &mut events) {
-                    Verdict::Applies => {
-                        decoded.failed_at_the_end = 0;
-                        continue;
-                    }
+                    Verdict::Applies => continue,
                     Verdict::Unknown => {
-                        decoded.failed_at_the_end = 0;
                         decoded.unknown += 1;
                         continue;
                     }
-                    Verdict::Broken(error) => {
-                        decoded.failed_at_the_end += 1;
-                        Reason::Failed(error)
-                    }
+                    Verdict::Broken(error) => Reason::Broken(error),
                 }
             };
             newly_parked.insert(key(record));
@@ -84,21 +74,23 @@ impl Decoded {
             events: Arc::new(reads.events(0)),
             set_aside: batch.records.iter().map(set_aside).collect(),
             unknown: 0,
-            failed_at_the_end: batch.records.len(),
             reached: batch.reached.clone(),
         }
     }
 
-    /// How many records failed.
-    pub(crate) fn failures(&self) -> usize {
-        self.failed_records().count()
-    }
-
-    /// The records that failed, each with its error.
+    /// The records that cannot be decoded or were refused, each with its error.
     pub(crate) fn failed_records(&self) -> impl Iterator<Item = (&Record, &str)> {
         self.set_aside.iter().filter_map(|set_aside| match &set_aside.reason {
-            Reason::Failed(error) => Some((&set_aside.record, error.as_str())),
+            Reason::Broken(error) | Reason::Failed(error) => Some((&set_aside.record, error.as_str())),
             Reason::Waits => None,
+        })
+    }
+
+    /// Those that were refused.
+    pub(crate) fn refused_records(&self) -> impl Iterator<Item = (&Record, &str)> {
+        self.set_aside.iter().filter_map(|set_aside| match &set_aside.reason {
+            Reason::Failed(error) => Some((&set_aside.record, error.as_str())),
+            Reason::Broken(_) | Reason::Waits => None,
         })
     }
 }
@@ -199,7 +191,7 @@ mod tests {
         ]);
         let decoded = decode(&batch, &ParkedKeys::new(), &PassedOver::new());
         assert_eq!((decoded.events.len(), decoded.unknown), (3, 1));
-        let broken = || Reason::Failed("broken".into());
+        let broken = || Reason::Broken("broken".into());
         assert_eq!(set_aside(&decoded), [(1, broken()), (3, Reason::Waits), (4, broken())]);
         assert_eq!(decoded.failed_records().next().map(|(record, _)| record.offset), Some(1));
     }

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use balcony_event_log::{Batch, EventLog, Incoming, LogError, Positions, Reader, TopicPartition};
@@ -13,12 +14,12 @@ use crate::applier::{Applier, Decoder, OnFailure};
 use crate::batch::{Decoded, below};
 use crate::error::WorkError;
 use crate::observer::Observer;
-use crate::parking::parked_keys;
-use crate::plan::{before, lease_name};
+use crate::parking::{PassedOver, parked_keys};
+use crate::plan::{lease_name, whole_before};
 use crate::projection::AnyProjection;
 use crate::rows::Rows;
 use crate::sink::Sink as _;
-use crate::supervise::supervise;
+use crate::supervise::{catch_panic, supervise};
 
 /// The most records in one transaction of a copy: rows that many of them change, such as counts, are written once
 /// for all, while two batches of large comments still fit into some hundred megabytes.
@@ -30,6 +31,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Within how long workers that keep up come to where those of the generation before are. A switch holds these up for a
 /// little longer at the most.
 pub(crate) const MOMENT: Duration = Duration::from_millis(250);
+/// How many parked records are carried over together.
+const SET_ASIDE_AT_ONCE: u32 = 500;
+/// How often a build may panic at the same place before it has failed.
+const MOST_ATTEMPTS: i64 = 5;
 /// The most time between two switches that are tried.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
@@ -51,6 +56,8 @@ pub(crate) struct Builder {
     generation: Generation,
     /// To look at the generation with.
     own: Writer,
+    /// Whether copying was tried in vain since it came on last.
+    has_stumbled: AtomicBool,
     observer: Observer,
 }
 
@@ -63,7 +70,7 @@ impl Builder {
         observer: Observer,
     ) -> Self {
         let own = database.writer(&generation);
-        Self { projection, log, database, generation, own, observer }
+        Self { projection, log, database, generation, own, has_stumbled: AtomicBool::new(false), observer }
     }
 
     /// Does what is left to do, once nobody else does. What failed for good is noted with the generation; everything
@@ -75,17 +82,39 @@ impl Builder {
                 None => tokio::time::sleep(LOOK_EVERY * 10).await,
             }
         };
-        match self.build().await {
-            Err(error) if !error.may_pass() => {
-                self.database.build_failed(&self.generation, &error.to_string()).await?;
-                Err(error)
-            }
-            done => done,
+        let built = catch_panic(self.build()).await.unwrap_or(Err(WorkError::Panicked));
+        if let Err(error) = &built {
+            self.note(error).await?;
+        }
+        built
+    }
+
+    /// Writes down why the build could not go on, and that it has failed when trying again is of no use.
+    async fn note(&self, error: &WorkError) -> Result<(), WorkError> {
+        let is_over = match error {
+            // What is away comes back, and whoever took over goes on.
+            WorkError::Store(StoreError::Unavailable(_) | StoreError::NotReady(_) | StoreError::Fenced(_))
+            | WorkError::Log(LogError::Unavailable(_) | LogError::Closed) => false,
+            WorkError::Panicked => self.listed().await?.is_some_and(|listed| listed.attempts + 1 >= MOST_ATTEMPTS),
+            _ => true,
+        };
+        let text = error.to_string();
+        let noted = if is_over {
+            self.database.build_failed(&self.generation, &text).await
+        } else {
+            self.database.build_stumbled(&self.generation, &text).await.map(drop)
+        };
+        match noted {
+            // Whoever gave it up or switched to it knows better.
+            Ok(()) | Err(StoreError::Fenced(_)) => Ok(()),
+            Err(error) => Err(error.into()),
         }
     }
 
     async fn build(&self) -> Result<(), WorkError> {
         let Some(listed) = self.listed().await? else { return Ok(()) };
+        let has_stumbled = listed.attempts > 0 && listed.state == GenerationState::Copying;
+        self.has_stumbled.store(has_stumbled, Ordering::Relaxed);
         if listed.state != GenerationState::Following {
             let on_failure = if listed.options.park_failures { OnFailure::Park } else { OnFailure::Stop };
             self.copy_and_verify(on_failure, listed.options.allow_differences).await?;
@@ -100,10 +129,9 @@ impl Builder {
         Ok(listed.into_iter().find(own).filter(|listed| listed.state != GenerationState::Failed))
     }
 
-    /// The generation before; see [`before`].
+    /// The generation before; see [`whole_before`].
     async fn before(&self) -> Result<Option<Generation>, StoreError> {
-        let listed = self.database.generations(Some(&self.generation.projection)).await?;
-        Ok(before(&listed, self.generation.version).cloned())
+        whole_before(&self.database, &self.generation).await
     }
 
     /// The generation before if it is of the same version, so that both hold the same at the same positions.
@@ -219,13 +247,31 @@ impl Builder {
         Ok(())
     }
 
-    /// Sets aside in this generation what was set aside in the one before, and passes over it from now on.
-    async fn pass_over(&self, applier: &mut Applier<Rows>, records: &[ParkedRecord]) -> Result<(), StoreError> {
+    /// Sets aside in this generation what was set aside below `target` in `live`, and passes over it from now on. There
+    /// may be much of it, so that it is carried over in parts.
+    async fn pass_over(
+        &self,
+        applier: &mut Applier<Rows>,
+        live: &Generation,
+        target: &Positions,
+    ) -> Result<(), StoreError> {
+        let mut set_aside = self.database.writer(live).snapshot().await?;
+        let mut passed_over = PassedOver::new();
+        let mut last: Option<ParkedRecord> = None;
+        loop {
+            let mut page = set_aside.parked_after(last.as_ref(), true, SET_ASIDE_AT_ONCE).await?;
+            let Some(end) = page.last() else { break };
+            last = Some(end.clone());
+            page.retain(|record| record.offset < target.next_offset(&record.partition));
+            let mut tx = applier.sink.writer().begin().await?;
+            tx.park(&page).await?;
+            tx.commit().await?;
+            passed_over.extend(page.into_iter().map(|record| (record.partition, record.offset)));
+        }
         let mut tx = applier.sink.writer().begin().await?;
-        tx.park(records).await?;
         let parked_keys = parked_keys(&mut tx, |partition| applier.sink.holds(partition)).await?;
-        tx.commit().await?;
-        applier.pass_over(records, parked_keys);
+        drop(tx);
+        applier.pass_over(passed_over, parked_keys);
         Ok(())
     }
 
@@ -238,9 +284,7 @@ impl Builder {
     ) -> Result<Applier<Rows>, WorkError> {
         let from = applier.positions().behind(&target);
         if let Some(live) = live {
-            let mut set_aside = self.database.writer(live).snapshot().await?.parked().await?;
-            set_aside.retain(|record| record.offset < target.next_offset(&record.partition));
-            self.pass_over(&mut applier, &set_aside).await?;
+            self.pass_over(&mut applier, live, &target).await?;
         }
         if from.is_empty() {
             return Ok(applier);
@@ -257,6 +301,9 @@ impl Builder {
             if let Err(error) = applier.apply_decoded(batch, decoded).await {
                 coming.abort();
                 return Err(error);
+            }
+            if self.has_stumbled.swap(false, Ordering::Relaxed) {
+                self.database.build_comes_on(&self.generation).await?;
             }
         }
     }

@@ -15,12 +15,14 @@ pub(crate) enum WorkError {
     Replica(#[from] ReplicaError),
     #[error(
         "{MOST_FAILED_IN_A_ROW} records in a row failed and were parked, and so would the next, because {0}; look at \
-         what they have in common among the parked records, mend it and start the process again"
+         what they have in common among the parked records, mend it and start the process again; `parked accept` parks \
+         all that fails up to the log's end and goes on"
     )]
     TooManyInARow(String),
     #[error(
         "more than half of the last records failed and were parked, the last because {0}; look at what they have in \
-         common among the parked records, mend it and start the process again"
+         common among the parked records, mend it and start the process again; `parked accept` parks all that fails up \
+         to the log's end and goes on"
     )]
     TooLargeAShare(String),
     #[error(

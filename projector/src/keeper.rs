@@ -58,6 +58,8 @@ struct Task {
     handle: JoinHandle<()>,
     /// What a copy of a replica shows.
     shown: Option<watch::Receiver<Shown>>,
+    /// How often operators had accepted what failed in the generation when it began.
+    accepted: i64,
 }
 
 /// Who works, by the number of the generation.
@@ -140,7 +142,8 @@ impl Keeper {
                 // They end by themselves, and whoever takes over need not wait.
                 unwanted.into_iter().for_each(|task| drop(task.stop()));
                 for listed in wanted {
-                    let start = || self.start_follower(projection, listed.generation.clone());
+                    tasks.end_accepted(listed);
+                    let start = || self.start_follower(projection, listed);
                     tasks.followers.entry(listed.generation.number).or_insert_with(start);
                 }
                 if tasks.builder.as_ref().is_some_and(|task| Some(&task.generation) != plan.build.as_ref()) {
@@ -207,16 +210,18 @@ impl Keeper {
         Observer::new(self.database.namespace(), generation.projection.as_str(), generation.number)
     }
 
-    fn start_follower(&self, projection: &AnyProjection, generation: Generation) -> Task {
+    fn start_follower(&self, projection: &AnyProjection, listed: &ListedGeneration) -> Task {
+        let generation = listed.generation.clone();
         let observer = self.observer(&generation);
         let (projection, log, database) = (projection.clone(), self.log.clone(), self.database.clone());
         let (group, of, reports) = (group(&self.group_prefix, &generation), generation.clone(), observer.clone());
-        Task::start(generation, observer, None, move |stop| {
+        let task = Task::start(generation, observer, None, move |stop| {
             let rows = Rows::new(projection.clone(), &database, of.clone());
             let name = projection.name().clone();
             let applier = Applier::new(Arc::new(projection.clone()), rows, name, OnFailure::Park, reports.clone());
             Follower::join(applier, log.as_ref(), &group, reports.clone()).run(stop)
-        })
+        });
+        Task { accepted: listed.accepted, ..task }
     }
 
     fn start_builder(&self, projection: &AnyProjection, generation: Generation) -> Task {
@@ -277,6 +282,14 @@ impl Tasks {
         }
     }
 
+    /// Forgets a follower that has stopped at too many failures, once an operator has accepted them.
+    fn end_accepted(&mut self, listed: &ListedGeneration) {
+        let is_over = |task: &Task| task.handle.is_finished() && task.accepted != listed.accepted;
+        if self.followers.get(&listed.generation.number).is_some_and(is_over) {
+            self.followers.remove(&listed.generation.number);
+        }
+    }
+
     /// The copies, for whoever leads.
     fn led(&self, build: Option<&Generation>) -> Vec<Led> {
         let led = |task: &Task| {
@@ -302,7 +315,7 @@ impl Task {
     {
         let stop = watch::Sender::new(false);
         let handle = tokio::spawn(supervise(work, observer.clone(), stop.subscribe()));
-        Self { generation, observer, stop, handle, shown }
+        Self { generation, observer, stop, handle, shown, accepted: 0 }
     }
 
     fn stop(self) -> JoinHandle<()> {

@@ -13,6 +13,8 @@
 //! **Nobody but the checkpoint says how far a step has come**; what the log knows of its consumers is used to share out
 //! partitions and for nothing else.
 
+#[cfg(feature = "operations")]
+mod accepting;
 mod application;
 mod applier;
 mod backoff;

@@ -19,7 +19,9 @@ const ONE_IN: usize = 2;
 /// Why a record is not applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Reason {
-    /// It could not be decoded, applied or delivered.
+    /// It is not what it should be, and could not be decoded.
+    Broken(String),
+    /// It could not be applied or delivered.
     Failed(String),
     /// An earlier record of its key is parked.
     Waits,
@@ -53,13 +55,9 @@ pub(crate) struct Failures {
 }
 
 impl Failures {
-    pub(crate) fn in_a_row(&self) -> usize {
-        self.in_a_row
-    }
-
-    /// Notes that some records failed and others passed, and how many failed after the last that passed.
-    pub(crate) fn note(&mut self, failed: usize, passed: usize, failed_at_the_end: usize) {
-        self.in_a_row = if passed == 0 { self.in_a_row + failed } else { failed_at_the_end };
+    /// Notes that some records failed, or else that others passed.
+    pub(crate) fn note(&mut self, failed: usize, passed: usize) {
+        self.in_a_row = if passed == 0 { self.in_a_row + failed } else { 0 };
         if self.looked_at >= SHARE_OF {
             (self.lately, self.looked_at) = (0, 0);
         }
@@ -82,7 +80,7 @@ impl Failures {
 impl Display for Reason {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Failed(error) => f.write_str(error),
+            Self::Broken(error) | Self::Failed(error) => f.write_str(error),
             Self::Waits => f.write_str("waits behind an earlier record of its key that is parked"),
         }
     }

@@ -104,6 +104,20 @@ pub(crate) fn before(listed: &[ListedGeneration], version: i64) -> Option<&Gener
     live.max_by_key(|live| (live.version == version, live.version))
 }
 
+/// The same, unless its tables are lost: then nothing can be taken over from it or compared with it.
+pub(crate) async fn whole_before(database: &Database, of: &Generation) -> Result<Option<Generation>, StoreError> {
+    let listed = database.generations(Some(&of.projection)).await?;
+    let Some(before) = before(&listed, of.version) else { return Ok(None) };
+    if database.is_there(before).await? {
+        return Ok(Some(before.clone()));
+    }
+    tracing::warn!(
+        generation = before.schema,
+        "the tables of the generation before are lost: it is built without them"
+    );
+    Ok(None)
+}
+
 /// What the right to build `model`, or to lead its replicas, is called: each version has its own, since nobody waits
 /// for those of another.
 pub(crate) fn lease_name(model: &ReadModel) -> String {
@@ -120,7 +134,7 @@ mod tests {
     fn listed(number: i64, version: i64, state: GenerationState) -> ListedGeneration {
         let generation =
             Generation { projection: "things".into(), number, version, schema: format!("things_{number}") };
-        ListedGeneration { generation, state, error: None, attempts: 0, options: BuildOptions::default() }
+        ListedGeneration { generation, state, error: None, attempts: 0, accepted: 0, options: BuildOptions::default() }
     }
 
     fn plan(listed: &[ListedGeneration], version: i64) -> (Vec<i64>, Option<i64>, bool, bool) {

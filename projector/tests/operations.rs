@@ -408,6 +408,95 @@ async fn each_versions_operators_have_what_their_own_generation_parked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_projection_that_stopped_goes_on_past_what_failed_when_it_is_accepted() {
+    let shop = Shop::new();
+    shop.sales.0.lock().unwrap().insert("coal");
+    let served = shop.serve().await;
+    served.sell(&["mia:milk"]).await;
+    shop.examined(|_| true).await;
+    let sales: Vec<String> = (0..130).map(|number| format!("c{number}:coal")).collect();
+    served.sell(&sales.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let state = |diagnosis: &Value| diagnosis["projections"][0]["state"].as_str().unwrap().to_owned();
+    eventually("it stops", PATIENCE, async || {
+        let diagnosis: Value = serde_json::from_str(&shop.run(&["doctor", "--json"]).await.output).unwrap();
+        let advice = diagnosis["projections"][0]["complaints"].to_string();
+        (state(&diagnosis) == "stopped" && advice.contains("parked accept")).then_some(())
+    })
+    .await;
+    let said = Shop::well(shop.run(&["parked", "accept", "sales"]).await);
+    assert_eq!(said, "sales: 30 parked, up to where the log ended; it goes on from there\n");
+    served.sell(&["mia:bread"]).await;
+    shop.examined(|diagnosis| parked_in(diagnosis, "sales") == 130).await;
+    let failure = Shop::failure(shop.run(&["parked", "accept", "courier"]).await);
+    assert!(failure.starts_with("courier is a reactor"), "{failure}");
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_model_whose_tables_are_lost_is_one_that_is_ill_until_it_is_rebuilt() {
+    let shop = Shop::new();
+    shop.courier.0.lock().unwrap().insert("tea");
+    let served = shop.serve().await;
+    served.sell(&["mia:tea"]).await;
+    shop.examined(|diagnosis| parked_in(diagnosis, "courier") == 1).await;
+    let schema =
+        served.installation.database.generations(Some("sales")).await.unwrap()[0].generation.schema().to_owned();
+    served.stop().await;
+    let read_models = shop.folder.path().join("data").join("read-models");
+    for suffix in ["db", "db-wal", "db-shm"] {
+        let _ = std::fs::remove_file(read_models.join(format!("{schema}.{suffix}")));
+    }
+
+    let served = shop.serve().await;
+    eventually("it is ill, and the other is not", PATIENCE, async || {
+        let diagnosis: Value = serde_json::from_str(&shop.run(&["doctor", "--json"]).await.output).ok()?;
+        let [sales, courier] = &diagnosis["projections"].as_array()?[..] else { return None };
+        let is_lost =
+            sales["complaints"][0] == "the tables of generation 1 are lost: shop rebuild sales makes them anew";
+        (is_lost && sales["state"] == "failed" && courier["state"] == "running").then_some(())
+    })
+    .await;
+    let said = shop.run(&["parked", "list", "--json"]).await;
+    assert_eq!(serde_json::from_str::<Vec<Value>>(&said.output).unwrap().len(), 1, "the courier's");
+    assert!(said.failed.unwrap().contains("sales: the tables are lost; rebuild it"));
+    let said = Shop::well(shop.run(&["rebuild", "sales"]).await);
+    assert!(said.starts_with("sales: generation 2 is live") && !said.contains("is kept"), "{said}");
+    shop.examined(|diagnosis| parked_in(diagnosis, "sales") == 0).await;
+    served.stop().await;
+}
+
+/// Something that has stopped reading.
+struct Closed;
+
+impl std::io::Write for Closed {
+    fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+        Err(std::io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_done_is_done_though_nobody_reads_that_it_was() {
+    let shop = Shop::new();
+    let done = async |arguments: &[&str]| {
+        let cli = shop.parse(arguments);
+        let Action::Operations(command) = cli.action else { panic!("it is one") };
+        let mut console = Console::new(&b""[..], Closed, Closed);
+        command.run_on(&shop.application, &cli.settings, &mut console).await.unwrap();
+    };
+    done(&["migrate"]).await;
+    let served = shop.serve().await;
+    shop.examined(|_| true).await;
+    served.stop().await;
+    for arguments in [&["migrate"][..], &["rebuild", "sales"], &["rollback", "sales"]] {
+        done(arguments).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_projection_parked_is_listed_shown_retried_and_discarded() {
     let shop = Shop::new();
     shop.sales.0.lock().unwrap().extend(["tea", "coal"]);

@@ -40,13 +40,15 @@ impl Decode for Number {
 struct Numbers {
     model: ReadModel,
     panics: Arc<AtomicUsize>,
+    /// How often it panics.
+    most_panics: usize,
 }
 
 impl Numbers {
     fn of(topics: &[Arc<str>]) -> Self {
         let schema = "CREATE TABLE numbers (
             id UUID NOT NULL PRIMARY KEY, number BIGINT NOT NULL CHECK (number <> 13), position BIGINT NOT NULL UNIQUE)";
-        Self { model: ReadModel::new("numbers", 1, topics.to_vec(), schema), panics: Arc::default() }
+        Self { model: ReadModel::new("numbers", 1, topics.to_vec(), schema), panics: Arc::default(), most_panics: 1 }
     }
 }
 
@@ -62,7 +64,9 @@ impl Projection for Numbers {
         let rows: Vec<[Value<'_>; 3]> =
             events.iter().map(|received| [Uuid::now_v7().into(), received.0.into(), received.offset.into()]).collect();
         tx.execute_rows("INSERT INTO numbers (id, number, position) VALUES $rows", &rows).await?;
-        if events.iter().any(|received| received.0 == PANICS) && self.panics.fetch_add(1, Ordering::Relaxed) == 0 {
+        if events.iter().any(|received| received.0 == PANICS)
+            && self.panics.fetch_add(1, Ordering::Relaxed) < self.most_panics
+        {
             panic!("as it was asked to");
         }
         Ok(())
@@ -193,6 +197,40 @@ async fn a_hundred_refusals_in_a_row_stop_the_projection_and_say_so() {
     assert!(error.contains("in a row"), "{error}");
     assert_eq!(installation.parked().await.len(), 100);
     projector.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_that_are_no_events_are_parked_without_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let installation = Installation::open(folder.path()).await;
+    for number in 0..350 {
+        installation.append(if number % 2 == 0 { "" } else { "key" }, "plain text").await;
+    }
+    installation.append("other", "1").await;
+    let projector = installation.projector();
+    assert_eq!(installation.numbers().await, [1]);
+    for _ in 0..150 {
+        installation.append("", "more of it").await;
+    }
+    installation.append("other", "2").await;
+    assert_eq!(installation.numbers().await, [1, 2]);
+    assert_eq!(installation.parked().await.len(), 500);
+    eventually("it runs on", PATIENCE, async || (projector.states()[0].state == State::Running).then_some(())).await;
+    projector.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_that_panics_again_and_again_has_failed() {
+    let folder = tempfile::tempdir().unwrap();
+    let installation = Installation::open(folder.path()).await;
+    installation.append("key", &PANICS.to_string()).await;
+    let numbers = Numbers { most_panics: usize::MAX, ..Numbers::of(std::slice::from_ref(&installation.topic)) };
+    let (log, database) = (installation.log.clone(), installation.database.clone());
+    let generation = database.begin_build(&numbers.model, BuildOptions::default()).await.unwrap();
+    tokio::time::timeout(PATIENCE, build(numbers.into(), log, database, generation)).await.expect("it ends");
+    let listed = installation.database.generations(Some("numbers")).await.unwrap().remove(0);
+    assert_eq!(listed.state, GenerationState::Failed);
+    assert!(listed.error.unwrap().contains("panicked") && listed.attempts > 1);
 }
 
 impl Installation {

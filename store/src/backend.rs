@@ -77,6 +77,11 @@ impl Backend {
         on_each!(self, Self, |place| place.drop_schema(tx, schema).await)
     }
 
+    /// Whether the file of `schema` is there, where it should have one.
+    pub(crate) fn has_file(&self, schema: &str) -> bool {
+        on_each!(self, Self, |place| place.has_file(schema))
+    }
+
     /// Removes what crashes have left over of generations that are not among `known`.
     pub(crate) fn sweep(&self, known: &[&str]) -> Result<(), StoreError> {
         on_each!(self, Self, |place| place.sweep(known))

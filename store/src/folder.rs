@@ -139,6 +139,11 @@ impl Folder {
         Ok(())
     }
 
+    /// Whether the file of `schema` is there.
+    pub(crate) fn has_file(&self, schema: &str) -> bool {
+        self.file(schema).exists()
+    }
+
     /// Removes the files of generations that are not among `known`.
     pub(crate) fn sweep(&self, known: &[&str]) -> Result<(), StoreError> {
         sweep(&self.directory, known).map_err(|error| sqlx::Error::Io(error).into())

@@ -46,6 +46,8 @@ pub struct ListedGeneration {
     pub error: Option<String>,
     /// How often it was tried in vain since it came on last.
     pub attempts: i64,
+    /// How often an operator accepted what had failed in it.
+    pub accepted: i64,
     /// How it is built.
     pub options: BuildOptions,
 }

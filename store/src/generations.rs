@@ -65,6 +65,42 @@ impl Database {
         list(&mut tx, projection).await
     }
 
+    /// Whether what this crate keeps in `generation` is there: somebody may have dropped its schema, or removed its
+    /// file.
+    ///
+    /// # Errors
+    /// [`StoreError`] as the database answers.
+    pub async fn is_there(&self, generation: &Generation) -> Result<bool, StoreError> {
+        if !self.backend.has_file(generation.schema()) {
+            return Ok(false);
+        }
+        let mut tx = self.look_at(generation).await?;
+        match tx.checkpoints().await {
+            Err(error) if error.is_missing_table() => return Ok(false),
+            found => found?,
+        };
+        match tx.parked_count().await {
+            Err(error) if error.is_missing_table() => Ok(false),
+            found => found.map(|_| true),
+        }
+    }
+
+    /// Says that an operator has had what failed in `generation` set aside, so that whoever stopped at it begins again.
+    ///
+    /// # Errors
+    /// [`StoreError`] as the database answers.
+    pub async fn failures_are_accepted(&self, generation: &Generation) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        tx.execute(
+            "UPDATE generations SET accepted = accepted + 1 WHERE projection = $1 AND generation = $2",
+            &[generation.projection.as_str().into(), generation.number.into()],
+        )
+        .await?;
+        tx.commit().await?;
+        self.progress().generations_changed();
+        Ok(())
+    }
+
     /// Holds the generations of `projection`.
     ///
     /// # Errors

@@ -86,29 +86,40 @@ impl Database {
 
         let unfinished = |listed: &&ListedGeneration| listed.state.is_unfinished();
         let own = listed.iter().filter(unfinished).find(|listed| listed.generation.version == version);
-        let generation = match own {
-            Some(own) => {
-                goes_on(&mut tx, own, options).await?;
-                own.generation.clone()
-            }
-            None => self.create(&mut tx, model, GenerationState::Copying, options).await?,
-        };
         let outdated = listed.iter().filter(unfinished).filter(|listed| listed.generation.version < version);
         for outdated in outdated {
             self.forget(&mut tx, &outdated.generation).await?;
         }
+        let is_whole = match own {
+            Some(own) => self.is_there(&own.generation).await?,
+            None => false,
+        };
+        let generation = match own {
+            Some(own) if is_whole => {
+                goes_on(&mut tx, own, options).await?;
+                own.generation.clone()
+            }
+            Some(lost) => {
+                self.forget(&mut tx, &lost.generation).await?;
+                self.create(&mut tx, model, GenerationState::Copying, options).await?
+            }
+            None => self.create(&mut tx, model, GenerationState::Copying, options).await?,
+        };
         tx.commit().await?;
         self.progress().generations_changed();
         self.drop_leftovers().await;
         Ok(generation)
     }
 
-    /// Moves an unfinished generation on to `state`.
+    /// Moves an unfinished generation on to `state`. Once it follows, whatever was tried in vain before has passed.
     ///
     /// # Errors
     /// [`StoreError::Fenced`] when it is not being built any more.
     pub async fn build_stands_at(&self, generation: &Generation, state: GenerationState) -> Result<(), StoreError> {
-        let set = "state = $3, error = NULL, attempts = 0";
+        let set = match state {
+            GenerationState::Following => "state = $3, error = NULL, attempts = 0",
+            _ => "state = $3",
+        };
         self.change_build(generation, set, &[state.as_str().into()]).await
     }
 
@@ -248,6 +259,7 @@ impl Database {
                         }
                         Some(held)
                     }
+                    // Its schema is lost, and nobody reads or writes it.
                     Err(error) if error.is_missing_table() => None,
                     Err(error @ StoreError::Unavailable(_)) => {
                         tracing::debug!(generation = current.schema, %error, "a switch waits");
@@ -258,8 +270,11 @@ impl Database {
             }
         };
 
-        if let Some(same) = same {
-            set_state(&mut tx, same, GenerationState::Retired).await?;
+        match same {
+            Some(same) if held.is_some() => set_state(&mut tx, same, GenerationState::Retired).await?,
+            // There is no going back to it.
+            Some(lost) => self.forget(&mut tx, lost).await?,
+            None => {}
         }
         set_state(&mut tx, next, GenerationState::Live).await?;
         if !building.options.keep_old {

@@ -1,6 +1,7 @@
 //! What a command reads and writes.
 
-use std::io::{BufRead, BufReader, IsTerminal as _, Write};
+use std::fmt::Arguments;
+use std::io::{BufRead, BufReader, ErrorKind, IsTerminal as _, Write};
 
 /// What a command reads from and writes to: results to one place, what is worth knowing about them to another.
 pub struct Console<'c> {
@@ -29,6 +30,14 @@ impl Console<'static> {
 }
 
 impl<'c> Console<'c> {
+    /// Writes a line that says what was done. Whoever has stopped reading misses it, and it is done all the same.
+    pub(crate) fn tell(&mut self, line: Arguments<'_>) -> anyhow::Result<()> {
+        match writeln!(self.output, "{line}") {
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
     /// A console that reads `input` and writes results to `output` and the rest to `messages`.
     pub fn new(
         input: impl BufRead + Send + 'c,

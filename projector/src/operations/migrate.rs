@@ -1,5 +1,3 @@
-use std::io::Write as _;
-
 use super::console::Console;
 use crate::{Application, Installation, Settings};
 
@@ -12,11 +10,8 @@ pub(super) async fn migrate(
     let installation = Installation::open(application, settings).await?;
     for listed in installation.database.generations(None).await? {
         let generation = listed.generation;
-        writeln!(
-            console.output,
-            "{} version {} generation {} {}",
-            generation.projection, generation.version, generation.number, listed.state
-        )?;
+        let (name, version, number) = (generation.projection, generation.version, generation.number);
+        console.tell(format_args!("{name} version {version} generation {number} {}", listed.state))?;
     }
     Ok(())
 }

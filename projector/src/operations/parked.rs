@@ -1,5 +1,6 @@
 //! What operators do about records that were set aside.
 
+mod accept;
 mod list;
 mod show;
 
@@ -39,6 +40,13 @@ enum Action {
         #[arg(value_name = "ID")]
         id: Uuid,
     },
+    /// Lets a projection go on that stopped because too much failed: parks whatever fails up to the log's end, and says
+    /// how much that was.
+    Accept {
+        /// The projection.
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
     /// Applies or delivers records after all, each with what waits behind it. Exit status 1 when one is still parked
     /// afterwards.
     Retry(Which),
@@ -74,6 +82,7 @@ pub(super) async fn run(
     let which = match &options.action {
         Action::List(options) => return list::list(&installation, options, console).await,
         Action::Show { id } => return show::show(&installation, *id, console).await,
+        Action::Accept { name } => return accept::run(&installation, name, console).await,
         Action::Retry(which) | Action::Discard(which) => which,
     };
     let operator = Operator::open(application, settings, installation).await?;
@@ -253,8 +262,23 @@ impl Operator {
     }
 }
 
-/// The live generation of each step: that of this program's version, or of the newest that has one.
+/// The live generation of each step, of those whose tables are there: that of this program's version, or of the newest
+/// that has one.
 pub(super) async fn live(installation: &Installation) -> anyhow::Result<Vec<Generation>> {
+    Ok(whole_and_lost(installation).await?.0)
+}
+
+/// The same, and those whose tables are lost.
+async fn whole_and_lost(installation: &Installation) -> anyhow::Result<(Vec<Generation>, Vec<Generation>)> {
+    let (mut whole, mut lost) = (Vec::new(), Vec::new());
+    for generation in live_ones(installation).await? {
+        let is_there = installation.database.is_there(&generation).await?;
+        if is_there { &mut whole } else { &mut lost }.push(generation);
+    }
+    Ok((whole, lost))
+}
+
+async fn live_ones(installation: &Installation) -> anyhow::Result<Vec<Generation>> {
     let mut listed = installation.database.generations(None).await?;
     listed.retain(|listed| listed.state == GenerationState::Live);
     let own = |live: &Generation| installation.catalogue.find(&live.projection).ok().map(|step| step.version().into());

@@ -64,7 +64,7 @@ pub(super) async fn rebuild(
         let given_up = database.cancel_build(&model.name, model.version).await?;
         let given_up = given_up.with_context(|| format!("no rebuild of {} is under way", options.name))?;
         let (name, number) = (&options.name, given_up.number);
-        writeln!(console.output, "{name}: the rebuild of generation {number} is given up")?;
+        console.tell(format_args!("{name}: the rebuild of generation {number} is given up"))?;
         let has_live = |listed: &ListedGeneration| {
             listed.generation.version == given_up.version && listed.state == GenerationState::Live
         };
@@ -95,7 +95,7 @@ pub(super) async fn rebuild(
         }
         Step::Replica { .. } | Step::Reactor(_) => None,
     };
-    let watched = watch(application, &installation, step, &generation).await;
+    let watched = watch(application, &installation, step, &generation, console).await;
     if let Some(building) = building {
         building.abort();
     }
@@ -105,20 +105,14 @@ pub(super) async fn rebuild(
     let events = watched?;
 
     let seconds = started.elapsed().as_secs_f64();
-    writeln!(
-        console.output,
-        "{}: generation {} is live (version {}, {events} events in {seconds:.1} s)",
-        generation.projection, generation.number, generation.version
-    )?;
+    let Generation { projection, number, version, .. } = &generation;
+    console.tell(format_args!(
+        "{projection}: generation {number} is live (version {version}, {events} events in {seconds:.1} s)"
+    ))?;
     let retired = listed(database, &generation.projection).await?;
     if let Some(before) = retired.iter().rfind(|listed| listed.state == GenerationState::Retired) {
-        writeln!(
-            console.output,
-            "generation {} is kept; {} rollback {} goes back to it",
-            before.generation.number,
-            application.name(),
-            generation.projection
-        )?;
+        let (kept, program) = (before.generation.number, application.name());
+        console.tell(format_args!("generation {kept} is kept; {program} rollback {projection} goes back to it"))?;
     }
     Ok(())
 }
@@ -168,11 +162,8 @@ pub(super) async fn roll_back(
     let name = &options.name;
     let (_, model) = rebuildable(&installation, name)?;
     let (to, from) = installation.database.roll_back(&model.name, model.version).await?;
-    write!(console.output, "{name}: generation {} is live again", to.number)?;
-    if let Some(from) = from {
-        write!(console.output, ", and {} is retired", from.number)?;
-    }
-    writeln!(console.output)?;
+    let retired = from.map(|from| format!(", and {} is retired", from.number)).unwrap_or_default();
+    console.tell(format_args!("{name}: generation {} is live again{retired}", to.number))?;
     let version = i64::from(model.version);
     if to.version != version {
         writeln!(
@@ -191,9 +182,11 @@ async fn watch(
     installation: &Installation,
     step: &Step,
     generation: &Generation,
+    console: &mut Console<'_>,
 ) -> anyhow::Result<i64> {
     let total = installation.log.ends(step.topics()).await?.sum();
     let mut alone_since = None;
+    let mut attempts = 0;
     let bar = progress(total);
     let writer = installation.database.writer(generation);
     loop {
@@ -216,6 +209,14 @@ async fn watch(
             GenerationState::Retired => bail!("{} was rolled back meanwhile", generation.projection),
             state => bar.set_message(state.as_str()),
         }
+        if let Some(error) = current.error.filter(|_| current.attempts > attempts) {
+            let state = current.state;
+            bar.suspend(|| {
+                let attempts = current.attempts;
+                writeln!(console.messages, "{state} was tried in vain ({attempts}) and is tried again: {error}")
+            })?;
+        }
+        attempts = current.attempts;
         if current.state != GenerationState::Following || is_followed(&installation.database, generation).await? {
             alone_since = None;
         } else if alone_since.get_or_insert_with(Instant::now).elapsed() >= ALONE {

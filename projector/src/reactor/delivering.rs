@@ -29,6 +29,8 @@ pub(super) enum Outcome {
     Delivered,
     /// Its type is not known here.
     Unknown,
+    /// It is no event, for this reason, and is to be parked.
+    Broken(String),
     /// It is to be parked, for this reason.
     Failed(String),
     /// No attempt may begin any more.
@@ -51,6 +53,9 @@ impl Deliverer {
     pub(super) async fn deliver(self: Arc<Self>, record: Arc<Record>) -> Outcome {
         let mut closing = self.closing.subscribe();
         let mut backoff = Backoff::between(self.policy.first_pause, self.policy.longest_pause);
+        if let Some(reason) = self.reactor.broken(&record) {
+            return Outcome::Broken(reason);
+        }
         let id = self.reactor.delivery_id(&record);
         let mut attempt = 1;
         loop {

@@ -191,7 +191,7 @@ impl Dispatcher {
         match outcome {
             Outcome::Delivered | Outcome::Unknown => {
                 self.observer.delivered(matches!(outcome, Outcome::Delivered));
-                self.failures.note(0, 1, 0);
+                self.failures.note(0, 1);
                 if let Some(next) = self.window.delivered(&record) {
                     self.deliver(next);
                 }
@@ -200,16 +200,23 @@ impl Dispatcher {
                 if let Some(limit) = self.failures.limit() {
                     return Err(WorkError::at_limit(limit, &reason));
                 }
-                self.failures.note(1, 0, 1);
-                let behind = self.window.failed(&record);
-                self.ledger.park(record, Reason::Failed(reason), &mut self.window);
-                for record in behind {
-                    self.ledger.park(record, Reason::Waits, &mut self.window);
-                }
+                self.failures.note(1, 0);
+                self.park(record, Reason::Failed(reason));
             }
+            // It says nothing about the reactor or the world.
+            Outcome::Broken(reason) => self.park(record, Reason::Broken(reason)),
             Outcome::Interrupted => {}
         }
         Ok(())
+    }
+
+    /// Sets a record aside with what waits behind it.
+    fn park(&mut self, record: Arc<Record>, reason: Reason) {
+        let behind = self.window.failed(&record);
+        self.ledger.park(record, reason, &mut self.window);
+        for record in behind {
+            self.ledger.park(record, Reason::Waits, &mut self.window);
+        }
     }
 
     /// When the next commit is due: at once when nothing is under way that could be written down with it.

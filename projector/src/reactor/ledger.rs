@@ -217,7 +217,7 @@ impl Ledger {
         for parking in std::mem::take(&mut self.parking) {
             let Parking { record, reason } = &parking;
             let stays = match reason {
-                Reason::Failed(_) => true,
+                Reason::Broken(_) | Reason::Failed(_) => true,
                 Reason::Waits => is_behind(&self.parked_keys, record) || failing.contains(&key(record)),
             };
             if stays {

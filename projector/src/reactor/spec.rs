@@ -147,6 +147,11 @@ impl AnyReactor {
         self.reactor.wants(record)
     }
 
+    /// Why the record is no event, when it is none.
+    pub(crate) fn broken(&self, record: &Record) -> Option<String> {
+        self.reactor.broken(record)
+    }
+
     /// The id under which `record` is delivered.
     pub(crate) fn delivery_id(&self, record: &Record) -> Uuid {
         let mut name = self.name().as_bytes().to_vec();
@@ -194,6 +199,7 @@ trait Erased: Send + Sync {
     fn start(&self) -> Start;
     fn policy(&self) -> DeliveryPolicy;
     fn wants(&self, record: &Record) -> bool;
+    fn broken(&self, record: &Record) -> Option<String>;
     fn attempt<'a>(
         &'a self,
         record: &'a Record,
@@ -218,6 +224,10 @@ impl<R: Reactor> Erased for R {
 
     fn wants(&self, record: &Record) -> bool {
         Reactor::wants(self, record)
+    }
+
+    fn broken(&self, record: &Record) -> Option<String> {
+        R::Event::decode(record).err()
     }
 
     fn attempt<'a>(

@@ -16,7 +16,7 @@ use crate::error::WorkError;
 use crate::follower::Follower;
 use crate::observer::Observer;
 use crate::parking::{ParkedKeys, Reason, parked_keys, parked_record};
-use crate::plan::before;
+use crate::plan::whole_before;
 use crate::sink::{Claimed, NotWritten, Sink};
 
 /// The most records that are applied before they are committed.
@@ -125,7 +125,8 @@ impl Copying {
         let mut applier = Applier::new(reads, copy, name, on_failure, self.observer.clone());
         applier.claim(&partitions).await?;
         let keys = applier.sink.parked_keys().await?;
-        applier.pass_over(&passed_over, keys);
+        let places = passed_over.into_iter().map(|record| (record.partition, record.offset));
+        applier.pass_over(places.collect(), keys);
         let reader = self.log.read(applier.positions());
         self.observer.running();
         Follower::new(applier, reader, self.observer.clone()).run(stop).await
@@ -165,8 +166,9 @@ impl Copying {
     async fn build(&self) -> Result<Option<Build>, StoreError> {
         let listed = self.database.generations(Some(&self.generation.projection)).await?;
         let own = listed.iter().find(|listed| listed.generation == self.generation && listed.state.is_unfinished());
-        let before = before(&listed, self.generation.version).cloned();
-        Ok(own.map(|own| Build { before, is_strict: !own.options.park_failures }))
+        let Some(own) = own else { return Ok(None) };
+        let before = whole_before(&self.database, &self.generation).await?;
+        Ok(Some(Build { before, is_strict: !own.options.park_failures }))
     }
 }
 

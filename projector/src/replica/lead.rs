@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::copy::Shown;
 use crate::builder::MOMENT;
-use crate::plan::{before, lease_name};
+use crate::plan::{lease_name, whole_before};
 
 /// How often the lease is tried for.
 const STAND_EVERY: Duration = Duration::from_secs(1);
@@ -107,8 +107,8 @@ impl Leader {
             copy.shown.clone().wait_for(|shown| shown.positions.covers(&live)).await.is_ok()
         };
         // Nobody is held up for a copy that does not keep up by itself.
-        if let Some(before) = before(&listed, copy.generation.version) {
-            let live = self.database.look_at(before).await?.checkpoints().await?;
+        if let Some(before) = whole_before(&self.database, &copy.generation).await? {
+            let live = self.database.look_at(&before).await?.checkpoints().await?;
             if !timeout(MOMENT, reaches(&live)).await.unwrap_or(false) {
                 return Ok(());
             }

@@ -143,7 +143,9 @@ async fn a_build_says_how_often_it_was_tried_in_vain(scratch: Scratch) {
     assert_eq!(stands().await, (GenerationState::Copying, 0, None));
     database.build_stumbled(&generation, "no room").await.unwrap();
     database.build_stands_at(&generation, GenerationState::Indexing).await.unwrap();
-    assert_eq!(stands().await, (GenerationState::Indexing, 0, None));
+    assert_eq!(stands().await, (GenerationState::Indexing, 1, Some("no room".to_owned())), "it may stumble here again");
+    database.build_stands_at(&generation, GenerationState::Following).await.unwrap();
+    assert_eq!(stands().await, (GenerationState::Following, 0, None));
     switch(&database, &generation).await;
     assert!(matches!(database.build_stumbled(&generation, "late").await, Err(StoreError::Fenced(_))));
 }

@@ -77,6 +77,8 @@ pub(super) struct Facts {
     /// The one seen last first.
     pub(super) seen: Vec<Seen>,
     pub(super) standing: Option<Standing>,
+    /// Why there is none although a generation is live.
+    pub(super) lost: Option<String>,
 }
 
 /// What a live generation says of itself.
@@ -114,7 +116,7 @@ impl Diagnosis {
 
 impl Diagnosed {
     pub(super) fn of(facts: Facts) -> Self {
-        let Facts { program, kept_by, name, kind, live, unfinished, seen, standing } = facts;
+        let Facts { program, kept_by, name, kind, live, unfinished, seen, standing, lost } = facts;
         let reports = |alive: bool| {
             seen.iter().filter(move |seen| seen.is_alive == alive).filter_map(|seen| seen.report.as_ref())
         };
@@ -156,6 +158,14 @@ impl Diagnosed {
             name,
         };
         diagnosed.complaints = diagnosed.complaints(&program, unfinished.as_ref());
+        if let Some(lost) = lost {
+            let name = &diagnosed.name;
+            let remedy = match kind {
+                Kind::Projector => format!("{program} rebuild {name} makes them anew"),
+                Kind::Reactor => "restore them from a backup, since nothing else says what was delivered".to_owned(),
+            };
+            diagnosed.complaints.insert(0, format!("{lost}: {remedy}"));
+        }
         diagnosed.notes = diagnosed.notes(lag.and_then(Result::err));
         diagnosed.ill = !diagnosed.complaints.is_empty();
         diagnosed
@@ -183,6 +193,13 @@ impl Diagnosed {
         if let Some(failed) = unfinished.filter(|unfinished| unfinished.state == GenerationState::Failed) {
             let error = failed.error.as_deref().unwrap_or("it does not say why");
             complaints.push(format!("generation {} could not be built: {error}", failed.generation.number));
+        } else if let Some(rebuild) = self.rebuild.as_ref().filter(|rebuild| rebuild.attempts >= IN_VAIN) {
+            let RebuildState { generation, state, attempts, error, .. } = rebuild;
+            let error = error.as_deref().unwrap_or("it does not say why");
+            complaints.push(format!(
+                "generation {generation} does not get on ({state}) and was tried in vain {attempts} times, the last \
+                 because {error}; it is tried again by itself"
+            ));
         }
         complaints
     }
@@ -203,13 +220,17 @@ impl Diagnosed {
                 notes.push(format!("a worker{place} has not been seen for {seconds} s; others go on"));
             }
         }
-        if let Some(rebuild) = self.rebuild.as_ref().filter(|rebuild| rebuild.error.is_none()) {
+        let is_built =
+            |rebuild: &&RebuildState| rebuild.state != GenerationState::Failed.as_str() && rebuild.attempts < IN_VAIN;
+        if let Some(rebuild) = self.rebuild.as_ref().filter(is_built) {
             notes.push(format!("generation {} is being built: {}", rebuild.generation, rebuild.state));
         }
         notes
     }
 }
 
+/// After how many attempts a build that does not get on is an illness.
+const IN_VAIN: i64 = 3;
 const DEAD: &str = "dead";
 const MISSING: &str = "missing";
 
@@ -280,6 +301,7 @@ mod tests {
             unfinished: None,
             seen,
             standing: Some(Standing { parked: 0, positions: BTreeMap::new(), lag }),
+            lost: None,
         }
     }
 
@@ -322,20 +344,27 @@ mod tests {
         let (_, complaints) = state_and_complaints(parked);
         assert_eq!(complaints, "3 parked: orders parked list --projection things");
         let generation = Generation::called("things", 2, 1);
-        let building = |state, error: Option<&str>| {
+        let building = |state, error: Option<&str>, attempts| {
             let options = BuildOptions::default();
             let unfinished = ListedGeneration {
                 generation: generation.clone(),
                 state,
                 error: error.map(str::to_owned),
-                attempts: 0,
+                attempts,
+                accepted: 0,
                 options,
             };
             Facts { unfinished: Some(unfinished), ..facts(vec![worker(1, State::Running, None)]) }
         };
-        let (_, complaints) = state_and_complaints(building(GenerationState::Failed, Some("it differs")));
+        let (_, complaints) = state_and_complaints(building(GenerationState::Failed, Some("it differs"), 0));
         assert_eq!(complaints, "generation 2 could not be built: it differs");
-        assert_eq!(state_and_complaints(building(GenerationState::Copying, None)).1, "");
+        assert_eq!(state_and_complaints(building(GenerationState::Copying, None, 0)).1, "");
+        assert_eq!(state_and_complaints(building(GenerationState::Copying, Some("no room"), 2)).1, "");
+        let (_, complaints) = state_and_complaints(building(GenerationState::Copying, Some("no room"), 3));
+        assert!(complaints.contains("(copying)") && complaints.contains("3 times, the last because no room"));
+        let lost = Facts { standing: None, lost: Some("they are lost".into()), ..facts(Vec::new()) };
+        let (_, complaints) = state_and_complaints(lost);
+        assert!(complaints.starts_with("they are lost: orders rebuild things makes them anew; "), "{complaints}");
     }
 
     #[test]

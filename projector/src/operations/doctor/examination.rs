@@ -29,22 +29,30 @@ pub(in crate::operations) async fn examine(
             standings.spawn(async move { (place, standing(log, database, live, topics).await) });
         }
     }
-    let mut of_each: Vec<Option<Standing>> = steps.iter().map(|_| None).collect();
+    let mut of_each: Vec<Option<Result<Standing, String>>> = steps.iter().map(|_| None).collect();
     while let Some(done) = standings.join_next().await {
         let (place, standing) = done.context("the examination broke off")?;
         of_each[place] = Some(standing?);
     }
 
     let program = application.name().to_owned();
-    let facts = |name: &str, kept_by: &str, version, kind, seen, standing| Facts {
-        program: program.clone(),
-        kept_by: kept_by.to_owned(),
-        name: name.to_owned(),
-        kind,
-        live: live(&listed, name, version).cloned(),
-        unfinished: unfinished(&listed, name, version).cloned(),
-        seen,
-        standing,
+    let facts = |name: &str, kept_by: &str, version, kind, seen, standing: Option<Result<Standing, String>>| {
+        let (standing, lost) = match standing {
+            Some(Ok(standing)) => (Some(standing), None),
+            Some(Err(lost)) => (None, Some(lost)),
+            None => (None, None),
+        };
+        Facts {
+            program: program.clone(),
+            kept_by: kept_by.to_owned(),
+            name: name.to_owned(),
+            kind,
+            live: live(&listed, name, version).cloned(),
+            unfinished: unfinished(&listed, name, version).cloned(),
+            seen,
+            standing,
+            lost,
+        }
     };
     let mut diagnosed = Vec::new();
     for (step, standing) in steps.iter().zip(of_each) {
@@ -97,17 +105,20 @@ fn seen(workers: &[WorkerStatus], name: &str) -> Vec<Seen> {
         .collect()
 }
 
-/// What the live generation says of itself.
+/// What the live generation says of itself, or that it cannot say anything any more.
 async fn standing(
     log: Arc<dyn EventLog>,
     database: Database,
     live: Generation,
     topics: Vec<Arc<str>>,
-) -> anyhow::Result<Standing> {
+) -> anyhow::Result<Result<Standing, String>> {
+    if !database.is_there(&live).await? {
+        return Ok(Err(format!("the tables of generation {} are lost", live.number)));
+    }
     let (parked, positions) = {
         let mut tx = database.look_at(&live).await?;
         (tx.parked_count().await?, tx.checkpoints().await?.by_topic())
     };
     let lag = Lag::measure(log.as_ref(), &topics, &database, &live).await;
-    Ok(Standing { parked, positions, lag: lag.map_err(|error| error.to_string()) })
+    Ok(Ok(Standing { parked, positions, lag: lag.map_err(|error| error.to_string()) }))
 }

@@ -5,7 +5,7 @@ use balcony_store::ParkedRecord;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{Firsts, PAGE, live};
+use super::{Firsts, PAGE, whole_and_lost};
 use crate::Installation;
 use crate::moment::Moment;
 use crate::operations::console::Console;
@@ -50,11 +50,12 @@ pub(super) async fn list(
     options: &Options,
     console: &mut Console<'_>,
 ) -> anyhow::Result<()> {
-    let mut live = live(installation).await?;
+    let (mut live, mut lost) = whole_and_lost(installation).await?;
     if let Some(name) = &options.projection {
-        let names: Vec<_> = live.iter().map(|live| live.projection.clone()).collect();
+        let names: Vec<_> = live.iter().chain(&lost).map(|live| live.projection.clone()).collect();
         ensure!(names.contains(name), "--projection: {name:?} has no live generation; there are {}", names.join(", "));
         live.retain(|live| live.projection == *name);
+        lost.retain(|lost| lost.projection == *name);
     }
     let mut lines = Lines::new(options.json);
     for generation in live {
@@ -73,7 +74,10 @@ pub(super) async fn list(
             }
         }
     }
-    lines.end(&mut console.output)
+    lines.end(&mut console.output)?;
+    let names: Vec<&str> = lost.iter().map(|lost| lost.projection.as_str()).collect();
+    ensure!(lost.is_empty(), "not listed is what was parked in {}: the tables are lost; rebuild it", names.join(", "));
+    Ok(())
 }
 
 fn item<'r>(projection: &'r str, record: &'r ParkedRecord, waits: bool) -> Item<'r> {
