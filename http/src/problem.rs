@@ -265,7 +265,7 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::NotReady(_) => Self::unavailable(error.to_string()),
-            StoreError::Unavailable(_) => {
+            StoreError::Unavailable(_) | StoreError::Locked(_) => {
                 tracing::warn!(error = %chain(&error), "the database is away");
                 Self::unavailable("the database is not available; try again")
             }

@@ -4,6 +4,7 @@ use balcony_event_log::{Batch, Positions, TopicPartition};
 use balcony_store::{Database, Generation, StoreError};
 use tokio::time::Instant;
 
+use crate::away::Away;
 use crate::backoff::Backoff;
 use crate::batch::{Decoded, SetAside, halves};
 use crate::error::WorkError;
@@ -85,9 +86,10 @@ impl<S: Sink> Applier<S> {
         self.sink.positions()
     }
 
-    /// Takes over `partitions`, all that this worker then holds; waits while the database is away.
+    /// Takes over `partitions`, all that this worker then holds; waits while the database is away, for a
+    /// while.
     pub(crate) async fn claim(&mut self, partitions: &[TopicPartition]) -> Result<(), StoreError> {
-        let mut backoff = Backoff::new();
+        let (mut backoff, mut away) = (Backoff::new(), Away::default());
         loop {
             match self.sink.claim(partitions).await {
                 Ok(claimed) => {
@@ -96,7 +98,7 @@ impl<S: Sink> Applier<S> {
                     self.observer.stands_at(self.positions());
                     return Ok(());
                 }
-                Err(error) if error.is_transient() => {
+                Err(error) if error.is_transient() && !away.gives_up_after(&error) => {
                     self.observer.waiting(&error);
                     backoff.pause().await;
                 }
@@ -200,13 +202,13 @@ impl<S: Sink> Applier<S> {
         Decoded::new(self.reads.as_ref(), batch, held, &self.parked_keys, &self.passed_over)
     }
 
-    /// Writes a decoded batch, and tries again while the database is away.
+    /// Writes a decoded batch, and tries again while the database is away, for a while.
     async fn write_when_possible(&mut self, batch: &Batch, mut decoded: Decoded) -> Result<(), WorkError> {
         if decoded.reached.is_empty() {
             return Ok(());
         }
         let started = Instant::now();
-        let mut backoff = Backoff::new();
+        let (mut backoff, mut away) = (Backoff::new(), Away::default());
         loop {
             match self.sink.write(&decoded, &self.parked_keys).await {
                 Ok(()) => break,
@@ -214,7 +216,7 @@ impl<S: Sink> Applier<S> {
                     self.parked_keys = parked_keys;
                     decoded = self.decode(batch);
                 }
-                Err(NotWritten::Store(error)) if error.is_transient() => {
+                Err(NotWritten::Store(error)) if error.is_transient() && !away.gives_up_after(&error) => {
                     self.observer.waiting(&error);
                     backoff.pause().await;
                     // The commit may have gone through although its answer was lost.

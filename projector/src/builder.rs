@@ -69,7 +69,7 @@ impl Builder {
         generation: Generation,
         observer: Observer,
     ) -> Self {
-        let own = database.writer(&generation);
+        let own = database.patient_writer(&generation);
         Self { projection, log, database, generation, own, has_stumbled: AtomicBool::new(false), observer }
     }
 
@@ -147,7 +147,8 @@ impl Builder {
         let before = self.before().await?;
         let comparable = self.comparable(before.as_ref());
         self.database.build_stands_at(&self.generation, GenerationState::Copying).await?;
-        let rows = Rows::new(self.projection.clone(), &self.database, self.generation.clone());
+        let writer = self.database.patient_writer(&self.generation);
+        let rows = Rows::over(writer, self.projection.clone(), &self.database, self.generation.clone());
         let (reads, name) = (Arc::new(self.projection.clone()), self.projection.name().clone());
         let mut applier = Applier::new(reads, rows, name, on_failure, self.observer.clone());
         let partitions: Vec<TopicPartition> = self.log.ends(self.topics()).await?.partitions().cloned().collect();
@@ -158,7 +159,7 @@ impl Builder {
         loop {
             // What is compared must not come further than what it is compared with.
             let target = match comparable {
-                Some(live) => self.database.writer(live).snapshot().await?.checkpoints().await?,
+                Some(live) => self.database.patient_writer(live).snapshot().await?.checkpoints().await?,
                 None => self.log.ends(self.topics()).await?,
             };
             let target = target.among(&partitions);
@@ -195,7 +196,7 @@ impl Builder {
         live: &Generation,
         partitions: &[TopicPartition],
     ) -> Result<Vec<String>, WorkError> {
-        let mut snapshot = self.database.writer(live).snapshot().await?;
+        let mut snapshot = self.database.patient_writer(live).snapshot().await?;
         let target = snapshot.checkpoints().await?.among(partitions);
         let applier = self.copy_to(applier, target, Some(live)).await?;
         let mut own = self.own.snapshot().await?;
@@ -223,7 +224,7 @@ impl Builder {
         may_be_lost: bool,
     ) -> Result<(), WorkError> {
         let starts = self.log.starts(self.topics()).await?;
-        let mut known = self.database.writer(before).snapshot().await?;
+        let mut known = self.database.patient_writer(before).snapshot().await?;
         let read_before = known.checkpoints().await?;
         for (partition, start) in &starts {
             let position = applier.positions().next_offset(partition);
@@ -312,7 +313,7 @@ impl Builder {
     /// is switched to. A switch holds up who works on the generation before, so nothing is held until they have shown
     /// that they keep up with it: not while they still join their group, nor where nobody brings this generation on.
     async fn follow_and_switch(&self) -> Result<(), WorkError> {
-        let before = self.before().await?.map(|before| self.database.writer(&before));
+        let before = self.before().await?.map(|before| self.database.patient_writer(&before));
         let mut pause = LOOK_EVERY;
         loop {
             if self.keeps_up_with(before.as_ref()).await? {

@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use balcony_event_log::{EventLog, Incoming, LogError, Reader};
@@ -5,6 +6,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use crate::applier::Applier;
+use crate::backoff::Backoff;
 use crate::error::WorkError;
 use crate::observer::Observer;
 use crate::rows::Rows;
@@ -26,10 +28,27 @@ pub(crate) struct Follower<S> {
 }
 
 impl Follower<Rows> {
-    /// A member of the group called `group`, which shares out the partitions.
-    pub(crate) fn join(applier: Applier<Rows>, log: &dyn EventLog, group: &str, observer: Observer) -> Self {
-        let reader = log.join(group, &applier.sink.projection().read_model().topics);
-        Self::new(applier, reader, observer)
+    /// Works as a member of the group called `group`, which shares out the partitions. One that cannot write does not
+    /// join: it would keep partitions from others, which may be able to.
+    pub(crate) async fn work(
+        applier: Applier<Rows>,
+        log: Arc<dyn EventLog>,
+        group: String,
+        observer: Observer,
+        mut stop: watch::Receiver<bool>,
+    ) -> Result<(), WorkError> {
+        let mut backoff = Backoff::new();
+        while let Err(error) = applier.sink.can_write().await
+            && error.is_away()
+        {
+            observer.waiting(&error);
+            tokio::select! {
+                () = backoff.pause() => {}
+                () = told_to(&mut stop) => return Ok(()),
+            }
+        }
+        let reader = log.join(&group, &applier.sink.projection().read_model().topics);
+        Self::new(applier, reader, observer).run(stop).await
     }
 }
 

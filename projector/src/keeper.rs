@@ -18,6 +18,7 @@ use crate::observer::Observer;
 use crate::plan::Plan;
 use crate::replica::copy::{Copying, Shown};
 use crate::replica::lead::{Leader, Led};
+use crate::report::State;
 use crate::rows::Rows;
 use crate::supervise::{supervise, told_to};
 use crate::{AnyProjection, AnyReplica, Folder};
@@ -62,6 +63,16 @@ struct Task {
     accepted: i64,
 }
 
+/// That the generations could not be looked at.
+struct Trouble {
+    /// Where it was reported.
+    observer: Observer,
+    /// What was done before.
+    before: State,
+    /// What was reported.
+    since: State,
+}
+
 /// Who works, by the number of the generation.
 #[derive(Default)]
 struct Tasks {
@@ -91,16 +102,28 @@ impl Keeper {
         let mut plan = Plan::default();
         // What failed before this program was started may be mended in it.
         let mut try_again = true;
+        let mut trouble = None;
         while !*stop.borrow() {
             if planned.is_none_or(|at| at.elapsed() >= PLAN_EVERY) {
                 changes.mark_unchanged();
                 match Plan::make(&self.database, self.step.read_model(), try_again).await {
                     Ok((made, listed)) => {
                         (try_again, planned, plan) = (false, Some(Instant::now()), made);
+                        if let Some(Trouble { observer, before, since }) = trouble.take() {
+                            observer.goes_on(before, since);
+                        }
                         self.follow(&plan, &listed, &mut tasks).await;
                     }
-                    Err(error) if error.is_transient() => self.board.live().waiting(&error),
-                    Err(error) => self.board.live().stopped(&error.to_string()),
+                    Err(error) => {
+                        let observer = self.board.live();
+                        let before = trouble.take().map_or_else(|| observer.state(), |trouble: Trouble| trouble.before);
+                        match error.is_transient() {
+                            true => observer.waiting(&error),
+                            false => observer.stopped(&error.to_string()),
+                        }
+                        let since = observer.state();
+                        trouble = Some(Trouble { observer, before, since });
+                    }
                 }
             }
             if swept.is_none_or(|at| at.elapsed() >= SWEEP_EVERY) {
@@ -219,7 +242,7 @@ impl Keeper {
             let rows = Rows::new(projection.clone(), &database, of.clone());
             let name = projection.name().clone();
             let applier = Applier::new(Arc::new(projection.clone()), rows, name, OnFailure::Park, reports.clone());
-            Follower::join(applier, log.as_ref(), &group, reports.clone()).run(stop)
+            Follower::work(applier, log.clone(), group.clone(), reports.clone(), stop)
         });
         Task { accepted: listed.accepted, ..task }
     }

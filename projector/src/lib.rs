@@ -17,6 +17,7 @@
 mod accepting;
 mod application;
 mod applier;
+mod away;
 mod backoff;
 mod batch;
 mod board;

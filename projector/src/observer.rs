@@ -109,6 +109,19 @@ impl Observer {
         self.measured.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn state(&self) -> State {
+        self.work().state
+    }
+
+    /// What was reported as `trouble` is over, and what was done `before` goes on, unless something else was reported
+    /// meanwhile.
+    pub(crate) fn goes_on(&self, before: State, trouble: State) {
+        let mut work = self.work();
+        if work.state == trouble {
+            work.state = before;
+        }
+    }
+
     pub(crate) fn running(&self) {
         self.work().state = State::Running;
     }

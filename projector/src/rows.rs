@@ -37,6 +37,12 @@ impl Rows {
         &self.projection
     }
 
+    /// Whether there is a database that can be written to.
+    pub(crate) async fn can_write(&self) -> Result<(), StoreError> {
+        let mut tx = self.writer.begin().await?;
+        tx.execute("UPDATE checkpoints SET epoch = epoch WHERE FALSE", &[]).await.map(drop)
+    }
+
     pub(crate) fn writer(&self) -> &Writer {
         &self.writer
     }

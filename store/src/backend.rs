@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use crate::pool::{Durability, Pool};
+use crate::pool::{Durability, Patience, Pool};
 use crate::{Place, Progress, Settings, StoreError, Tx};
 
 /// Where the read models are; both kinds do the same, each in its own way.
@@ -46,8 +46,8 @@ impl Backend {
     }
 
     /// Connections that write the generation in `schema`.
-    pub(crate) fn writers(&self, schema: &str, durability: Durability) -> Pool {
-        on_each!(self, Self, |place| place.writers(schema, durability))
+    pub(crate) fn writers(&self, schema: &str, durability: Durability, patience: Patience) -> Pool {
+        on_each!(self, Self, |place| place.writers(schema, durability, patience))
     }
 
     /// Connections that read the generations in `schemas`.

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use crate::backend::Backend;
 use crate::listing::{list, unnamed_schema};
-use crate::pool::{Durability, Pool};
+use crate::pool::{Durability, Patience, Pool};
 use crate::{Generation, GenerationTx, ListedGeneration, Namespace, Progress, Settings, StoreError, Tx};
 
 /// The read-model database. Cheap to clone.
@@ -61,13 +61,18 @@ impl Database {
     /// Connections that write `generation`. A crash of the database may take the last transactions back, but rows and
     /// checkpoint together, and the log is read again from there.
     pub fn writer(&self, generation: &Generation) -> Writer {
-        Writer { pool: self.backend.writers(&generation.schema, Durability::Relaxed) }
+        Writer { pool: self.backend.writers(&generation.schema, Durability::Relaxed, Patience::Batches) }
     }
 
     /// Connections that write `generation` and keep what was committed in any crash: for checkpoints of what cannot be
     /// done again.
     pub fn durable_writer(&self, generation: &Generation) -> Writer {
-        Writer { pool: self.backend.writers(&generation.schema, Durability::Full) }
+        Writer { pool: self.backend.writers(&generation.schema, Durability::Full, Patience::Batches) }
+    }
+
+    /// As [`Database::writer`], for who builds the generation or compares it with another: a statement may take hours.
+    pub fn patient_writer(&self, generation: &Generation) -> Writer {
+        Writer { pool: self.backend.writers(&generation.schema, Durability::Relaxed, Patience::Builds) }
     }
 
     /// A transaction on this crate's own tables that changes them.

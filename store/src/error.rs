@@ -7,6 +7,9 @@ pub enum StoreError {
     /// Nothing of the transaction was kept, or it was kept whole and only the answer is missing.
     #[error("the database is not available: {0}")]
     Unavailable(#[source] sqlx::Error),
+    /// A lock was waited for in vain, and this is who holds it: the same may succeed later.
+    #[error("{0}")]
+    Locked(String),
     /// The database refused the statement or the data; the same will fail again.
     #[error("the database refused: {0}")]
     Refused(#[source] sqlx::Error),
@@ -24,7 +27,18 @@ pub enum StoreError {
 impl StoreError {
     /// Whether the same may succeed later without anybody changing anything.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::NotReady(_))
+        matches!(self, Self::Unavailable(_) | Self::Locked(_) | Self::NotReady(_))
+    }
+
+    /// Whether there is no database that this process could write to. Another process may have one.
+    pub fn is_away(&self) -> bool {
+        match self {
+            Self::Unavailable(sqlx::Error::Database(error)) => {
+                is_of_postgres(error.as_ref()) && is_no_session(error.as_ref())
+            }
+            Self::Unavailable(_) => true,
+            _ => false,
+        }
     }
 
     /// Whether a statement named a table that is not there.
@@ -75,15 +89,32 @@ impl From<sqlx::migrate::MigrateError> for StoreError {
 fn is_transient(error: &dyn DatabaseError) -> bool {
     let Some(code) = error.code() else { return false };
     if is_of_postgres(error) {
-        // Classes of SQLSTATE: connection, transaction rollback, resources (a full disk), operator, system. A lock
-        // that is not available is single in its class.
+        // Classes of SQLSTATE: transaction rollback, resources (a full disk), operator, system. A lock that is not
+        // available, and a session that was idle for too long in its transaction, are single in their classes.
         let class = &code[..code.len().min(2)];
-        matches!(class, "08" | "40" | "53" | "57" | "58") || code == "55P03"
+        is_no_session(error) || matches!(class, "40" | "53" | "57" | "58") || matches!(&*code, "55P03" | "25P03")
     } else {
-        // The primary result code is the low byte: busy, locked, no memory, read-only, I/O, full, cannot open.
+        // The primary result code is the low byte: busy, locked, no memory, read-only, interrupted by its limit, I/O,
+        // full, cannot open.
         let primary = code.parse::<u32>().unwrap_or(0) & 0xff;
-        matches!(primary, 5 | 6 | 7 | 8 | 10 | 13 | 14)
+        matches!(primary, 5 | 6 | 7 | 8 | 9 | 10 | 13 | 14)
     }
+}
+
+/// Whether PostgreSQL gives this client no session in which it could write: classes of SQLSTATE for the connection,
+/// credentials and the database's name, what an operator has shut, and a server that only reads, as one does that another
+/// has taken over from.
+fn is_no_session(error: &dyn DatabaseError) -> bool {
+    let Some(code) = error.code() else { return false };
+    let class = &code[..code.len().min(2)];
+    matches!(class, "08" | "28" | "3D") || code.starts_with("57P") || matches!(&*code, "55000" | "25006")
+}
+
+/// Whether a statement of PostgreSQL's waited for a lock for too long.
+#[cfg(feature = "postgres")]
+pub(crate) fn is_lock_timeout(error: &StoreError) -> bool {
+    let StoreError::Unavailable(sqlx::Error::Database(error)) = error else { return false };
+    is_of_postgres(error.as_ref()) && error.code().is_some_and(|code| code == "55P03")
 }
 
 #[cfg(feature = "postgres")]

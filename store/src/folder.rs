@@ -11,7 +11,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{AssertSqlSafe, SqlitePool};
 use tokio::time::Instant;
 
-use crate::pool::{Durability, Pool};
+use crate::limits::READING;
+use crate::pool::{Durability, Patience, Pool};
 use crate::{Progress, StoreError, Tx, migrations};
 
 /// How long a statement waits for another's lock before it counts as busy.
@@ -62,12 +63,12 @@ impl Folder {
 
     /// The connection to this crate's own tables.
     pub(crate) fn store(&self) -> Pool {
-        Pool::Sqlite(self.store.clone())
+        Pool::on_file(self.store.clone(), None)
     }
 
     /// The one connection that writes the generation `schema`.
-    pub(crate) fn writers(&self, schema: &str, durability: Durability) -> Pool {
-        Pool::Sqlite(writer(&self.file(schema), durability))
+    pub(crate) fn writers(&self, schema: &str, durability: Durability, _: Patience) -> Pool {
+        Pool::on_file(writer(&self.file(schema), durability), None)
     }
 
     /// Connections that read the generations `schemas`, each attached under its name, so that plain table names are
@@ -83,6 +84,8 @@ impl Folder {
         let pool = SqlitePoolOptions::new()
             .max_connections(READERS)
             .acquire_timeout(BUSY_TIMEOUT)
+            // A file does not go away.
+            .test_before_acquire(false)
             .after_connect(move |connection, _| {
                 let attach = attach.clone();
                 Box::pin(async move {
@@ -93,14 +96,14 @@ impl Folder {
                 })
             })
             .connect_lazy_with(reading(&store_file(&self.directory)));
-        Pool::Sqlite(pool)
+        Pool::on_file(pool, Some(READING))
     }
 
     /// Begins a transaction that only reads the generation `schema`.
     pub(crate) async fn look_at(&self, schema: &str) -> Result<Tx, StoreError> {
         let file = reading(&self.file(schema));
         let pool = SqlitePoolOptions::new().max_connections(1).acquire_timeout(BUSY_TIMEOUT).connect_lazy_with(file);
-        Pool::Sqlite(pool).snapshot().await
+        Pool::on_file(pool, None).snapshot().await
     }
 
     /// A transaction that writes this crate's own tables is alone with them.
@@ -113,7 +116,7 @@ impl Folder {
     pub(crate) async fn create(&self, _tx: &mut Tx, schema: &str, scripts: &[&str]) -> Result<(), StoreError> {
         self.remove_file(schema)?;
         private_file(&self.file(schema)).map_err(sqlx::Error::Io)?;
-        let mut tx = self.writers(schema, Durability::Full).begin().await?;
+        let mut tx = self.writers(schema, Durability::Full, Patience::Builds).begin().await?;
         for script in scripts {
             tx.schema_statement(script).await?;
         }

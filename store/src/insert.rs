@@ -46,9 +46,12 @@ impl Tx {
         );
         let Some(first) = rows.first() else { return Ok(Vec::new()) };
         let kinds: Vec<&Value<'_>> = key_columns.iter().map(|column| &first[*column]).collect();
-        let returned: Vec<Key> = on_each!(&mut self.inner, Inner, |tx, database| {
-            database::fetch_rows(tx, &sql, rows, |row| returned(row, &kinds)).await?
-        });
+        let inserting = async {
+            on_each!(&mut self.inner, Inner, |tx, database| {
+                database::fetch_rows(tx, &sql, rows, |row| returned(row, &kinds)).await
+            })
+        };
+        let returned: Vec<Key> = self.watch.over(inserting).await?;
         let mut inserted: HashMap<Key, usize> = HashMap::with_capacity(returned.len());
         for key in returned {
             *inserted.entry(key).or_default() += 1;
@@ -68,9 +71,10 @@ impl Tx {
         rows: &[[Value<'_>; N]],
     ) -> Result<bool, StoreError> {
         self.execute("SAVEPOINT bulk", &[]).await?;
-        let done =
-            on_each!(&mut self.inner, Inner, |tx, database| database::insert_all(tx, table, columns, rows).await);
-        match done {
+        let inserting = async {
+            on_each!(&mut self.inner, Inner, |tx, database| database::insert_all(tx, table, columns, rows).await)
+        };
+        match self.watch.over(inserting).await {
             Ok(()) => {
                 self.execute("RELEASE SAVEPOINT bulk", &[]).await?;
                 Ok(true)

@@ -35,6 +35,7 @@ mod generations;
 mod incarnation;
 mod insert;
 mod leftovers;
+mod limits;
 mod listing;
 mod migrations;
 mod model;
@@ -42,6 +43,8 @@ mod namespace;
 #[cfg(feature = "postgres")]
 mod notify;
 mod parked;
+#[cfg(feature = "postgres")]
+mod peer;
 mod pool;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -61,6 +64,7 @@ mod tables;
 mod testing;
 mod tx;
 mod value;
+mod watch;
 mod workers;
 
 pub use checkpoints::Claim;
@@ -78,6 +82,8 @@ pub use rebuild::Lease;
 pub use row::Row;
 pub use settings::{Place, Settings};
 pub use tables::TableDigest;
+#[cfg(all(feature = "testing", feature = "postgres"))]
+pub use testing::Proxy;
 #[cfg(feature = "testing")]
 pub use testing::Scratch;
 pub use tx::Tx;

@@ -1,6 +1,7 @@
 //! What PostgreSQL does in its own way in a transaction.
 
 use std::mem::discriminant;
+use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
 use serde_json::Value as Json;
@@ -154,6 +155,11 @@ fn encode_element(buffer: &mut PgArgumentBuffer, value: &Value<'_>) -> Result<()
         let length = i32::try_from(buffer.len() - start - size_of::<i32>())?;
         buffer[start..][..size_of::<i32>()].copy_from_slice(&length.to_be_bytes());
     }
+    Ok(())
+}
+
+/// The server limits statements itself.
+pub(crate) async fn limit(_: &mut PgConnection, _: Option<Duration>) -> Result<(), sqlx::Error> {
     Ok(())
 }
 

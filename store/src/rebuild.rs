@@ -208,7 +208,7 @@ impl Database {
     /// # Errors
     /// [`StoreError`] as the database answers.
     pub async fn make_indexes(&self, generation: &Generation, model: &ReadModel) -> Result<(), StoreError> {
-        let writer = self.writer(generation);
+        let writer = self.patient_writer(generation);
         let (_, indexes) = model.statements();
         for index in indexes {
             let mut tx = writer.begin().await?;
@@ -261,7 +261,7 @@ impl Database {
                     }
                     // Its schema is lost, and nobody reads or writes it.
                     Err(error) if error.is_missing_table() => None,
-                    Err(error @ StoreError::Unavailable(_)) => {
+                    Err(error) if error.is_transient() => {
                         tracing::debug!(generation = current.schema, %error, "a switch waits");
                         return Ok(false);
                     }

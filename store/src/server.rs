@@ -1,11 +1,13 @@
 //! Read models on a PostgreSQL server: each generation is a schema.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection, PgPool};
 
-use crate::pool::{Durability, Pool};
+use crate::limits::Limits;
+use crate::pool::{Durability, Patience, Pool};
 use crate::session::Session;
 use crate::{Namespace, Progress, StoreError, Tx, incarnation, migrations, notify};
 
@@ -13,6 +15,8 @@ use crate::{Namespace, Progress, StoreError, Tx, incarnation, migrations, notify
 const READERS: u32 = 16;
 /// Connections that write one read model: one works, one takes over.
 const WRITERS: u32 = 2;
+/// How long the server may take to say who builds.
+const LEASE_PATIENCE: Duration = Duration::from_secs(10);
 /// Connections to this crate's own tables.
 const STORE: u32 = 4;
 
@@ -23,6 +27,8 @@ pub(crate) struct Server {
     progress: Arc<Progress>,
     /// Connections to this crate's own tables.
     store: PgPool,
+    /// The same, watched over.
+    watched: Pool,
 }
 
 impl Server {
@@ -33,15 +39,18 @@ impl Server {
                 "the database's URL is not of the form postgres://user:password@host/database".into(),
             )
         })?;
-        let options = options.application_name(namespace.as_str());
-        let session = Session::new(namespace, progress).with("search_path", &quoted(namespace.as_str()));
-        let store = session.pool(&options, STORE);
-        Ok(Self { namespace: namespace.clone(), options: Box::new(options), progress: progress.clone(), store })
+        // A pooler in between would refuse the settings that are sent with the connection by default.
+        let options = options.application_name(namespace.as_str()).extra_float_digits(None);
+        let session = Session::new(namespace, progress, &[namespace.as_str()], Limits::OWN);
+        let store = session.clone().bare_pool(&options, STORE);
+        let watched = session.watched(store.clone(), &options);
+        let progress = progress.clone();
+        Ok(Self { namespace: namespace.clone(), options: Box::new(options), progress, store, watched })
     }
 
     /// Brings this crate's own tables up to this version.
     pub(crate) async fn migrate(&self) -> Result<(), StoreError> {
-        let mut tx: Tx = self.store.begin().await?.into();
+        let mut tx = self.watched.begin().await?;
         self.lock_generations(&mut tx).await?;
         let schema = quoted(self.namespace.as_str());
         tx.script(format!("CREATE SCHEMA IF NOT EXISTS {schema}")).await?;
@@ -69,25 +78,28 @@ impl Server {
 
     /// Connections to this crate's own tables.
     pub(crate) fn store(&self) -> Pool {
-        Pool::Postgres(self.store.clone())
+        self.watched.clone()
     }
 
     /// Connections that write the generation in `schema`.
-    pub(crate) fn writers(&self, schema: &str, durability: Durability) -> Pool {
+    pub(crate) fn writers(&self, schema: &str, durability: Durability, patience: Patience) -> Pool {
         let synchronous_commit = match durability {
             Durability::Full => "on",
             Durability::Relaxed => "off",
         };
-        let session = self.session(&[schema]).with("synchronous_commit", synchronous_commit);
-        Pool::Postgres(session.pool(&self.options, WRITERS))
+        let limits = match patience {
+            Patience::Batches => Limits::WRITING,
+            Patience::Builds => Limits::BUILDING,
+        };
+        self.session(&[schema], limits).with("synchronous_commit", synchronous_commit).pool(&self.options, WRITERS)
     }
 
     /// Connections that read the generations in `schemas`.
     ///
     /// What is read is pages, some milliseconds of work: compiling a query or starting processes for it takes longer.
     pub(crate) fn readers(&self, schemas: &[&str]) -> Pool {
-        let session = self.session(schemas).with("jit", "off").with("max_parallel_workers_per_gather", "0");
-        Pool::Postgres(session.pool(&self.options, READERS))
+        let session = self.session(schemas, Limits::READING);
+        session.with("jit", "off").with("max_parallel_workers_per_gather", "0").pool(&self.options, READERS)
     }
 
     /// Begins a transaction that only reads the generation in `schema`.
@@ -136,25 +148,29 @@ impl Server {
 
     /// A connection that holds the right to build `projection`, which ends with it; `None` while another one has it.
     pub(crate) async fn lease(&self, projection: &str) -> Result<Option<PgConnection>, StoreError> {
-        let mut connection = PgConnection::connect_with(&self.options).await?;
-        let taken: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtext($1), hashtext($2))")
-            .bind(format!("{}.build", self.namespace))
-            .bind(projection)
-            .fetch_one(&mut connection)
-            .await?;
-        Ok(taken.then_some(connection))
+        let take = async {
+            let mut connection = PgConnection::connect_with(&self.options).await?;
+            // By its settings the server learns when the holder's machine is gone.
+            self.session(&[], Limits::OWN).begin(&mut connection).await?;
+            let taken: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtext($1), hashtext($2))")
+                .bind(format!("{}.build", self.namespace))
+                .bind(projection)
+                .fetch_one(&mut connection)
+                .await?;
+            Ok(taken.then_some(connection))
+        };
+        let taken = tokio::time::timeout(LEASE_PATIENCE, take).await;
+        taken.unwrap_or_else(|_| Err(StoreError::away("the server does not answer")))
     }
 
     /// Shares progress with other processes.
     pub(crate) fn share(&self, progress: &Arc<Progress>) {
-        let (session, options) = (self.session(&[]), self.options.clone());
-        notify::start(progress, &self.store, move || session.clone().pool(&options, 1), &self.namespace);
+        let (session, options) = (self.session(&[], Limits::OWN), self.options.clone());
+        notify::start(progress, &self.store, move || session.clone().bare_pool(&options, 1), &self.namespace);
     }
 
-    /// What is set on a connection that finds plain names in `schemas`.
-    fn session(&self, schemas: &[&str]) -> Session {
-        let search_path: Vec<String> = schemas.iter().map(|schema| quoted(schema)).collect();
-        Session::new(&self.namespace, &self.progress).with("search_path", &search_path.join(","))
+    fn session(&self, schemas: &[&str], limits: Limits) -> Session {
+        Session::new(&self.namespace, &self.progress, schemas, limits)
     }
 }
 

@@ -4,13 +4,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{AssertSqlSafe, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
 
+use crate::limits::Limits;
+use crate::peer::Peer;
+use crate::pool::Pool;
 use crate::server::quoted;
+use crate::watch::Watch;
 use crate::{Namespace, Progress, incarnation};
 
 /// How long a connection is waited for.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the server may take for a statement beyond its limit.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+/// How long a connection that goes back to its pool may take for what is still to be said, such as a rollback.
+const RELEASED_WITHIN: Duration = Duration::from_secs(3);
+/// By these the server learns within half a minute that the machine of a client is gone, and takes back its locks.
+const KEEP_ALIVE: &str = "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3;
+    SET tcp_user_timeout = 25000;";
 
 /// The settings of a connection. They are set by statements, because a pooler in between lets few through that come
 /// with the connection.
@@ -18,26 +29,51 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) struct Session {
     /// Statements that set.
     script: String,
+    limits: Limits,
     /// The schema of this crate's own tables.
     own_schema: String,
+    /// The schemas in which plain names are found.
+    schemas: Vec<String>,
     progress: Arc<Progress>,
 }
 
 impl Session {
-    pub(crate) fn new(namespace: &Namespace, progress: &Arc<Progress>) -> Self {
-        Self { script: String::new(), own_schema: quoted(namespace.as_str()), progress: progress.clone() }
+    /// Of connections that find plain names in `schemas`.
+    pub(crate) fn new(namespace: &Namespace, progress: &Arc<Progress>, schemas: &[&str], limits: Limits) -> Self {
+        let schemas: Vec<String> = schemas.iter().map(|&schema| schema.to_owned()).collect();
+        let search_path: Vec<String> = schemas.iter().map(|schema| quoted(schema)).collect();
+        let script = format!(
+            "{KEEP_ALIVE} SET statement_timeout = {}; SET lock_timeout = {};
+             SET idle_in_transaction_session_timeout = {};",
+            limits.statement.as_millis(),
+            limits.lock.as_millis(),
+            limits.idle.as_millis(),
+        );
+        let session =
+            Self { script, limits, own_schema: quoted(namespace.as_str()), schemas, progress: progress.clone() };
+        if search_path.is_empty() { session } else { session.with("search_path", &search_path.join(",")) }
     }
 
     /// The same with one more setting; `value` is SQL.
     pub(crate) fn with(mut self, setting: &str, value: &str) -> Self {
-        if !value.is_empty() {
-            self.script.push_str(&format!("SET {setting} = {value};"));
-        }
+        self.script.push_str(&format!("SET {setting} = {value};"));
         self
     }
 
-    /// Connections with these settings, as many as `connections`.
-    pub(crate) fn pool(self, options: &PgConnectOptions, connections: u32) -> PgPool {
+    /// Connections with these settings, as many as `connections`, watched over.
+    pub(crate) fn pool(self, options: &PgConnectOptions, connections: u32) -> Pool {
+        let pool = self.clone().bare_pool(options, connections);
+        self.watched(pool, options)
+    }
+
+    /// Watches over connections with these settings.
+    pub(crate) fn watched(self, pool: PgPool, options: &PgConnectOptions) -> Pool {
+        let watch = Watch::of(self.limits.statement + ANSWERS_WITHIN, Arc::new(Peer::new(options, self.schemas)));
+        Pool::on_server(pool, watch)
+    }
+
+    /// The same connections, not watched over.
+    pub(crate) fn bare_pool(self, options: &PgConnectOptions, connections: u32) -> PgPool {
         let session = Arc::new(self);
         PgPoolOptions::new()
             .max_connections(connections)
@@ -46,13 +82,26 @@ impl Session {
                 let session = session.clone();
                 Box::pin(async move { session.begin(connection).await })
             })
+            .after_release(|connection, _| Box::pin(settle(connection)))
             .connect_lazy_with(options.clone())
     }
 
     /// Sets everything, and notes in which life of the database the connection was opened.
-    async fn begin(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    pub(crate) async fn begin(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         sqlx::raw_sql(AssertSqlSafe(self.script.as_str())).execute(&mut *connection).await?;
         self.progress.meet(incarnation::of(connection, &self.own_schema).await?);
         Ok(())
+    }
+}
+
+/// Sends what a connection still has to send, for a while: it would hold its place in the pool for as long as nobody
+/// answers.
+async fn settle(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    if !connection.should_flush() {
+        return Ok(true);
+    }
+    match tokio::time::timeout(RELEASED_WITHIN, connection.ping()).await {
+        Ok(settled) => settled.map(|()| true),
+        Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
     }
 }

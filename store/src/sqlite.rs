@@ -1,6 +1,7 @@
 //! What SQLite does in its own way in a transaction.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt as _;
 use sqlx::encode::{Encode, IsNull};
@@ -36,6 +37,8 @@ pub(crate) const COLUMNS: &str = "
 /// Rows that go through one statement at the most. Each has parameters of its own, of which SQLite takes 32,766: 60 to
 /// a row at this number. Statements are made for powers of two up to it, so that few are ever prepared.
 const ROWS_PER_STATEMENT: usize = 512;
+/// Steps of SQLite's machine between two looks at the clock: some hundred microseconds.
+const STEPS_BETWEEN_LOOKS: i32 = 10_000;
 /// A time of fixed width, so that times sort as their texts do.
 const TIME: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
@@ -70,6 +73,15 @@ impl Type<Sqlite> for Value<'_> {
     fn type_info() -> SqliteTypeInfo {
         <String as Type<Sqlite>>::type_info()
     }
+}
+
+/// Lets the next statements end that are not done within `limit`.
+pub(crate) async fn limit(connection: &mut SqliteConnection, limit: Option<Duration>) -> Result<(), sqlx::Error> {
+    if let Some(limit) = limit {
+        let deadline = Instant::now() + limit;
+        connection.lock_handle().await?.set_progress_handler(STEPS_BETWEEN_LOOKS, move || Instant::now() < deadline);
+    }
+    Ok(())
 }
 
 /// The values as parameters.

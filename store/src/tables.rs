@@ -41,8 +41,10 @@ impl GenerationTx {
     pub async fn digests(&mut self) -> Result<Vec<TableDigest>, StoreError> {
         let mut digests = Vec::new();
         for (table, columns) in self.tables().await? {
-            let (rows, checksum) =
-                on_each!(&mut self.inner, Inner, |tx, database| database::digest(tx, &table, &columns).await?);
+            let watch = self.watch.clone();
+            let digest =
+                async { on_each!(&mut self.inner, Inner, |tx, database| database::digest(tx, &table, &columns).await) };
+            let (rows, checksum) = watch.over(digest).await?;
             digests.push(TableDigest { table, rows, checksum });
         }
         Ok(digests)

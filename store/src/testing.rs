@@ -1,6 +1,11 @@
+#[cfg(feature = "postgres")]
+mod proxy;
+
 use std::fmt::Debug;
 use std::path::Path;
 
+#[cfg(feature = "postgres")]
+pub use self::proxy::Proxy;
 use crate::{Place, Settings, StoreError};
 
 /// A database for one test, which is dropped with it.
@@ -93,6 +98,23 @@ impl Scratch {
             #[cfg(feature = "sqlite")]
             Place::Sqlite { .. } => None,
         }
+    }
+
+    /// Its settings for a client that speaks to its server through a proxy.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when there is no port for one.
+    ///
+    /// # Panics
+    /// When it is on no server.
+    #[cfg(feature = "postgres")]
+    pub async fn through_a_proxy(&self) -> Result<(Settings, Proxy), StoreError> {
+        let url = self.url().expect("it is on a server");
+        let (user, rest) = url.rsplit_once('@').expect("the URL names a user");
+        let (server, name) = rest.split_once('/').expect("the URL names a database");
+        let proxy = Proxy::before(server.to_owned()).await.map_err(sqlx::Error::Io)?;
+        let place = Place::Postgres { url: format!("{user}@{}/{name}", proxy.address()) };
+        Ok((Settings { namespace: self.settings.namespace.clone(), place }, proxy))
     }
 
     /// Its folder, where it is one.

@@ -2,12 +2,14 @@ use std::borrow::Cow;
 
 use sqlx::AssertSqlSafe;
 
+use crate::watch::Watch;
 use crate::{Row, StoreError, Value};
 
 /// A transaction on the tables of one generation of a read model, by their plain names. Whoever began it ends it.
 #[derive(Debug)]
 pub struct Tx {
     pub(crate) inner: Inner,
+    pub(crate) watch: Watch,
 }
 
 #[derive(Debug)]
@@ -19,20 +21,25 @@ pub(crate) enum Inner {
 }
 
 #[cfg(feature = "postgres")]
-impl From<crate::postgres::Transaction> for Tx {
+impl From<crate::postgres::Transaction> for Inner {
     fn from(tx: crate::postgres::Transaction) -> Self {
-        Self { inner: Inner::Postgres(tx) }
+        Self::Postgres(tx)
     }
 }
 
 #[cfg(feature = "sqlite")]
-impl From<crate::sqlite::Transaction> for Tx {
+impl From<crate::sqlite::Transaction> for Inner {
     fn from(tx: crate::sqlite::Transaction) -> Self {
-        Self { inner: Inner::Sqlite(tx) }
+        Self::Sqlite(tx)
     }
 }
 
 impl Tx {
+    /// A transaction that was begun, whose statements are watched over.
+    pub(crate) fn new(inner: Inner, watch: Watch) -> Self {
+        Self { inner, watch }
+    }
+
     /// Runs a statement and says how many rows it changed.
     ///
     /// # Errors
@@ -43,10 +50,13 @@ impl Tx {
         params: &[Value<'_>],
     ) -> Result<u64, StoreError> {
         let sql = AssertSqlSafe(sql.into());
-        on_each!(&mut self.inner, Inner, |tx, database| {
-            let done = sqlx::query_with(sql, database::arguments(params)?).execute(&mut **tx).await?;
-            Ok(done.rows_affected())
-        })
+        let statement = async {
+            on_each!(&mut self.inner, Inner, |tx, database| {
+                let done = sqlx::query_with(sql, database::arguments(params)?).execute(&mut **tx).await?;
+                Ok(done.rows_affected())
+            })
+        };
+        self.watch.over(statement).await
     }
 
     /// Runs a statement and gives its rows.
@@ -59,9 +69,12 @@ impl Tx {
         params: &[Value<'_>],
     ) -> Result<Vec<R>, StoreError> {
         let sql = AssertSqlSafe(sql.into());
-        on_each!(&mut self.inner, Inner, |tx, database| {
-            Ok(sqlx::query_as_with(sql, database::arguments(params)?).fetch_all(&mut **tx).await?)
-        })
+        let statement = async {
+            on_each!(&mut self.inner, Inner, |tx, database| {
+                Ok(sqlx::query_as_with(sql, database::arguments(params)?).fetch_all(&mut **tx).await?)
+            })
+        };
+        self.watch.over(statement).await
     }
 
     /// Runs a statement over many rows, which `VALUES $rows` in it stands for, in as many statements as it takes, in
@@ -75,7 +88,9 @@ impl Tx {
         sql: &str,
         rows: &[[Value<'_>; N]],
     ) -> Result<u64, StoreError> {
-        on_each!(&mut self.inner, Inner, |tx, database| database::execute_rows(tx, sql, rows).await)
+        let statements =
+            async { on_each!(&mut self.inner, Inner, |tx, database| database::execute_rows(tx, sql, rows).await) };
+        self.watch.over(statements).await
     }
 
     /// As [`Tx::execute_rows`], with the rows that the statements give.
@@ -87,21 +102,27 @@ impl Tx {
         sql: &str,
         rows: &[[Value<'_>; N]],
     ) -> Result<Vec<R>, StoreError> {
-        on_each!(&mut self.inner, Inner, |tx, database| database::fetch_rows(tx, sql, rows, |row| R::from_row(row))
-            .await)
+        let statements = async {
+            on_each!(&mut self.inner, Inner, |tx, database| {
+                database::fetch_rows(tx, sql, rows, |row| R::from_row(row)).await
+            })
+        };
+        self.watch.over(statements).await
     }
 
     /// Keeps everything the transaction did.
     pub(crate) async fn commit(self) -> Result<(), StoreError> {
-        on_each!(self.inner, Inner, |tx| tx.commit().await?);
-        Ok(())
+        let Self { inner, watch } = self;
+        let commit = async { on_each!(inner, Inner, |tx| Ok(tx.commit().await?)) };
+        watch.over(commit).await
     }
 
     /// Runs a script of several statements without parameters.
     pub(crate) async fn script(&mut self, sql: impl Into<Cow<'static, str>>) -> Result<(), StoreError> {
         let sql = AssertSqlSafe(sql.into());
-        on_each!(&mut self.inner, Inner, |tx| sqlx::raw_sql(sql).execute(&mut **tx).await.map(drop)?);
-        Ok(())
+        let script =
+            async { on_each!(&mut self.inner, Inner, |tx| Ok(sqlx::raw_sql(sql).execute(&mut **tx).await.map(drop)?)) };
+        self.watch.over(script).await
     }
 
     /// Runs a statement of a read model's schema.
@@ -117,11 +138,15 @@ impl Tx {
         let position = statement.to_ascii_uppercase().find("INDEX").map_or(0, |found| found + "INDEX".len());
         let (create, rest) = statement.split_at(position);
         let statement = format!("{create} IF NOT EXISTS{rest}");
-        on_each!(&mut self.inner, Inner, |tx, database| database::make_index(tx, statement).await)
+        let making =
+            async { on_each!(&mut self.inner, Inner, |tx, database| database::make_index(tx, statement).await) };
+        self.watch.over(making).await
     }
 
     /// Tells the query planner what was written, where it does not look by itself in time.
     pub(crate) async fn gather_statistics(&mut self) -> Result<(), StoreError> {
-        on_each!(&mut self.inner, Inner, |tx, database| database::gather_statistics(tx).await)
+        let gathering =
+            async { on_each!(&mut self.inner, Inner, |tx, database| database::gather_statistics(tx).await) };
+        self.watch.over(gathering).await
     }
 }

@@ -7,6 +7,7 @@ use balcony_store::{Claim, Database, Generation, Incarnation, ReadModel, StoreEr
 use super::delivered;
 use super::spec::AnyReactor;
 use super::window::Window;
+use crate::away::Away;
 use crate::backoff::Backoff;
 use crate::clock::milliseconds_now;
 use crate::error::WorkError;
@@ -79,10 +80,10 @@ impl Ledger {
     /// Takes over `partitions`, all that this dispatcher then holds, and says where each goes on; waits while the database
     /// is away.
     pub(super) async fn claim(&mut self, partitions: &[TopicPartition]) -> Result<Positions, StoreError> {
-        let mut backoff = Backoff::new();
+        let (mut backoff, mut away) = (Backoff::new(), Away::default());
         loop {
             match self.try_claim(partitions).await {
-                Err(error) if error.is_transient() => {
+                Err(error) if error.is_transient() && !away.gives_up_after(&error) => {
                     self.observer.waiting(&error);
                     backoff.pause().await;
                 }
@@ -152,7 +153,7 @@ impl Ledger {
     /// had delivered or discarded meanwhile.
     pub(super) async fn commit(&mut self, window: &mut Window) -> Result<Vec<Arc<Record>>, StoreError> {
         let mut freed = Vec::new();
-        let mut backoff = Backoff::new();
+        let (mut backoff, mut away) = (Backoff::new(), Away::default());
         loop {
             let incarnation = self.database.progress().incarnation();
             match self.try_commit(window, &mut freed).await {
@@ -163,7 +164,7 @@ impl Ledger {
                     }
                     return Ok(freed);
                 }
-                Err(error) if error.is_transient() => {
+                Err(error) if error.is_transient() && !away.gives_up_after(&error) => {
                     self.observer.waiting(&error);
                     backoff.pause().await;
                     // The commit may have gone through although its answer was lost. Where nothing was to be moved,

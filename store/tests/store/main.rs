@@ -31,6 +31,7 @@ macro_rules! on_both {
     };
 }
 
+mod away;
 #[cfg(feature = "postgres")]
 mod crashes;
 mod generations;
