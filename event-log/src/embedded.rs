@@ -34,6 +34,8 @@ const APPENDS_WAITING: usize = 4_096;
 const LOOKS_WAITING: usize = 64;
 /// How long an append waits for a place among them.
 const APPEND_PATIENCE: Duration = Duration::from_secs(5);
+/// How long an append waits for its answer once it has one.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 /// The largest record, key, headers and payload together; Kafka's limit is about the same.
 const RECORD_BYTES: usize = 1 << 20;
 
@@ -161,7 +163,9 @@ impl EventLog for EmbeddedLog {
                 .await
                 .map_err(|_| AppendError::Unavailable("the disk does not keep up".to_owned()))?;
             let ended = || Err(AppendError::Unknown("the log's writer has ended".to_owned()));
-            let offset = answered.await.unwrap_or_else(|_| ended())?;
+            let answered = tokio::time::timeout(ANSWER_PATIENCE, answered).await;
+            let answered = answered.map_err(|_| AppendError::Unknown("the disk does not answer".to_owned()))?;
+            let offset = answered.unwrap_or_else(|_| ended())?;
             Ok(Position { partition: self.file.partition(slot), offset })
         })
     }
@@ -200,4 +204,23 @@ impl EventLog for EmbeddedLog {
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, LogError> {
     let spawned = thread::Builder::new().name(name.to_owned()).spawn(run);
     spawned.map_err(|error| LogError::Unavailable(format!("no thread for the log: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Headers;
+
+    #[tokio::test]
+    async fn an_append_whose_disk_does_not_answer_is_not_waited_for_for_ever() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let topics = [Topic { name: "events".into(), partitions: 1, replication: 1, retention: None }];
+        let mut log = EmbeddedLog::open(&folder.path().join("log.db"), &topics).expect("a log");
+        // A writer that takes what comes and never has it written.
+        let (appends, mut taken) = mpsc::channel(1);
+        log.side = Some(Side::Writer(appends));
+        let message = Message { key: Vec::new(), headers: Headers::new(), payload: Vec::new() };
+        let (appended, append) = tokio::join!(log.append("events", message), taken.recv());
+        assert!(append.is_some() && matches!(appended, Err(AppendError::Unknown(_))), "{appended:?}");
+    }
 }

@@ -83,6 +83,10 @@ impl<S: Sink> Follower<S> {
                     self.observer.running();
                 }
                 Ok(Incoming::Revoked(partitions)) => self.applier.release(&partitions),
+                // It says that the log is back.
+                Ok(Incoming::Records(batch)) if batch.records.is_empty() && batch.reached.is_empty() => {
+                    self.observer.running();
+                }
                 Ok(Incoming::Records(mut batch)) => {
                     sleep_until(pause_until).await;
                     self.reader.fill(&mut batch, MOST_RECORDS);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use balcony_event_log::{EventLog, LogError, Topic};
-use balcony_store::{Database, StoreError};
+use balcony_store::Database;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -222,7 +222,8 @@ async fn open_database(settings: &balcony_store::Settings) -> anyhow::Result<Dat
     let deadline = Instant::now() + PATIENCE;
     loop {
         match Database::open(settings).await {
-            Err(error @ StoreError::Unavailable(_)) if Instant::now() < deadline => {
+            // Credentials that were never right do not become so.
+            Err(error) if error.is_transient() && !error.is_entry_refused() && Instant::now() < deadline => {
                 tracing::warn!(%error, "waiting for the database");
                 tokio::time::sleep(PAUSE).await;
             }

@@ -46,6 +46,14 @@ impl StoreError {
         matches!(self, Self::Refused(error) if is_missing_table(error))
     }
 
+    /// Whether PostgreSQL knows the user, the password or the database not: where that was never otherwise, the settings are
+    /// wrong.
+    pub fn is_entry_refused(&self) -> bool {
+        let Self::Unavailable(sqlx::Error::Database(error)) = self else { return false };
+        let class = error.code().map(|code| code[..code.len().min(2)].to_owned());
+        is_of_postgres(error.as_ref()) && class.is_some_and(|class| matches!(&*class, "28" | "3D"))
+    }
+
     /// A refusal for a reason that no database has.
     pub fn refusal(reason: impl Into<String>) -> Self {
         Self::Refused(sqlx::Error::InvalidArgument(reason.into()))

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{Connection as _, PgConnection, PgPool};
 
 use crate::limits::Limits;
@@ -39,6 +39,13 @@ impl Server {
                 "the database's URL is not of the form postgres://user:password@host/database".into(),
             )
         })?;
+        if matches!(options.get_ssl_mode(), PgSslMode::Require | PgSslMode::VerifyCa | PgSslMode::VerifyFull) {
+            return Err(StoreError::Misconfigured(
+                "the database's URL asks for TLS by its sslmode, and this build has none: use a proxy that encrypts, or \
+                 sslmode=disable on a network of its own"
+                    .into(),
+            ));
+        }
         // A pooler in between would refuse the settings that are sent with the connection by default.
         let options = options.application_name(namespace.as_str()).extra_float_digits(None);
         let session = Session::new(namespace, progress, &[namespace.as_str()], Limits::OWN);

@@ -41,28 +41,36 @@ impl Watch {
     /// # Errors
     /// [`StoreError::Unavailable`] when it takes too long or nobody is there, [`StoreError::Locked`] when it has waited
     /// for a lock in vain. After these the connection is not to be used any more.
-    pub(crate) async fn over<T>(
+    pub(crate) fn over<T>(
         &self,
         statement: impl Future<Output = Result<T, StoreError>>,
-    ) -> Result<T, StoreError> {
-        let done = tokio::select! {
-            biased;
-            done = statement => done,
-            reason = self.give_up() => Err(StoreError::away(reason)),
-        };
-        match done {
-            #[cfg(feature = "postgres")]
-            Err(error) if crate::error::is_lock_timeout(&error) => match &self.peer {
-                Some(peer) => Err(peer.locked(error).await),
-                None => Err(error),
-            },
-            done => done,
+    ) -> impl Future<Output = Result<T, StoreError>> {
+        // What waits for it, in many layers, stays small.
+        let statement = Box::pin(statement);
+        async move {
+            let done = tokio::select! {
+                biased;
+                done = statement => done,
+                reason = self.give_up() => Err(StoreError::away(reason)),
+            };
+            match done {
+                #[cfg(feature = "postgres")]
+                Err(error) if crate::error::is_lock_timeout(&error) => match &self.peer {
+                    Some(peer) => Err(Box::pin(peer.locked(error)).await),
+                    None => Err(error),
+                },
+                done => done,
+            }
         }
     }
 
     /// Waits until it is not worth waiting any longer, and says why.
     async fn give_up(&self) -> String {
         let Some(limit) = self.limit else { return std::future::pending().await };
+        Box::pin(self.look_until(limit)).await
+    }
+
+    async fn look_until(&self, limit: Duration) -> String {
         let began = Instant::now();
         loop {
             sleep(LOOK_EVERY.min(limit)).await;

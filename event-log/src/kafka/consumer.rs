@@ -66,7 +66,7 @@ fn spawn(
     let finite = Arc::clone(&settings.finite);
     let spawned = thread::Builder::new().name("log-reader".to_owned()).spawn(move || {
         match config.create_with_context(Rebalances::default()) {
-            Ok(consumer) => Pump::new(consumer, feed, topics, finite).run(begin),
+            Ok(consumer) => Pump::new(config, consumer, feed, topics, finite).run(begin),
             // When the reader is gone too, nobody wants to know.
             Err(error) => drop(feed.blocking_send(Err(client::not_created(&error)))),
         }

@@ -1,8 +1,10 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
+use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
@@ -19,6 +21,8 @@ use crate::{Batch, Feed, Headers, Incoming, LogError, Positions, Record, TopicPa
 const POLL: Duration = Duration::from_millis(100);
 /// How long a reader may be busy before its consumer is paused, which throws away what was fetched ahead.
 const ROOM_PATIENCE: Duration = Duration::from_secs(2);
+/// How long the log may be away before it is looked whether a new consumer would find it, and how often.
+const RENEW_AFTER: Duration = Duration::from_secs(10);
 /// The least time between two reports that the log is away.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// How long to wait for a partition's first and last offset, or for what the cluster knows of a topic.
@@ -50,6 +54,14 @@ pub(super) struct Pump {
     /// Whether a partition stopped because its offset is not in the log.
     stopped: bool,
     reported_away: Option<Instant>,
+    /// To make the consumer anew.
+    config: ClientConfig,
+    /// Whether it is a member of a group.
+    joined: bool,
+    /// What the group has given it.
+    held: Vec<TopicPartition>,
+    /// Since when the log is away, and nothing was heard of it.
+    away_since: Option<Instant>,
 }
 
 /// A partition that is read.
@@ -71,12 +83,17 @@ pub(super) enum End {
 
 impl Pump {
     pub(super) fn new(
+        config: ClientConfig,
         consumer: BaseConsumer<Rebalances>,
         feed: Feed,
         topics: Vec<Arc<str>>,
         finite: Arc<[Arc<str>]>,
     ) -> Self {
         Self {
+            config,
+            joined: false,
+            held: Vec::new(),
+            away_since: None,
             consumer,
             feed,
             runtime: waiting_runtime(),
@@ -95,7 +112,8 @@ impl Pump {
     }
 
     /// Joins the group that the consumer was made for.
-    pub(super) fn subscribe(&self) -> Result<(), End> {
+    pub(super) fn subscribe(&mut self) -> Result<(), End> {
+        self.joined = true;
         let topics: Vec<&str> = self.topics.iter().map(|topic| &**topic).collect();
         self.consumer.subscribe(&topics).map_err(|error| End::Failed(client::unavailable(&error)))
     }
@@ -116,6 +134,9 @@ impl Pump {
         if self.feed.is_closed() {
             return Err(End::Dropped);
         }
+        if self.away_since.is_some_and(|since| since.elapsed() >= RENEW_AFTER) {
+            self.renew_or_go_on()?;
+        }
         if self.stopped {
             self.restart_or_fail()?;
         }
@@ -135,6 +156,7 @@ impl Pump {
         while let Some(polled) = self.consumer.poll(wait) {
             match polled {
                 Ok(message) => {
+                    self.away_since = None;
                     let started = self.started.iter_mut().find(|started| started.is_of(&message));
                     if let Some(started) = started {
                         started.next = message.offset() + 1;
@@ -155,7 +177,10 @@ impl Pump {
 
     fn note_error(&mut self, error: KafkaError) -> Result<(), End> {
         match error {
-            KafkaError::PartitionEOF(_) => self.note_positions(),
+            KafkaError::PartitionEOF(_) => {
+                self.away_since = None;
+                self.note_positions();
+            }
             KafkaError::MessageConsumptionFatal(code) => {
                 return Err(End::Failed(LogError::Misconfigured(format!("the consumer has failed: {code}"))));
             }
@@ -220,11 +245,69 @@ impl Pump {
     }
 
     fn report_away(&mut self, reason: String) {
+        self.away_since.get_or_insert_with(Instant::now);
         let silent = self.reported_away.is_some_and(|at| at.elapsed() < REPORT_INTERVAL);
         // The last report has to be taken before there is another.
         if !silent && !self.notices.iter().any(Result::is_err) {
             self.reported_away = Some(Instant::now());
             self.notices.push_back(Err(LogError::Unavailable(reason)));
+        }
+    }
+
+    /// After the log was away for a while: makes the consumer anew when the cluster answers a new one and this one still
+    /// cannot reach it, because the brokers have other addresses. Says that the log is back when this one can.
+    fn renew_or_go_on(&mut self) -> Result<(), End> {
+        let Some(topic) = self.topics.first().map(Arc::clone) else { return Ok(()) };
+        // The next look is as far away as this one was.
+        self.away_since = Some(Instant::now());
+        let Ok(replacement) = self.config.create_with_context::<_, BaseConsumer<_>>(Rebalances::default()) else {
+            return Ok(());
+        };
+        if replacement.fetch_metadata(Some(&topic), QUESTION_PATIENCE).is_err() {
+            return Ok(());
+        }
+        if self.reaches(&topic) {
+            self.away_since = None;
+            self.notices.push_back(Ok(Incoming::Records(Batch { records: Vec::new(), reached: Positions::new() })));
+            return Ok(());
+        }
+        tracing::warn!("a reader does not find the brokers, which answer elsewhere: it begins anew");
+        self.away_since = None;
+        let lost = std::mem::replace(&mut self.consumer, replacement);
+        // It takes its leave of brokers that are not there, which nobody waits for where there is a thread.
+        drop(thread::Builder::new().name("log-reader-end".to_owned()).spawn(move || drop(lost)));
+        self.stopped = false;
+        if self.joined {
+            let held = std::mem::take(&mut self.held);
+            self.revoke(held);
+            return self.subscribe();
+        }
+        self.assign_started()
+    }
+
+    /// Whether the consumer reaches who has the log, and who leads its group.
+    fn reaches(&self, topic: &str) -> bool {
+        let partition = self.started.first().map_or(0, |started| started.partition.partition);
+        let mut asked = TopicPartitionList::new();
+        asked.add_partition(topic, partition);
+        self.consumer.fetch_watermarks(topic, partition, QUESTION_PATIENCE).is_ok()
+            && (!self.joined || self.consumer.committed_offsets(asked, QUESTION_PATIENCE).is_ok())
+    }
+
+    /// Takes back what the group has given.
+    fn revoke(&mut self, partitions: Vec<TopicPartition>) {
+        if partitions.is_empty() {
+            return;
+        }
+        self.held.clear();
+        self.assigned = None;
+        self.started.retain(|started| !partitions.contains(&started.partition));
+        self.records.retain(|record| !partitions.contains(&record.partition));
+        let untold = self.notices.iter().position(|notice| matches!(notice, Ok(Incoming::Assigned(_))));
+        match untold {
+            // The reader never hears of it, so the notices cannot pile up.
+            Some(untold) => drop(self.notices.remove(untold)),
+            None => self.notices.push_back(Ok(Incoming::Revoked(partitions))),
         }
     }
 
@@ -234,21 +317,12 @@ impl Pump {
             match rebalance {
                 Rebalance::Assigned(partitions) if partitions.is_empty() => {}
                 Rebalance::Assigned(partitions) => {
+                    self.away_since = None;
+                    self.held.clone_from(&partitions);
                     self.assigned = Some(partitions.clone());
                     self.notices.push_back(Ok(Incoming::Assigned(partitions)));
                 }
-                Rebalance::Revoked(partitions) if partitions.is_empty() => {}
-                Rebalance::Revoked(partitions) => {
-                    self.assigned = None;
-                    self.started.retain(|started| !partitions.contains(&started.partition));
-                    self.records.retain(|record| !partitions.contains(&record.partition));
-                    let untold = self.notices.iter().position(|notice| matches!(notice, Ok(Incoming::Assigned(_))));
-                    match untold {
-                        // The reader never hears of it, so the notices cannot pile up.
-                        Some(untold) => drop(self.notices.remove(untold)),
-                        None => self.notices.push_back(Ok(Incoming::Revoked(partitions))),
-                    }
-                }
+                Rebalance::Revoked(partitions) => self.revoke(partitions),
             }
         }
     }

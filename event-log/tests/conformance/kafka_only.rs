@@ -272,3 +272,42 @@ async fn final_error(reader: &mut Reader) -> LogError {
     })
     .await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readers_find_a_broker_that_has_another_address() {
+    let Some(mut broker) = PrivateBroker::start().await else { return };
+    let log = LogUnderTest::in_place(Place::Kafka { bootstrap_servers: broker.bootstrap_address() });
+    let opened = log.open().await;
+    append_all(&*opened, &log.events, "key", numbered(10)).await;
+    let places = Mutex::new(Positions::new());
+    let mut member = Member::new(opened.join("group", &[Arc::clone(&log.events.name)]));
+    member.run_until(&places, |member| member.read.len() == 10).await;
+    let from = ends(&*opened, &log.events).await;
+    let mut reader = opened.read(from.clone());
+
+    broker.kill();
+    let error = next_error(&mut reader).await;
+    assert!(matches!(error, LogError::Unavailable(_)), "{error}");
+    broker.move_away();
+    broker.restart().await;
+    eventually("the producer finds the broker", PATIENCE, async || {
+        opened.append(&log.events.name, message("key", "moved")).await.ok()
+    })
+    .await;
+    tokio::join!(
+        within_patience(read_on_until(&mut reader, &from, b"moved")),
+        within_patience(read_on_until(&mut member.reader, &from, b"moved")),
+    );
+}
+
+/// Reads until there is a record with this payload, whatever is away meanwhile; what is assigned is read from `from`.
+async fn read_on_until(reader: &mut Reader, from: &Positions, payload: &[u8]) {
+    loop {
+        match reader.next().await {
+            Ok(Incoming::Records(batch)) if batch.records.iter().any(|record| record.payload == payload) => return,
+            Ok(Incoming::Assigned(_)) => reader.start(from.clone()),
+            Ok(_) | Err(LogError::Unavailable(_)) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+}

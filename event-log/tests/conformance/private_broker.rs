@@ -14,6 +14,9 @@ pub(crate) struct PrivateBroker {
     directory: TempDir,
     class_path: String,
     port: u16,
+    /// Where it is reached first, whatever its own address is.
+    bootstrap_port: u16,
+    controller_port: u16,
     process: Child,
 }
 
@@ -26,9 +29,9 @@ impl PrivateBroker {
         };
         let directory = tempfile::tempdir().expect("a directory for the broker");
         let class_path = home.join("libs/*").display().to_string();
-        let (port, controller_port) = (free_port(), free_port());
-        std::fs::write(properties(&directory), settings(directory.path(), port, controller_port))
-            .expect("the settings can be written");
+        let (port, bootstrap_port, controller_port) = (free_port(), free_port(), free_port());
+        let ports = [port, bootstrap_port, controller_port];
+        std::fs::write(properties(&directory), settings(directory.path(), ports)).expect("the settings can be written");
         let formatted = java(&class_path)
             .args(["kafka.tools.StorageTool", "format", "--cluster-id", "cHJpdmF0ZWJyb2tlcjEyMw", "--config"])
             .arg(properties(&directory))
@@ -36,13 +39,26 @@ impl PrivateBroker {
             .expect("java can be started");
         assert!(formatted.success(), "the broker's storage can be formatted");
         let process = run(&class_path, &directory);
-        let broker = Self { directory, class_path, port, process };
+        let broker = Self { directory, class_path, port, bootstrap_port, controller_port, process };
         broker.wait_until_it_listens().await;
         Some(broker)
     }
 
     pub(crate) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Where clients find it that then learn its own address.
+    pub(crate) fn bootstrap_address(&self) -> String {
+        format!("127.0.0.1:{}", self.bootstrap_port)
+    }
+
+    /// Lets it have another address of its own when it is started again.
+    pub(crate) fn move_away(&mut self) {
+        self.port = free_port();
+        let ports = [self.port, self.bootstrap_port, self.controller_port];
+        std::fs::write(properties(&self.directory), settings(self.directory.path(), ports))
+            .expect("the settings can be written");
     }
 
     /// Ends it as a power cut would.
@@ -73,12 +89,15 @@ fn properties(directory: &TempDir) -> PathBuf {
     directory.path().join("server.properties")
 }
 
-fn settings(directory: &Path, port: u16, controller_port: u16) -> String {
+fn settings(directory: &Path, [port, bootstrap_port, controller_port]: [u16; 3]) -> String {
     format!(
         "process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller_port}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
+listeners=PLAINTEXT://127.0.0.1:{port},BOOTSTRAP://127.0.0.1:{bootstrap_port},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port},BOOTSTRAP://127.0.0.1:{port}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,BOOTSTRAP:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=PLAINTEXT
 controller.listener.names=CONTROLLER
 log.dirs={}
 auto.create.topics.enable=false

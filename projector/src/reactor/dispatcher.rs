@@ -136,6 +136,10 @@ impl Dispatcher {
                 delivery = self.reader.next(), if self.backlog.is_empty() => match delivery {
                     Ok(Incoming::Assigned(partitions)) => self.assigned(&partitions).await?,
                     Ok(Incoming::Revoked(partitions)) => self.revoked(&partitions).await,
+                    // It says that the log is back.
+                    Ok(Incoming::Records(batch)) if batch.records.is_empty() && batch.reached.is_empty() => {
+                        self.observer.running();
+                    }
                     Ok(Incoming::Records(Batch { records, reached })) => {
                         self.backlog = records.into();
                         self.reached.merge(&reached);

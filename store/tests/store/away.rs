@@ -36,7 +36,7 @@ async fn a_query_that_takes_too_long_is_ended(scratch: Scratch) {
 #[cfg(feature = "postgres")]
 mod postgres_only {
     use balcony_store::sqlx::{self, AssertSqlSafe, Connection as _, PgConnection};
-    use balcony_store::{Database, Value, Writer};
+    use balcony_store::{Database, Place, Settings, Value, Writer};
 
     use super::*;
 
@@ -45,6 +45,17 @@ mod postgres_only {
         let row: [Value<'_>; 2] = [balcony_store::Uuid::now_v7().into(), number.into()];
         tx.execute("INSERT INTO things (id, name, number) VALUES ($1, 'a', $2)", &row).await?;
         tx.commit().await
+    }
+
+    #[tokio::test]
+    async fn a_url_that_asks_for_tls_is_refused_at_once() {
+        for mode in ["require", "verify-ca", "verify-full"] {
+            let place = Place::Postgres { url: format!("postgres://user:secret@127.0.0.1:1/name?sslmode={mode}") };
+            let settings = Settings { namespace: "scratch".parse().unwrap(), place };
+            let error = Database::open(&settings).await.unwrap_err();
+            assert!(matches!(error, StoreError::Misconfigured(_)), "{error}");
+            assert!(error.to_string().contains("TLS") && !error.to_string().contains("secret"), "{error}");
+        }
     }
 
     async fn connect(scratch: &Scratch) -> PgConnection {
