@@ -2,13 +2,15 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use balcony_domain::{Event, Recorded, Timestamp, Topics};
-use balcony_event_log::{AppendError, EventLog, Positions};
+use balcony_event_log::{AppendError, EventLog, LogError, Positions};
 use balcony_http::Problem;
 use balcony_read_models::Logged;
 use uuid::Uuid;
 
 use crate::command::Command;
 
+/// What is said when the log was exchanged under the service. Why it is taken to be so is in the log lines and at `/readyz`.
+const FOREIGN: &str = "the log is not the one that this installation was made with; nothing was done";
 const EVENTS: &str = "balcony_events_appended_total";
 
 /// Appends events to the log. Cheap to clone.
@@ -43,7 +45,10 @@ impl Recorder {
         let ends = self.log.ends(std::slice::from_ref(&self.topics.facts)).await;
         ends.map_err(|error| {
             tracing::warn!(%error, "the log's end could not be seen");
-            Problem::unavailable("the log is not available; try again")
+            match error {
+                LogError::Misconfigured(_) => Problem::unavailable(FOREIGN),
+                _ => Problem::unavailable("the log is not available; try again"),
+            }
         })
     }
 }
@@ -54,6 +59,7 @@ fn refusal(error: AppendError) -> Problem {
         AppendError::Unavailable(_) | AppendError::UnknownTopic { .. } => {
             Problem::unavailable("the log is not available; nothing was done, try again")
         }
+        AppendError::Foreign(_) => Problem::unavailable(FOREIGN),
         AppendError::Unknown(_) => Problem::outcome_unknown(),
         AppendError::TooLarge => Problem::too_large(balcony_http::body::LIMIT),
     }

@@ -199,6 +199,10 @@ impl EventLog for EmbeddedLog {
     fn identity(&self) -> BoxFuture<'_, Result<String, LogError>> {
         Box::pin(async { Ok(self.file.identity.clone()) })
     }
+
+    fn shares_offsets(&self) -> bool {
+        true
+    }
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, LogError> {

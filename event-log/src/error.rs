@@ -9,6 +9,9 @@ pub enum AppendError {
     /// No answer came: the record may have been written or not.
     #[error("the log did not confirm the record, which may have been written or not: {0}")]
     Unknown(String),
+    /// The log is not the one that it has to be: what was written there counts for nothing. Somebody has to look.
+    #[error("{0}")]
+    Foreign(String),
     /// The record is larger than the log takes; it was not written.
     #[error("the record is larger than the log takes")]
     TooLarge,

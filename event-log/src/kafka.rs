@@ -10,13 +10,16 @@ mod producer;
 mod pump;
 mod rebalances;
 mod topics;
+mod used;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::{AppendError, BoxFuture, EventLog, LogError, Message, Position, Positions, Reader, Topic};
 use cluster::Cluster;
 use consumer::ReaderSettings;
 use producer::Appender;
+use used::Used;
 
 /// The log on a Kafka cluster. See the [module](self).
 pub struct KafkaLog {
@@ -24,6 +27,7 @@ pub struct KafkaLog {
     cluster: Arc<Cluster>,
     appender: Appender,
     reader_settings: ReaderSettings,
+    used: Arc<Used>,
     identity: String,
 }
 
@@ -34,9 +38,19 @@ impl KafkaLog {
     /// [`LogError::Unavailable`] when no broker answers within some ten seconds, [`LogError::Misconfigured`] when
     /// a topic exists with settings that would lose facts or may not be created.
     pub async fn open(bootstrap_servers: &str, topics: &[Topic]) -> Result<Self, LogError> {
-        let cluster = Arc::new(Cluster::new(bootstrap_servers)?);
+        Self::open_again(bootstrap_servers, topics, &[]).await
+    }
+
+    /// The same, where the topics `known` were there before: none of them is created.
+    ///
+    /// # Errors
+    /// As [`KafkaLog::open`], and [`LogError::UnknownTopic`] when one that is known is missing.
+    pub async fn open_again(bootstrap_servers: &str, topics: &[Topic], known: &[Arc<str>]) -> Result<Self, LogError> {
+        let (cluster, used) = connect(bootstrap_servers)?;
+        let there: Vec<Topic> = topics.iter().filter(|topic| known.contains(&topic.name)).cloned().collect();
+        topics::expect(&cluster, bootstrap_servers, &there).await?;
         topics::ensure(&cluster, bootstrap_servers, topics).await?;
-        Self::on(cluster, bootstrap_servers, topics).await
+        Self::on(cluster, used, bootstrap_servers, topics).await
     }
 
     /// Connects to the cluster beside the processes that run on it: creates nothing.
@@ -45,22 +59,33 @@ impl KafkaLog {
     /// [`LogError::Unavailable`] when no broker answers within some ten seconds, [`LogError::UnknownTopic`] when a topic
     /// is missing.
     pub async fn open_beside(bootstrap_servers: &str, topics: &[Topic]) -> Result<Self, LogError> {
-        let cluster = Arc::new(Cluster::new(bootstrap_servers)?);
+        let (cluster, used) = connect(bootstrap_servers)?;
         topics::expect(&cluster, bootstrap_servers, topics).await?;
-        Self::on(cluster, bootstrap_servers, topics).await
+        Self::on(cluster, used, bootstrap_servers, topics).await
     }
 
-    async fn on(cluster: Arc<Cluster>, bootstrap_servers: &str, topics: &[Topic]) -> Result<Self, LogError> {
+    async fn on(
+        cluster: Arc<Cluster>,
+        used: Arc<Used>,
+        bootstrap_servers: &str,
+        topics: &[Topic],
+    ) -> Result<Self, LogError> {
         let cluster_id = cluster.id().await?;
         let names: Vec<&str> = topics.iter().map(|topic| &*topic.name).collect();
         Ok(Self {
             topics: topics.to_vec(),
-            appender: Appender::new(bootstrap_servers, topics)?,
-            reader_settings: ReaderSettings::new(bootstrap_servers, topics),
+            appender: Appender::new(bootstrap_servers, topics, Arc::clone(&used))?,
+            reader_settings: ReaderSettings::new(bootstrap_servers, topics, Arc::clone(&used)),
+            used,
             identity: format!("{cluster_id}/{}", names.join(",")),
             cluster,
         })
     }
+}
+
+fn connect(bootstrap_servers: &str) -> Result<(Arc<Cluster>, Arc<Used>), LogError> {
+    let used = Arc::new(Used::default());
+    Ok((Arc::new(Cluster::new(bootstrap_servers, Arc::clone(&used))?), used))
 }
 
 impl EventLog for KafkaLog {
@@ -102,5 +127,16 @@ impl EventLog for KafkaLog {
 
     fn identity(&self) -> BoxFuture<'_, Result<String, LogError>> {
         Box::pin(async { Ok(self.identity.clone()) })
+    }
+
+    fn keep_to(&self, partitions: &BTreeMap<Arc<str>, i32>) {
+        self.used.keep_to(partitions);
+    }
+
+    fn unused(&self) -> BoxFuture<'_, Result<Positions, LogError>> {
+        Box::pin(async {
+            let names: Vec<Arc<str>> = self.topics.iter().map(|topic| Arc::clone(&topic.name)).collect();
+            self.cluster.unused(&names).await
+        })
     }
 }

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -48,4 +49,25 @@ pub trait EventLog: Send + Sync + 'static {
     /// # Errors
     /// [`LogError::Unavailable`] when the log does not answer within some seconds.
     fn identity(&self) -> BoxFuture<'_, Result<String, LogError>>;
+
+    /// Uses only the first so many partitions of each topic from now on: a key goes to the one of them where it went when
+    /// there were no more, [`EventLog::starts`] and [`EventLog::ends`] name no others, and a group shares out no
+    /// others. What was said first counts. A log whose topics get no more partitions has nothing to do.
+    fn keep_to(&self, partitions: &BTreeMap<Arc<str>, i32>) {
+        let _ = partitions;
+    }
+
+    /// Whether all topics share their offsets: whoever reads one then comes further than where it ends, past the records of
+    /// others.
+    fn shares_offsets(&self) -> bool {
+        false
+    }
+
+    /// The ends of the partitions that are not used.
+    ///
+    /// # Errors
+    /// As [`EventLog::ends`].
+    fn unused(&self) -> BoxFuture<'_, Result<Positions, LogError>> {
+        Box::pin(std::future::ready(Ok(Positions::new())))
+    }
 }

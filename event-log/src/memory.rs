@@ -7,6 +7,7 @@ mod clock;
 mod feeding;
 mod state;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -58,6 +59,27 @@ impl MemoryLog {
         self.shared().change(|state| state.skip(partition, offsets))
     }
 
+    /// Adds partitions to `topic`, as an administrator may.
+    ///
+    /// # Errors
+    /// [`LogError::UnknownTopic`] when there is no such topic.
+    pub fn add_partitions(&self, topic: &str, more: usize) -> Result<(), LogError> {
+        self.shared().change(|state| state.add_partitions(topic, more))
+    }
+
+    /// Removes the records of `partition` below `offset`, as an administrator or too short a retention may.
+    ///
+    /// # Errors
+    /// As [`MemoryLog::skip`].
+    pub fn remove_below(&self, partition: &TopicPartition, offset: i64) -> Result<(), LogError> {
+        self.shared().change(|state| state.remove_below(partition, offset))
+    }
+
+    /// Makes every topic anew and empty under the name it had, as happens to one that is deleted and created again.
+    pub fn remake(&self) {
+        self.shared().change(|state| state.remake());
+    }
+
     fn shared(&self) -> &Arc<Shared> {
         &self.handle.0
     }
@@ -102,6 +124,14 @@ impl EventLog for MemoryLog {
 
     fn identity(&self) -> BoxFuture<'_, Result<String, LogError>> {
         Box::pin(async { Ok(self.identity.to_string()) })
+    }
+
+    fn keep_to(&self, partitions: &BTreeMap<Arc<str>, i32>) {
+        self.shared().change(|state| state.keep_to(partitions));
+    }
+
+    fn unused(&self) -> BoxFuture<'_, Result<Positions, LogError>> {
+        Box::pin(async { Ok(self.shared().look().unused()) })
     }
 }
 

@@ -256,7 +256,7 @@ impl Builder {
         live: &Generation,
         target: &Positions,
     ) -> Result<(), StoreError> {
-        let mut set_aside = self.database.writer(live).snapshot().await?;
+        let mut set_aside = self.database.patient_writer(live).snapshot().await?;
         let mut passed_over = PassedOver::new();
         let mut last: Option<ParkedRecord> = None;
         loop {

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -8,6 +8,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::task::spawn_blocking;
 
 use super::client::{self, LogLines, is_unknown_topic, unavailable};
+use super::used::Used;
 use crate::{LogError, Positions, TopicPartition};
 
 /// How long a question to the cluster may take.
@@ -21,6 +22,7 @@ const PARTITIONS_FRESH: Duration = Duration::from_secs(10);
 pub(super) struct Cluster {
     /// Never reads. A consumer and no producer, whose questions could create topics.
     client: BaseConsumer<LogLines>,
+    used: Arc<Used>,
     partitions: Mutex<HashMap<Arc<str>, PartitionCount>>,
 }
 
@@ -31,13 +33,13 @@ struct PartitionCount {
 }
 
 impl Cluster {
-    pub(super) fn new(bootstrap_servers: &str) -> Result<Self, LogError> {
+    pub(super) fn new(bootstrap_servers: &str, used: Arc<Used>) -> Result<Self, LogError> {
         let client = client::config(bootstrap_servers)
             // The end has to cover every acknowledged record, also behind a transaction that is still open.
             .set("isolation.level", "read_uncommitted")
             .create_with_context(LogLines)
             .map_err(|error| client::not_created(&error))?;
-        Ok(Self { client, partitions: Mutex::default() })
+        Ok(Self { client, used, partitions: Mutex::default() })
     }
 
     /// The cluster's own id.
@@ -72,6 +74,22 @@ impl Cluster {
         self.blocking(move |cluster| cluster.ask(&topics, Offset::End)).await
     }
 
+    /// See [`EventLog::unused`](crate::EventLog::unused).
+    pub(super) async fn unused(self: &Arc<Self>, topics: &[Arc<str>]) -> Result<Positions, LogError> {
+        let topics = topics.to_vec();
+        self.blocking(move |cluster| {
+            let deadline = Instant::now() + PATIENCE;
+            let mut unused = Vec::new();
+            for topic in &topics {
+                let count = cluster.partition_count(topic, deadline)?;
+                let used = cluster.used.of(topic).unwrap_or(count);
+                unused.extend((used..count).map(|partition| TopicPartition::new(Arc::clone(topic), partition)));
+            }
+            cluster.ask_partitions(&unused, Offset::End, deadline)
+        })
+        .await
+    }
+
     async fn blocking<T: Send + 'static>(
         self: &Arc<Self>,
         ask: impl FnOnce(&Self) -> Result<T, LogError> + Send + 'static,
@@ -85,45 +103,69 @@ impl Cluster {
         asked.await.unwrap_or_else(|error| Err(LogError::Unavailable(error.to_string())))
     }
 
-    /// Where every partition of `topics` has its `place`. A topic that is gone is named, also when the client still
-    /// believes in its partitions.
+    /// Where every partition of `topics` that is used has its `place`. A topic that is gone is named, also when the client
+    /// still believes in its partitions.
     fn ask(&self, topics: &[Arc<str>], place: Offset) -> Result<Positions, LogError> {
-        self.ask_partitions(topics, place).map_err(|error| {
+        self.ask_topics(topics, place).map_err(|error| {
             self.partitions().retain(|known, _| !topics.contains(known));
             let deadline = Instant::now() + SECOND_PATIENCE;
-            let counts = topics.iter().map(|topic| self.partition_count(topic, deadline));
-            let unknown = counts.filter_map(Result::err).find(|error| matches!(error, LogError::UnknownTopic { .. }));
-            unknown.unwrap_or(error)
+            let counts = topics.iter().map(|topic| self.used_count(topic, deadline));
+            let definite = counts.filter_map(Result::err).find(|error| !matches!(error, LogError::Unavailable(_)));
+            definite.unwrap_or(error)
         })
     }
 
-    fn ask_partitions(&self, topics: &[Arc<str>], place: Offset) -> Result<Positions, LogError> {
+    fn ask_topics(&self, topics: &[Arc<str>], place: Offset) -> Result<Positions, LogError> {
         let deadline = Instant::now() + PATIENCE;
-        let mut questions = TopicPartitionList::new();
+        let mut partitions = Vec::new();
         for topic in topics {
-            for partition in 0..self.partition_count(topic, deadline)? {
-                questions.add_partition_offset(topic, partition, place).map_err(|error| unavailable(&error))?;
-            }
+            let count = self.used_count(topic, deadline)?;
+            partitions.extend((0..count).map(|partition| TopicPartition::new(Arc::clone(topic), partition)));
         }
-        if questions.count() == 0 {
+        self.ask_partitions(&partitions, place, deadline)
+    }
+
+    /// Where each of `partitions` has its `place`.
+    fn ask_partitions(
+        &self,
+        partitions: &[TopicPartition],
+        place: Offset,
+        deadline: Instant,
+    ) -> Result<Positions, LogError> {
+        if partitions.is_empty() {
             return Ok(Positions::new());
         }
+        let mut questions = TopicPartitionList::new();
+        for TopicPartition { topic, partition } in partitions {
+            questions.add_partition_offset(topic, *partition, place).map_err(|error| unavailable(&error))?;
+        }
         let answers = self.client.offsets_for_times(questions, until(deadline)).map_err(|error| unavailable(&error))?;
+        let answers = answers.elements();
+        let answers: BTreeMap<(&str, i32), _> =
+            answers.iter().map(|answer| ((answer.topic(), answer.partition()), answer)).collect();
         let mut positions = Positions::new();
-        for answer in answers.elements() {
-            answer.error().map_err(|error| unavailable(&error))?;
-            let Offset::Offset(offset) = answer.offset() else {
-                return Err(LogError::Unavailable(format!(
-                    "{}/{} does not say where it starts and ends now",
-                    answer.topic(),
-                    answer.partition()
-                )));
+        for partition in partitions {
+            let silent = || {
+                let TopicPartition { topic, partition } = partition;
+                LogError::Unavailable(format!("{topic}/{partition} does not say where it starts and ends now"))
             };
-            let topic = topics.iter().find(|topic| &***topic == answer.topic());
-            let topic = topic.expect("only these topics were asked for");
-            positions.set(TopicPartition::new(Arc::clone(topic), answer.partition()), offset);
+            let answer = answers.get(&(&*partition.topic, partition.partition)).ok_or_else(silent)?;
+            answer.error().map_err(|error| unavailable(&error))?;
+            let Offset::Offset(offset) = answer.offset() else { return Err(silent()) };
+            positions.set(partition.clone(), offset);
         }
         Ok(positions)
+    }
+
+    /// How many partitions of `topic` are used.
+    fn used_count(&self, topic: &Arc<str>, deadline: Instant) -> Result<i32, LogError> {
+        let count = self.partition_count(topic, deadline)?;
+        match self.used.of(topic) {
+            Some(used) if used > count => {
+                Err(LogError::Misconfigured(format!("the topic {topic} has {count} partitions, and had {used}")))
+            }
+            used => Ok(used.unwrap_or(count)),
+        }
     }
 
     fn partition_count(&self, topic: &Arc<str>, deadline: Instant) -> Result<i32, LogError> {

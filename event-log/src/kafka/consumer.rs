@@ -6,6 +6,7 @@ use rdkafka::config::ClientConfig;
 use super::client;
 use super::pump::{End, Pump};
 use super::rebalances::Rebalances;
+use super::used::Used;
 use crate::{LogError, Positions, Reader, Topic};
 
 /// librdkafka wants a group's name for every consumer; without a subscription nothing joins it.
@@ -16,10 +17,12 @@ pub(super) struct ReaderSettings {
     config: ClientConfig,
     /// Topics whose records are removed after some time.
     finite: Arc<[Arc<str>]>,
+    /// The partitions that a group shares out.
+    used: Arc<Used>,
 }
 
 impl ReaderSettings {
-    pub(super) fn new(bootstrap_servers: &str, topics: &[Topic]) -> Self {
+    pub(super) fn new(bootstrap_servers: &str, topics: &[Topic], used: Arc<Used>) -> Self {
         let mut config = client::config(bootstrap_servers);
         config
             .set("enable.auto.commit", "false")
@@ -37,7 +40,7 @@ impl ReaderSettings {
             // Members learn of a rebalance by heartbeat.
             .set("heartbeat.interval.ms", "1000");
         let finite = topics.iter().filter(|topic| topic.retention.is_some()).map(|topic| Arc::clone(&topic.name));
-        Self { config, finite: finite.collect() }
+        Self { config, finite: finite.collect(), used }
     }
 }
 
@@ -63,9 +66,9 @@ fn spawn(
     let (reader, feed) = Reader::channel();
     let mut config = settings.config.clone();
     config.set("group.id", group);
-    let finite = Arc::clone(&settings.finite);
+    let (finite, used) = (Arc::clone(&settings.finite), Arc::clone(&settings.used));
     let spawned = thread::Builder::new().name("log-reader".to_owned()).spawn(move || {
-        match config.create_with_context(Rebalances::default()) {
+        match config.create_with_context(Rebalances::of(used)) {
             Ok(consumer) => Pump::new(config, consumer, feed, topics, finite).run(begin),
             // When the reader is gone too, nobody wants to know.
             Err(error) => drop(feed.blocking_send(Err(client::not_created(&error)))),

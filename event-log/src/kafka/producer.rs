@@ -8,6 +8,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 
 use super::client::{self, LogLines};
+use super::used::Used;
 use crate::{AppendError, Headers, LogError, Message, Position, Topic, TopicPartition};
 
 /// How long a producer that is replaced has to answer what it took.
@@ -17,11 +18,12 @@ const RETIRE_PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct Appender {
     config: ClientConfig,
     topics: Vec<Arc<str>>,
+    used: Arc<Used>,
     producer: RwLock<FutureProducer<LogLines>>,
 }
 
 impl Appender {
-    pub(super) fn new(bootstrap_servers: &str, topics: &[Topic]) -> Result<Self, LogError> {
+    pub(super) fn new(bootstrap_servers: &str, topics: &[Topic], used: Arc<Used>) -> Result<Self, LogError> {
         let mut config = client::config(bootstrap_servers);
         config
             .set("acks", "all")
@@ -34,7 +36,7 @@ impl Appender {
             .set("queue.buffering.max.kbytes", "65536");
         let producer = config.create_with_context(LogLines).map_err(|error| client::not_created(&error))?;
         let topics = topics.iter().map(|topic| Arc::clone(&topic.name)).collect();
-        Ok(Self { config, topics, producer: RwLock::new(producer) })
+        Ok(Self { config, topics, used, producer: RwLock::new(producer) })
     }
 
     pub(super) async fn append(&self, topic: &str, message: Message) -> Result<Position, AppendError> {
@@ -45,7 +47,7 @@ impl Appender {
             .ok_or_else(|| AppendError::UnknownTopic { topic: topic.into() })?;
         let record = FutureRecord {
             topic,
-            partition: None,
+            partition: self.used.partition(topic, &message.key),
             payload: Some(&message.payload),
             key: (!message.key.is_empty()).then_some(&message.key),
             timestamp: None,
@@ -139,7 +141,7 @@ fn not_delivered(topic: &Arc<str>, error: &KafkaError) -> AppendError {
 fn refused(topic: &Arc<str>, error: &KafkaError) -> Option<AppendError> {
     match error.rdkafka_error_code()? {
         RDKafkaErrorCode::MessageSizeTooLarge => Some(AppendError::TooLarge),
-        // No append names a partition: one that is unknown has gone with its topic.
+        // A partition was there when it became one of those that are used: it has gone with its topic.
         RDKafkaErrorCode::UnknownTopic
         | RDKafkaErrorCode::UnknownTopicOrPartition
         | RDKafkaErrorCode::UnknownPartition => Some(AppendError::UnknownTopic { topic: Arc::clone(topic) }),
@@ -159,7 +161,8 @@ mod tests {
         let cluster = MockCluster::new(1).expect("a cluster can be played");
         cluster.create_topic("events", 1, 1).expect("the topic can be made");
         let topic = Topic { name: "events".into(), partitions: 1, replication: 1, retention: None };
-        let appender = Appender::new(&cluster.bootstrap_servers(), &[topic]).expect("a producer can be made");
+        let appender =
+            Appender::new(&cluster.bootstrap_servers(), &[topic], Arc::default()).expect("a producer can be made");
         (cluster, appender)
     }
 

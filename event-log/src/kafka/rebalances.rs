@@ -1,5 +1,5 @@
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
@@ -8,11 +8,15 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::types::RDKafkaRespErr;
 
 use super::client::log_line;
+use super::used::Used;
 use crate::TopicPartition;
 
 /// What the group has decided, in order, until the pump takes it.
-#[derive(Default)]
-pub(super) struct Rebalances(Mutex<VecDeque<Rebalance>>);
+pub(super) struct Rebalances {
+    decided: Mutex<VecDeque<Rebalance>>,
+    /// The group shares out all partitions; the others are left alone.
+    used: Arc<Used>,
+}
 
 pub(super) enum Rebalance {
     Assigned(Vec<TopicPartition>),
@@ -20,12 +24,21 @@ pub(super) enum Rebalance {
 }
 
 impl Rebalances {
+    pub(super) fn of(used: Arc<Used>) -> Self {
+        Self { decided: Mutex::default(), used }
+    }
+
+    /// For a consumer in the place of this one's.
+    pub(super) fn anew(&self) -> Self {
+        Self::of(Arc::clone(&self.used))
+    }
+
     pub(super) fn take(&self) -> VecDeque<Rebalance> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.decided.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn push(&self, rebalance: Rebalance) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push_back(rebalance);
+        self.decided.lock().unwrap_or_else(PoisonError::into_inner).push_back(rebalance);
     }
 }
 
@@ -37,8 +50,10 @@ impl ClientContext for Rebalances {
 
 impl ConsumerContext for Rebalances {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, event: RDKafkaRespErr, list: &mut TopicPartitionList) {
-        let partitions =
-            list.elements().iter().map(|element| TopicPartition::new(element.topic(), element.partition())).collect();
+        let elements = list.elements();
+        let is_used = |topic: &str, partition| self.used.of(topic).is_none_or(|count| partition < count);
+        let used = elements.iter().filter(|element| is_used(element.topic(), element.partition()));
+        let partitions = used.map(|element| TopicPartition::new(element.topic(), element.partition())).collect();
         let settled = if event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
             self.push(Rebalance::Assigned(partitions));
             // Nothing is read before the reader says from where. An empty assignment lets the consumer take part

@@ -21,6 +21,8 @@ pub(super) struct Shared {
 pub(super) struct State {
     /// For each topic, its partitions.
     topics: HashMap<Arc<str>, Vec<Partition>>,
+    /// How many partitions of each topic are used, where not all are.
+    used: BTreeMap<Arc<str>, usize>,
     groups: HashMap<String, Group>,
     /// Whether the last handle was dropped.
     pub(super) closed: bool,
@@ -58,11 +60,10 @@ struct Place {
 
 impl Shared {
     pub(super) fn new(topics: &[Topic], clock: Clock) -> Self {
-        let partition =
-            |topic: &Topic| Partition { retention: topic.retention, records: VecDeque::new(), first: 0, end: 0 };
-        let partitions = |topic: &Topic| (0..topic.partitions.max(1)).map(|_| partition(topic)).collect();
+        let partitions =
+            |topic: &Topic| (0..topic.partitions.max(1)).map(|_| Partition::empty(topic.retention)).collect();
         let topics = topics.iter().map(|topic| (Arc::clone(&topic.name), partitions(topic))).collect();
-        let state = Mutex::new(State { topics, groups: HashMap::new(), closed: false });
+        let state = Mutex::new(State { topics, used: BTreeMap::new(), groups: HashMap::new(), closed: false });
         Self { clock, state, changed: watch::Sender::new(()) }
     }
 
@@ -95,7 +96,8 @@ impl Shared {
             let Some((topic, partitions)) = state.topics.get_key_value(topic) else {
                 return Err(AppendError::UnknownTopic { topic: topic.into() });
             };
-            let (topic, number) = (Arc::clone(topic), partition_of(&message.key, partitions));
+            let used = state.used.get(topic).copied().unwrap_or(partitions.len()).min(partitions.len());
+            let (topic, number) = (Arc::clone(topic), partition_of(&message.key, &partitions[..used]));
             let partition = &mut state.topics.get_mut(&topic).expect("it was just found")[number];
             let number = i32::try_from(number).expect("partitions are declared in 32 bits");
             let offset = partition.end;
@@ -128,7 +130,9 @@ impl State {
 
     fn partitions(&self, topic: &Arc<str>) -> impl Iterator<Item = (TopicPartition, &Partition)> {
         let partitions = self.topics.get(topic).into_iter().flatten();
-        (0..).zip(partitions).map(|(number, partition)| (TopicPartition::new(Arc::clone(topic), number), partition))
+        let used = self.used.get(topic).copied().unwrap_or(usize::MAX);
+        let partitions = (0..).zip(partitions).take(used);
+        partitions.map(|(number, partition)| (TopicPartition::new(Arc::clone(topic), number), partition))
     }
 
     fn partition(&self, at: &TopicPartition) -> Option<&Partition> {
@@ -144,6 +148,51 @@ impl State {
         let partition = usize::try_from(at.partition).ok().and_then(|number| partitions.get_mut(number));
         partition.ok_or_else(|| no_partition(at, count))?.end += i64::from(offsets);
         Ok(())
+    }
+
+    pub(super) fn add_partitions(&mut self, topic: &str, more: usize) -> Result<(), LogError> {
+        let Some(partitions) = self.topics.get_mut(topic) else {
+            return Err(LogError::UnknownTopic { topic: topic.into() });
+        };
+        let retention = partitions.first().and_then(|partition| partition.retention);
+        partitions.extend((0..more).map(|_| Partition::empty(retention)));
+        self.groups.values_mut().for_each(|group| group.generation += 1);
+        Ok(())
+    }
+
+    pub(super) fn remove_below(&mut self, at: &TopicPartition, offset: i64) -> Result<(), LogError> {
+        let count = self.topics.get(&at.topic).map_or(0, Vec::len);
+        let partitions = self.topics.get_mut(&at.topic);
+        let partition = partitions.zip(usize::try_from(at.partition).ok());
+        let partition = partition.and_then(|(partitions, number)| partitions.get_mut(number));
+        let partition = partition.ok_or_else(|| no_partition(at, count))?;
+        partition.records.retain(|record| record.offset >= offset);
+        partition.first = partition.first.max(offset.min(partition.end));
+        Ok(())
+    }
+
+    pub(super) fn remake(&mut self) {
+        for partition in self.topics.values_mut().flatten() {
+            *partition = Partition::empty(partition.retention);
+        }
+    }
+
+    pub(super) fn keep_to(&mut self, partitions: &BTreeMap<Arc<str>, i32>) {
+        if self.used.is_empty() {
+            let used = |(topic, count): (&Arc<str>, &i32)| (Arc::clone(topic), usize::try_from(*count).unwrap_or(0));
+            self.used = partitions.iter().map(used).collect();
+        }
+    }
+
+    /// Where the partitions end that are not used.
+    pub(super) fn unused(&self) -> Positions {
+        let unused = |(topic, used): (&Arc<str>, &usize)| {
+            let partitions = (0..).zip(self.topics.get(topic).into_iter().flatten()).skip(*used);
+            let ends =
+                partitions.map(|(number, partition)| (TopicPartition::new(Arc::clone(topic), number), partition.end));
+            ends.collect::<Vec<_>>()
+        };
+        self.used.iter().flat_map(unused).collect()
     }
 
     /// A reader at `from`.
@@ -165,6 +214,9 @@ impl State {
         let mut bytes = 0;
         for place in &mut cursor.partitions {
             let partition = self.partition(&place.partition).expect("the cursor was made of this log");
+            if place.next > partition.end {
+                return Err(out_of_range(&place.partition, place.next, format!("the log ends at {}", partition.end)));
+            }
             // 0 asks for whatever is left.
             if 0 < place.next && place.next < partition.first {
                 let reason = format!("records below {} were removed when their time was over", partition.first);
@@ -223,6 +275,10 @@ impl State {
 }
 
 impl Partition {
+    fn empty(retention: Option<Duration>) -> Self {
+        Self { retention, records: VecDeque::new(), first: 0, end: 0 }
+    }
+
     fn forget(&mut self, now: i64) {
         let Some(retention) = self.retention else { return };
         let oldest_kept = now.saturating_sub(millis(retention));

@@ -1,10 +1,11 @@
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use balcony_event_log::kafka::KafkaLog;
 use balcony_event_log::testing::eventually;
 use balcony_event_log::{AppendError, EventLog, Incoming, LogError, Positions, Reader, Topic, TopicPartition};
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
@@ -213,6 +214,45 @@ async fn a_broker_that_dies_and_comes_back_loses_nothing_and_is_used_again() {
         within_patience(member.step_over_outages(&places)).await;
     }
     assert_eq!(member.read, read);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_stays_in_its_partition_when_partitions_are_added() {
+    let Some(log) = LogUnderTest::kafka() else { return };
+    let before = log.open().await;
+    let count = ends(&*before, &log.events).await.len();
+    let keys: Vec<String> = (0..50).map(|key| format!("key {key}, of some length: {}", "x".repeat(key))).collect();
+    let mut places = Vec::new();
+    for key in &keys {
+        places.push(append(&*before, &log.events, key, "before").await.partition);
+    }
+
+    let more = [NewPartitions::new(&log.events.name, count + 5)];
+    let grown = admin(&log).create_partitions(&more, &AdminOptions::new()).await.expect("the cluster answers");
+    grown.into_iter().next().expect("one topic was named").expect("the topic grows");
+    eventually("the partitions are there", PATIENCE, async || {
+        let opened = log.open().await;
+        (ends(&*opened, &log.events).await.len() == count + 5).then_some(())
+    })
+    .await;
+
+    let opened = log.open().await;
+    let count_of = |count: usize| i32::try_from(count).expect("few partitions");
+    opened.keep_to(&BTreeMap::from([(Arc::clone(&log.events.name), count_of(count))]));
+    for (key, place) in keys.iter().zip(&places) {
+        assert_eq!(append(&*opened, &log.events, key, "after").await.partition, *place, "{key}");
+    }
+    let keyless = append(&*opened, &log.events, "", "without a key").await;
+    assert!(keyless.partition.partition < count_of(count));
+    assert_eq!(ends(&*opened, &log.events).await.len(), count);
+    assert_eq!(starts(&*opened, &log.events).await.len(), count);
+    let unused: Positions = (count..count + 5)
+        .map(|number| (TopicPartition::new(Arc::clone(&log.events.name), count_of(number)), 0))
+        .collect();
+    assert_eq!(opened.unused().await.expect("the log answers"), unused);
+    let mut member = opened.join("one member", &[Arc::clone(&log.events.name)]);
+    let assigned = within_patience(member.next()).await;
+    assert!(matches!(&assigned, Ok(Incoming::Assigned(all)) if all.len() == count), "{assigned:?}");
 }
 
 /// Deletes `topic`, and waits until the cluster says so.

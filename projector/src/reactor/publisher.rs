@@ -73,7 +73,7 @@ impl Publisher {
                         return Err(ReactError::Refused(error.to_string()));
                     }
                     // Whether it was written or not: it is the same message under the same id.
-                    Err(error @ (AppendError::Unavailable(_) | AppendError::Unknown(_))) => {
+                    Err(error @ (AppendError::Unavailable(_) | AppendError::Unknown(_) | AppendError::Foreign(_))) => {
                         tracing::warn!(topic, %error, "a message waits for the log");
                         backoff.pause().await;
                     }
