@@ -20,13 +20,13 @@ pub(super) async fn ensure(cluster: &Arc<Cluster>, bootstrap_servers: &str, topi
     let admin: AdminClient<LogLines> =
         client::config(bootstrap_servers).create_with_context(LogLines).map_err(|error| client::not_created(&error))?;
     for topic in topics {
-        let metadata = first_metadata(cluster, bootstrap_servers, topic).await?;
+        let mut metadata = first_metadata(cluster, bootstrap_servers, topic).await?;
         if !exists(&metadata) {
             create(&admin, topic, metadata.brokers().len()).await?;
-            wait_for_leaders(cluster, topic).await?;
+            metadata = wait_for_leaders(cluster, topic).await?;
         }
         if topic.retention.is_none() {
-            check_keeps_for_ever(&admin, bootstrap_servers, &topic.name).await?;
+            check_settings(&admin, bootstrap_servers, &topic.name, replicas(&metadata)).await?;
         }
     }
     Ok(())
@@ -51,6 +51,12 @@ fn exists(metadata: &Metadata) -> bool {
     metadata.topics().iter().any(|topic| !topic.partitions().is_empty())
 }
 
+/// How many replicas each partition has, at the least.
+fn replicas(metadata: &Metadata) -> usize {
+    let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+    partitions.map(|partition| partition.replicas().len()).min().unwrap_or(1)
+}
+
 async fn create(admin: &AdminClient<LogLines>, topic: &Topic, brokers: usize) -> Result<(), LogError> {
     let replication = topic.replication.min(i32::try_from(brokers).unwrap_or(i32::MAX)).max(1);
     let min_insync = (replication - 1).max(1).to_string();
@@ -59,7 +65,8 @@ async fn create(admin: &AdminClient<LogLines>, topic: &Topic, brokers: usize) ->
         .set("cleanup.policy", "delete")
         .set("retention.ms", &retention)
         .set("retention.bytes", "-1")
-        .set("min.insync.replicas", &min_insync);
+        .set("min.insync.replicas", &min_insync)
+        .set("unclean.leader.election.enable", "false");
     let options = AdminOptions::new().request_timeout(Some(PATIENCE)).operation_timeout(Some(PATIENCE));
     let results = admin.create_topics([&new_topic], &options).await.map_err(|error| unavailable(&error))?;
     match results.into_iter().next() {
@@ -72,13 +79,13 @@ async fn create(admin: &AdminClient<LogLines>, topic: &Topic, brokers: usize) ->
     }
 }
 
-async fn wait_for_leaders(cluster: &Arc<Cluster>, topic: &Topic) -> Result<(), LogError> {
+async fn wait_for_leaders(cluster: &Arc<Cluster>, topic: &Topic) -> Result<Metadata, LogError> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let metadata = cluster.metadata(Arc::clone(&topic.name), PATIENCE).await?;
         let mut partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
         if exists(&metadata) && partitions.all(|partition| partition.leader() >= 0) {
-            return Ok(());
+            return Ok(metadata);
         }
         if Instant::now() > deadline {
             return Err(LogError::Unavailable(format!("the new topic {} got no leaders", topic.name)));
@@ -87,11 +94,12 @@ async fn wait_for_leaders(cluster: &Arc<Cluster>, topic: &Topic) -> Result<(), L
     }
 }
 
-/// Refuses a topic whose broker would remove facts.
-async fn check_keeps_for_ever(
+/// Refuses a topic whose broker would remove facts, or acknowledge what a single broker has.
+async fn check_settings(
     admin: &AdminClient<LogLines>,
     bootstrap_servers: &str,
     topic: &str,
+    replicas: usize,
 ) -> Result<(), LogError> {
     let options = AdminOptions::new().request_timeout(Some(PATIENCE));
     let described = admin
@@ -103,26 +111,78 @@ async fn check_keeps_for_ever(
         .next()
         .ok_or_else(|| LogError::Unavailable(format!("the cluster did not describe the topic {topic}")))?
         .map_err(|code| LogError::Unavailable(format!("the topic {topic} cannot be described: {code}")))?;
-    let value = |name| resource.get(name).and_then(|entry| entry.value.as_deref()).unwrap_or_default();
-    let wrong: Vec<(&str, &str, &str)> = [
-        ("cleanup.policy", "delete", value("cleanup.policy").contains("compact")),
-        ("retention.ms", "-1", value("retention.ms") != "-1"),
-        ("retention.bytes", "-1", value("retention.bytes") != "-1"),
-    ]
-    .into_iter()
-    .filter(|(_, _, is_wrong)| *is_wrong)
-    .map(|(name, right, _)| (name, value(name), right))
-    .collect();
+    let value = |name: &str| resource.get(name).and_then(|entry| entry.value.as_deref()).unwrap_or_default();
+    let wrong = wrong_settings(value, replicas);
     if wrong.is_empty() {
         return Ok(());
     }
     let findings: Vec<String> =
-        wrong.iter().map(|(name, found, right)| format!("{name} is {found} and has to be {right}")).collect();
-    let changes: Vec<String> = wrong.iter().map(|(name, _, right)| format!("{name}={right}")).collect();
+        wrong.iter().map(|(name, right)| format!("{name} is {} and has to be {right}", value(name))).collect();
+    let changes: Vec<String> = wrong.iter().map(|(name, right)| format!("{name}={right}")).collect();
     Err(LogError::Misconfigured(format!(
         "the topic {topic} would lose facts: {}. Mend it with: kafka-configs.sh --bootstrap-server \
          {bootstrap_servers} --alter --entity-type topics --entity-name {topic} --add-config {}",
         findings.join(", "),
         changes.join(",")
     )))
+}
+
+/// The settings of a topic of `replicas` replicas that are wrong, each with what it has to be.
+fn wrong_settings<'v>(value: impl Fn(&str) -> &'v str, replicas: usize) -> Vec<(&'static str, String)> {
+    let insync: usize = value("min.insync.replicas").parse().unwrap_or(1);
+    // Of two replicas one may be away, as this program makes them: then one broker alone acknowledges. Of three or more
+    // two have every record.
+    let insync_needed = if replicas >= 3 { 2 } else { 1 };
+    // With more than there are nothing is ever acknowledged.
+    let insync_right = if insync > replicas { replicas.saturating_sub(1).max(1) } else { insync.max(insync_needed) };
+    let is_unclean = replicas > 1 && value("unclean.leader.election.enable") == "true";
+    [
+        ("cleanup.policy", "delete".to_owned(), value("cleanup.policy").contains("compact")),
+        ("retention.ms", "-1".to_owned(), value("retention.ms") != "-1"),
+        ("retention.bytes", "-1".to_owned(), value("retention.bytes") != "-1"),
+        ("min.insync.replicas", insync_right.to_string(), insync_right != insync),
+        ("unclean.leader.election.enable", "false".to_owned(), is_unclean),
+    ]
+    .into_iter()
+    .filter(|(_, _, is_wrong)| *is_wrong)
+    .map(|(name, right, _)| (name, right))
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    /// What is wrong with a topic that is right but for `changes`.
+    fn wrong(replicas: usize, changes: &[(&str, &'static str)]) -> String {
+        let mut settings = HashMap::from([
+            ("cleanup.policy", "delete"),
+            ("retention.ms", "-1"),
+            ("retention.bytes", "-1"),
+            ("min.insync.replicas", "2"),
+            ("unclean.leader.election.enable", "false"),
+        ]);
+        settings.extend(changes.iter().copied());
+        let wrong = wrong_settings(|name| settings.get(name).copied().unwrap_or_default(), replicas);
+        wrong.iter().map(|(name, right)| format!("{name}={right}")).collect::<Vec<_>>().join(",")
+    }
+
+    #[test]
+    fn a_topic_may_neither_forget_nor_acknowledge_what_one_broker_of_several_has() {
+        assert_eq!(wrong(3, &[]), "");
+        assert_eq!(wrong(3, &[("cleanup.policy", "compact,delete")]), "cleanup.policy=delete");
+        assert_eq!(wrong(3, &[("retention.ms", "604800000")]), "retention.ms=-1");
+        assert_eq!(wrong(3, &[("retention.bytes", "1")]), "retention.bytes=-1");
+        assert_eq!(wrong(3, &[("min.insync.replicas", "1")]), "min.insync.replicas=2");
+        assert_eq!(wrong(5, &[("min.insync.replicas", "3")]), "");
+        assert_eq!(wrong(2, &[("min.insync.replicas", "1")]), "");
+        assert_eq!(wrong(1, &[("min.insync.replicas", "1")]), "");
+        assert_eq!(wrong(2, &[("min.insync.replicas", "3")]), "min.insync.replicas=1");
+        assert_eq!(wrong(1, &[]), "min.insync.replicas=1", "one replica never has two");
+        let unclean = [("unclean.leader.election.enable", "true")];
+        assert_eq!(wrong(3, &unclean), "unclean.leader.election.enable=false");
+        assert_eq!(wrong(1, &[unclean[0], ("min.insync.replicas", "1")]), "", "there is no other to elect");
+    }
 }
