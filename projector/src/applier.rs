@@ -114,6 +114,11 @@ impl<S: Sink> Applier<S> {
         self.parked_keys.retain(|(partition, _), _| !partitions.contains(partition));
     }
 
+    /// Goes on at `positions`, which the log has nothing below of.
+    pub(crate) async fn pass_lost(&mut self, positions: Positions) -> Result<(), WorkError> {
+        self.apply(Batch { records: Vec::new(), reached: positions }).await
+    }
+
     /// Passes over `records` from now on, which are parked in this generation as they were in the one before; these
     /// keys are then parked.
     pub(crate) fn pass_over(&mut self, records: PassedOver, parked_keys: ParkedKeys) {

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use crate::applier::{Applier, Decoder, OnFailure};
 use crate::batch::{Decoded, below};
 use crate::error::WorkError;
+use crate::losses::Losses;
 use crate::observer::Observer;
 use crate::parking::{PassedOver, parked_keys};
 use crate::plan::{lease_name, whole_before};
@@ -156,6 +157,13 @@ impl Builder {
         if let Some(before) = &before {
             self.inherit(&mut applier, before, allow_differences).await?;
         }
+        let losses = Losses {
+            log: self.log.clone(),
+            database: self.database.clone(),
+            generation: self.generation.clone(),
+            observer: self.observer.clone(),
+        };
+        losses.pass(&mut applier).await?;
         loop {
             // What is compared must not come further than what it is compared with.
             let target = match comparable {
@@ -226,10 +234,14 @@ impl Builder {
         let starts = self.log.starts(self.topics()).await?;
         let mut known = self.database.patient_writer(before).snapshot().await?;
         let read_before = known.checkpoints().await?;
+        let lost_before = self.database.lost(before).await?;
         for (partition, start) in &starts {
             let position = applier.positions().next_offset(partition);
             // What the generation before has not read either is not lost by this one.
-            if position >= start || read_before.next_offset(partition) == 0 {
+            let was_lost = lost_before
+                .iter()
+                .any(|lost| lost.partition == *partition && lost.first_offset <= position && start <= lost.next_offset);
+            if position >= start || read_before.next_offset(partition) == 0 || was_lost {
                 continue;
             }
             // Inheriting is for a partition of which nothing was read yet.

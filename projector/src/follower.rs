@@ -1,13 +1,13 @@
-use std::sync::Arc;
 use std::time::Duration;
 
-use balcony_event_log::{EventLog, Incoming, LogError, Reader};
+use balcony_event_log::{Incoming, LogError, Reader};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use crate::applier::Applier;
 use crate::backoff::Backoff;
 use crate::error::WorkError;
+use crate::losses::Losses;
 use crate::observer::Observer;
 use crate::rows::Rows;
 use crate::sink::Sink;
@@ -24,6 +24,7 @@ const PACED_FROM: usize = 32;
 pub(crate) struct Follower<S> {
     applier: Applier<S>,
     reader: Reader,
+    losses: Losses,
     observer: Observer,
 }
 
@@ -32,7 +33,7 @@ impl Follower<Rows> {
     /// join: it would keep partitions from others, which may be able to.
     pub(crate) async fn work(
         applier: Applier<Rows>,
-        log: Arc<dyn EventLog>,
+        losses: Losses,
         group: String,
         observer: Observer,
         mut stop: watch::Receiver<bool>,
@@ -47,14 +48,14 @@ impl Follower<Rows> {
                 () = told_to(&mut stop) => return Ok(()),
             }
         }
-        let reader = log.join(&group, &applier.sink.projection().read_model().topics);
-        Self::new(applier, reader, observer).run(stop).await
+        let reader = losses.log.join(&group, &applier.sink.projection().read_model().topics);
+        Self::new(applier, reader, losses, observer).run(stop).await
     }
 }
 
 impl<S: Sink> Follower<S> {
-    pub(crate) fn new(applier: Applier<S>, reader: Reader, observer: Observer) -> Self {
-        Self { applier, reader, observer }
+    pub(crate) fn new(applier: Applier<S>, reader: Reader, losses: Losses, observer: Observer) -> Self {
+        Self { applier, reader, losses, observer }
     }
 
     /// Works until something fails for good or it is told to stop: then it ends after the batch it is at, and leaves
@@ -79,6 +80,7 @@ impl<S: Sink> Follower<S> {
             match incoming {
                 Ok(Incoming::Assigned(partitions)) => {
                     self.applier.claim(&partitions).await?;
+                    self.losses.pass(&mut self.applier).await?;
                     self.reader.start(self.applier.positions());
                     self.observer.running();
                 }

@@ -14,6 +14,7 @@ use crate::builder::Builder;
 use crate::error::WorkError;
 use crate::follower::Follower;
 use crate::group::group;
+use crate::losses::Losses;
 use crate::observer::Observer;
 use crate::plan::Plan;
 use crate::replica::copy::{Copying, Shown};
@@ -242,7 +243,9 @@ impl Keeper {
             let rows = Rows::new(projection.clone(), &database, of.clone());
             let name = projection.name().clone();
             let applier = Applier::new(Arc::new(projection.clone()), rows, name, OnFailure::Park, reports.clone());
-            Follower::work(applier, log.clone(), group.clone(), reports.clone(), stop)
+            let (generation, observer) = (of.clone(), reports.clone());
+            let losses = Losses { log: log.clone(), database: database.clone(), generation, observer };
+            Follower::work(applier, losses, group.clone(), reports.clone(), stop)
         });
         Task { accepted: listed.accepted, ..task }
     }

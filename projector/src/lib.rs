@@ -33,6 +33,7 @@ mod installation;
 mod keeper;
 mod kept;
 mod lag;
+mod losses;
 mod moment;
 mod observer;
 pub mod operations;

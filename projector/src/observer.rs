@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use balcony_event_log::{Positions, Record};
-use balcony_store::Namespace;
+use balcony_store::{Lost, Namespace};
 use metrics::{Counter, Gauge, Histogram};
 use tokio::time::Instant;
 
@@ -40,6 +40,7 @@ struct Figures {
     events: Counter,
     unknown: Counter,
     parked: Gauge,
+    lost: Counter,
     batch_size: Histogram,
     batch_seconds: Histogram,
     restarts: Counter,
@@ -55,6 +56,7 @@ impl Figures {
             events: metrics::counter!(format!("{namespace}_projection_events_total"), &projection),
             unknown: metrics::counter!(format!("{namespace}_projection_unknown_events_total"), &projection),
             parked: metrics::gauge!(format!("{namespace}_projection_parked"), &projection),
+            lost: metrics::counter!(format!("{namespace}_projection_lost_total"), &projection),
             batch_size: metrics::histogram!(format!("{namespace}_projection_batch_events"), &projection),
             batch_seconds: metrics::histogram!(format!("{namespace}_projection_batch_seconds"), &projection),
             restarts: metrics::counter!(format!("{namespace}_projection_restarts_total"), &projection),
@@ -137,6 +139,16 @@ impl Observer {
         if self.is_measured() {
             self.figures.parked.set(parked as f64);
         }
+    }
+
+    /// Reports records that were gone before they were read.
+    pub(crate) fn lost(&self, lost: &Lost) {
+        tracing::error!(
+            step = &*self.name, topic = %lost.partition.topic, partition = lost.partition.partition,
+            first_offset = lost.first_offset, next_offset = lost.next_offset,
+            "the log has forgotten records before they were read; it goes on without them"
+        );
+        self.figures.lost.increment(lost.count().unsigned_abs());
     }
 
     pub(crate) fn waiting(&self, error: &dyn std::error::Error) {

@@ -9,7 +9,7 @@ use balcony_event_log::memory::{Clock, MemoryLog};
 use balcony_event_log::testing::eventually;
 use balcony_event_log::{EventLog as _, Message, Positions, Record, Topic, TopicPartition};
 use balcony_projector::{Decode, Projection, Projector, Received};
-use balcony_store::{BuildOptions, Database, GenerationState, ReadModel, Reader, Scratch, StoreError, Tx};
+use balcony_store::{BuildOptions, Database, GenerationState, Lost, ReadModel, Reader, Scratch, StoreError, Tx};
 use tokio::time::Instant;
 
 struct Click;
@@ -214,6 +214,84 @@ async fn what_is_parked_is_inherited_though_the_log_has_nothing_left() {
         let live = listed.iter().find(|listed| listed.generation.number == 2).unwrap();
         let parked = world.database.look_at(&live.generation).await.unwrap().parked().await.unwrap();
         assert_eq!(parked.iter().map(|record| record.payload.as_slice()).collect::<Vec<_>>(), [b"broken"]);
+        projector.stop().await;
+    }
+}
+
+/// A topic that is kept for ever, of which an administrator removes records.
+async fn facts(scratch: Scratch) -> World {
+    let topic = Topic { name: "clicks".into(), partitions: 2, replication: 1, retention: None };
+    let clock = Clock::at(SystemTime::now());
+    let log = Arc::new(MemoryLog::new(&[topic], clock.clone()));
+    let database = Database::open(scratch.settings()).await.unwrap();
+    World { clock, log, database, _scratch: scratch }
+}
+
+impl World {
+    /// Removes the first records of both partitions, and gives how many.
+    async fn remove(&self, of_each: i64) -> i64 {
+        for (partition, start) in &self.log.starts(&["clicks".into()]).await.unwrap() {
+            self.log.remove_below(partition, start + of_each).unwrap();
+        }
+        of_each * 2
+    }
+
+    /// How many records the generation will never read.
+    async fn lost(&self, number: i64) -> i64 {
+        let listed = self.database.generations(Some("clicks")).await.unwrap();
+        let one = listed.into_iter().find(|listed| listed.generation.number == number).unwrap();
+        self.database.lost(&one.generation).await.unwrap().iter().map(Lost::count).sum()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_gone_before_the_live_generation_reads_it_is_counted_and_it_goes_on() {
+    for scratch in scratches().await {
+        let (world, clicks) = (facts(scratch).await, Clicks::new(1, false));
+        let projector = world.start(&clicks);
+        world.click(8).await;
+        assert_eq!(world.counted(&clicks).await, 8);
+        projector.stop().await;
+        world.click(16).await;
+        let read = 4;
+        let removed = world.remove(read + 3).await;
+
+        let projector = world.start(&clicks);
+        world.click(8).await;
+        let lost = removed - 2 * read;
+        assert_eq!(world.counted(&clicks).await, 32 - lost);
+        assert_eq!(world.lost(1).await, lost);
+        projector.stop().await;
+
+        // It is not counted again.
+        let projector = world.start(&clicks);
+        world.click(8).await;
+        assert_eq!(world.counted(&clicks).await, 40 - lost);
+        assert_eq!(world.lost(1).await, lost);
+        projector.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_generation_is_built_of_what_is_left_and_so_is_the_next() {
+    for scratch in scratches().await {
+        let (world, clicks) = (facts(scratch).await, Clicks::new(1, false));
+        world.click(16).await;
+        let lost = world.remove(2).await;
+        let projector = world.start(&clicks);
+        assert_eq!(world.counted(&clicks).await, 16 - lost);
+        assert_eq!(world.lost(1).await, lost);
+
+        // Nothing is lost by the next that the first has read.
+        world.database.begin_build(&clicks.model, BuildOptions::default()).await.unwrap();
+        world.stands_at(2, GenerationState::Live).await;
+        assert_eq!((world.counted(&clicks).await, world.lost(2).await), (16 - lost, lost));
+
+        // But by one after more was removed.
+        world.remove(1).await;
+        world.database.begin_build(&clicks.model, BuildOptions::default()).await.unwrap();
+        let error = world.stands_at(3, GenerationState::Failed).await;
+        assert!(error.contains("would lose it"), "{error}");
         projector.stop().await;
     }
 }

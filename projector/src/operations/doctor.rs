@@ -54,7 +54,8 @@ pub(super) async fn run(
     if !options.json {
         write!(console.output, "{}", text(&diagnosis))?;
     }
-    let ill: Vec<&str> = diagnosis.ill().map(|ill| ill.name.as_str()).collect();
+    let log = (!diagnosis.log.complaints.is_empty()).then_some("log");
+    let ill: Vec<&str> = diagnosis.ill().map(|ill| ill.name.as_str()).chain(log).collect();
     ensure!(ill.is_empty(), "ill: {}", ill.join(", "));
     Ok(())
 }
@@ -108,6 +109,12 @@ fn text(diagnosis: &Diagnosis) -> String {
         for note in &one.notes {
             text.push_str(&format!("\n{} ({note})", one.name));
         }
+    }
+    for complaint in &diagnosis.log.complaints {
+        text.push_str(&format!("\nlog: {complaint}"));
+    }
+    for note in &diagnosis.log.notes {
+        text.push_str(&format!("\nlog ({note})"));
     }
     if !text.ends_with('\n') {
         text.push('\n');

@@ -13,6 +13,7 @@ use super::ledger::Ledger;
 use super::spec::AnyReactor;
 use super::window::Window;
 use crate::error::WorkError;
+use crate::losses::Losses;
 use crate::observer::Observer;
 use crate::parking::{Failures, Reason};
 use crate::supervise::{supervise, told_to};
@@ -42,6 +43,7 @@ struct Dispatcher {
     most: usize,
     reader: Reader,
     ledger: Ledger,
+    losses: Losses,
     window: Window,
     /// What was read and has no room in the window yet.
     backlog: VecDeque<Record>,
@@ -87,10 +89,13 @@ impl Dispatcher {
         let Runtime { reactor, log, database, group_prefix, observer } = runtime;
         let ledger = Ledger::open(reactor, log.as_ref(), database, observer.clone()).await?;
         let reader = log.join(&ledger.group(group_prefix), reactor.topics());
+        let generation = ledger.generation().clone();
+        let losses = Losses { log: log.clone(), database: database.clone(), generation, observer: observer.clone() };
         Ok(Self {
             reactor: reactor.clone(),
             most: reactor.policy().window,
             reader,
+            losses,
             ledger,
             window: Window::default(),
             backlog: VecDeque::new(),
@@ -250,7 +255,9 @@ impl Dispatcher {
         self.reached = Positions::new();
         let positions = self.ledger.claim(partitions).await?;
         self.window = Window::new(&positions);
-        self.reader.start(positions);
+        self.window.reach(&self.losses.note(&positions).await?);
+        self.dirty = true;
+        self.reader.start(self.window.frontier());
         self.observer.running();
         Ok(())
     }

@@ -72,6 +72,11 @@ impl Ledger {
         })
     }
 
+    /// The reactor's namespace.
+    pub(super) fn generation(&self) -> &Generation {
+        &self.generation
+    }
+
     /// The consumer group of the reactor's dispatchers.
     pub(super) fn group(&self, prefix: &str) -> String {
         group(prefix, &self.generation)

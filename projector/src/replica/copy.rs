@@ -14,6 +14,7 @@ use crate::batch::{Decoded, SetAside};
 use crate::clock::milliseconds_now;
 use crate::error::WorkError;
 use crate::follower::Follower;
+use crate::losses::Losses;
 use crate::observer::Observer;
 use crate::parking::{ParkedKeys, Reason, parked_keys, parked_record};
 use crate::plan::whole_before;
@@ -77,8 +78,12 @@ impl Copying {
         let followed = self.follow(build.unwrap_or_default(), stop).await;
         match followed {
             Err(error @ WorkError::Log(LogError::OutOfRange { .. })) => {
-                // What is in the store is not of this log.
-                self.forget()?;
+                // Below the log's beginning something is lost; beyond its end, what is in the store is not of this log.
+                let ends = self.log.ends(&self.replica.read_model().topics).await?;
+                let reached = self.shown.borrow().positions.clone();
+                if !ends.covers(&reached) {
+                    self.forget()?;
+                }
                 Err(error)
             }
             Err(error) if !error.may_pass() && is_built => {
@@ -127,9 +132,16 @@ impl Copying {
         let keys = applier.sink.parked_keys().await?;
         let places = passed_over.into_iter().map(|record| (record.partition, record.offset));
         applier.pass_over(places.collect(), keys);
+        let losses = Losses {
+            log: self.log.clone(),
+            database: self.database.clone(),
+            generation: self.generation.clone(),
+            observer: self.observer.clone(),
+        };
+        losses.pass(&mut applier).await?;
         let reader = self.log.read(applier.positions());
         self.observer.running();
-        Follower::new(applier, reader, self.observer.clone()).run(stop).await
+        Follower::new(applier, reader, losses, self.observer.clone()).run(stop).await
     }
 
     async fn open(&self, ends: Positions) -> Result<OpenedAny, WorkError> {

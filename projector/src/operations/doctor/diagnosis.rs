@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
-use balcony_store::{Generation, GenerationState, ListedGeneration};
+use balcony_event_log::Positions;
+use balcony_store::{Generation, GenerationState, ListedGeneration, Lost};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -12,9 +13,19 @@ use crate::report::{BatchMeans, Kind, RebuildState, State, StepState};
 #[derive(Debug, Serialize)]
 pub struct Diagnosis {
     pub(super) projections: Vec<Diagnosed>,
+    pub(super) log: DiagnosedLog,
     /// The program.
     #[serde(skip)]
     pub(super) program: String,
+}
+
+/// What there is to say about the log.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct DiagnosedLog {
+    /// Why it is ill, each with what to do.
+    pub(super) complaints: Vec<String>,
+    /// What is worth knowing and no illness.
+    pub(super) notes: Vec<String>,
 }
 
 /// How one is doing.
@@ -32,6 +43,8 @@ pub(in crate::operations) struct Diagnosed {
     /// Of its busiest worker.
     pub(super) busy: f64,
     pub(super) parked: i64,
+    /// Offsets that the log had forgotten before they were read.
+    pub(super) lost: i64,
     pub(super) positions: BTreeMap<String, BTreeMap<i32, i64>>,
     pub(super) last_error: Option<String>,
     pub(super) last_error_at: Option<Moment>,
@@ -78,12 +91,13 @@ pub(super) struct Facts {
     pub(super) seen: Vec<Seen>,
     pub(super) standing: Option<Standing>,
     /// Why there is none although a generation is live.
-    pub(super) lost: Option<String>,
+    pub(super) ruined: Option<String>,
 }
 
 /// What a live generation says of itself.
 pub(super) struct Standing {
     pub(super) parked: i64,
+    pub(super) lost: Vec<Lost>,
     pub(super) positions: BTreeMap<String, BTreeMap<i32, i64>>,
     /// Or why it is not known.
     pub(super) lag: Result<Lag, String>,
@@ -116,7 +130,7 @@ impl Diagnosis {
 
 impl Diagnosed {
     pub(super) fn of(facts: Facts) -> Self {
-        let Facts { program, kept_by, name, kind, live, unfinished, seen, standing, lost } = facts;
+        let Facts { program, kept_by, name, kind, live, unfinished, seen, standing, ruined } = facts;
         let reports = |alive: bool| {
             seen.iter().filter(move |seen| seen.is_alive == alive).filter_map(|seen| seen.report.as_ref())
         };
@@ -124,10 +138,11 @@ impl Diagnosed {
         let failing = reports(true).chain(reports(false)).filter(|report| report.last_error.is_some());
         let failing = failing.max_by_key(|report| report.last_error_at);
         let reported = reports(true).next();
-        let (parked, positions, lag) = match standing {
-            Some(Standing { parked, positions, lag }) => (parked, positions, Some(lag)),
+        let (parked, lost, positions, lag) = match standing {
+            Some(Standing { parked, lost, positions, lag }) => (parked, lost, positions, Some(lag)),
             None => (
                 reported.map_or(0, |report| report.parked),
+                Vec::new(),
                 reported.map(|report| report.positions.clone()).unwrap_or_default(),
                 reported.and_then(|report| report.lag).map(Ok),
             ),
@@ -146,6 +161,7 @@ impl Diagnosed {
             batch: busiest.and_then(|report| report.batch),
             busy: busiest.map_or(0.0, |report| report.busy),
             parked,
+            lost: lost.iter().map(Lost::count).sum(),
             positions,
             last_error: failing.and_then(|report| report.last_error.clone()),
             last_error_at: failing.and_then(|report| report.last_error_at),
@@ -158,15 +174,16 @@ impl Diagnosed {
             name,
         };
         diagnosed.complaints = diagnosed.complaints(&program, unfinished.as_ref());
-        if let Some(lost) = lost {
+        if let Some(ruined) = ruined {
             let name = &diagnosed.name;
             let remedy = match kind {
                 Kind::Projector => format!("{program} rebuild {name} makes them anew"),
                 Kind::Reactor => "restore them from a backup, since nothing else says what was delivered".to_owned(),
             };
-            diagnosed.complaints.insert(0, format!("{lost}: {remedy}"));
+            diagnosed.complaints.insert(0, format!("{ruined}: {remedy}"));
         }
         diagnosed.notes = diagnosed.notes(lag.and_then(Result::err));
+        diagnosed.notes.extend(lost.iter().map(lost_note));
         diagnosed.ill = !diagnosed.complaints.is_empty();
         diagnosed
     }
@@ -231,6 +248,43 @@ impl Diagnosed {
 
 /// After how many attempts a build that does not get on is an illness.
 const IN_VAIN: i64 = 3;
+
+impl DiagnosedLog {
+    /// Of a log with these partitions that are not used, and where they end.
+    pub(super) fn of(unused: &Positions) -> Self {
+        let mut diagnosed = Self::default();
+        let mut added: BTreeMap<&str, (i32, i64)> = BTreeMap::new();
+        for (partition, end) in unused {
+            let (count, records) = added.entry(&partition.topic).or_default();
+            (*count, *records) = (*count + 1, *records + end);
+        }
+        for (topic, (count, records)) in added {
+            diagnosed.notes.push(format!(
+                "{topic} has got {count} more partitions than the installation was founded with: they stay empty, because \
+                 a key's records belong in one partition; for more, export and import into a new installation"
+            ));
+            if records > 0 {
+                diagnosed.complaints.push(format!(
+                    "{topic} has {records} records in partitions that nobody reads: whoever wrote them has to write to the \
+                     partitions that are used"
+                ));
+            }
+        }
+        diagnosed
+    }
+}
+
+fn lost_note(lost: &Lost) -> String {
+    let Lost { partition, first_offset, next_offset } = lost;
+    format!(
+        "the log had forgotten {} offsets of {}/{}, from {first_offset} to below {next_offset}, before they were read: they \
+         are in no row, and it goes on without them",
+        lost.count(),
+        partition.topic,
+        partition.partition
+    )
+}
+
 const DEAD: &str = "dead";
 const MISSING: &str = "missing";
 
@@ -262,6 +316,7 @@ fn rebuild(listed: &ListedGeneration) -> RebuildState {
 
 #[cfg(test)]
 mod tests {
+    use balcony_event_log::TopicPartition;
     use balcony_store::BuildOptions;
 
     use super::*;
@@ -300,8 +355,8 @@ mod tests {
             live: Some(Generation::called("things", 1, 1)),
             unfinished: None,
             seen,
-            standing: Some(Standing { parked: 0, positions: BTreeMap::new(), lag }),
-            lost: None,
+            standing: Some(Standing { parked: 0, lost: Vec::new(), positions: BTreeMap::new(), lag }),
+            ruined: None,
         }
     }
 
@@ -362,14 +417,38 @@ mod tests {
         assert_eq!(state_and_complaints(building(GenerationState::Copying, Some("no room"), 2)).1, "");
         let (_, complaints) = state_and_complaints(building(GenerationState::Copying, Some("no room"), 3));
         assert!(complaints.contains("(copying)") && complaints.contains("3 times, the last because no room"));
-        let lost = Facts { standing: None, lost: Some("they are lost".into()), ..facts(Vec::new()) };
-        let (_, complaints) = state_and_complaints(lost);
+        let ruined = Facts { standing: None, ruined: Some("they are lost".into()), ..facts(Vec::new()) };
+        let (_, complaints) = state_and_complaints(ruined);
         assert!(complaints.starts_with("they are lost: orders rebuild things makes them anew; "), "{complaints}");
     }
 
     #[test]
+    fn what_was_lost_is_counted_and_is_no_illness() {
+        let mut lost = facts(vec![worker(1, State::Running, None)]);
+        let partition = TopicPartition::new("events", 3);
+        lost.standing.as_mut().expect("there is one").lost =
+            vec![Lost { partition, first_offset: 12, next_offset: 15 }];
+        let diagnosed = Diagnosed::of(lost);
+        assert_eq!((diagnosed.lost, diagnosed.ill), (3, false));
+        assert!(diagnosed.notes[0].contains("3 offsets of events/3, from 12 to below 15"), "{:?}", diagnosed.notes);
+    }
+
+    #[test]
+    fn partitions_that_were_added_are_named_and_records_in_them_are_an_illness() {
+        let unused = |end| -> Positions { (6..8).map(|number| (TopicPartition::new("events", number), end)).collect() };
+        assert!(DiagnosedLog::of(&Positions::new()).notes.is_empty());
+        let empty = DiagnosedLog::of(&unused(0));
+        assert!(empty.notes[0].starts_with("events has got 2 more partitions") && empty.complaints.is_empty());
+        assert!(DiagnosedLog::of(&unused(2)).complaints[0].starts_with("events has 4 records"));
+    }
+
+    #[test]
     fn when_nobody_is_alive_that_is_said_in_one_line() {
-        let of = |seen| Diagnosis { projections: vec![Diagnosed::of(facts(seen))], program: "orders".into() };
+        let of = |seen| Diagnosis {
+            projections: vec![Diagnosed::of(facts(seen))],
+            log: DiagnosedLog::default(),
+            program: "orders".into(),
+        };
         assert_eq!(of(vec![worker(1, State::Running, None)]).nothing_runs(), None);
         let dead = of(vec![worker(14, State::Running, None)]).nothing_runs().expect("nobody is alive");
         assert!(dead.contains("things died, seen last 14 s ago"), "{dead}");

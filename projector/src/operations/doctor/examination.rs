@@ -6,7 +6,7 @@ use balcony_store::{Database, Generation, GenerationState, ListedGeneration, Wor
 use tokio::task::JoinSet;
 
 use super::DEAD_AFTER;
-use super::diagnosis::{Diagnosed, Diagnosis, Facts, Seen, Standing};
+use super::diagnosis::{Diagnosed, DiagnosedLog, Diagnosis, Facts, Seen, Standing};
 use crate::application::Application;
 use crate::catalogue::PROJECTOR;
 use crate::installation::Installation;
@@ -37,9 +37,9 @@ pub(in crate::operations) async fn examine(
 
     let program = application.name().to_owned();
     let facts = |name: &str, kept_by: &str, version, kind, seen, standing: Option<Result<Standing, String>>| {
-        let (standing, lost) = match standing {
+        let (standing, ruined) = match standing {
             Some(Ok(standing)) => (Some(standing), None),
-            Some(Err(lost)) => (None, Some(lost)),
+            Some(Err(ruined)) => (None, Some(ruined)),
             None => (None, None),
         };
         Facts {
@@ -51,7 +51,7 @@ pub(in crate::operations) async fn examine(
             unfinished: unfinished(&listed, name, version).cloned(),
             seen,
             standing,
-            lost,
+            ruined,
         }
     };
     let mut diagnosed = Vec::new();
@@ -70,7 +70,9 @@ pub(in crate::operations) async fn examine(
         let kind = seen.iter().find_map(|seen| seen.report.as_ref()).map_or(Kind::Projector, |report| report.kind);
         diagnosed.push(Diagnosed::of(facts(name, PROJECTOR, None, kind, seen, None)));
     }
-    Ok(Diagnosis { projections: diagnosed, program })
+    // Where the log is away, each step says so.
+    let log = installation.log.unused().await.map(|unused| DiagnosedLog::of(&unused)).unwrap_or_default();
+    Ok(Diagnosis { projections: diagnosed, log, program })
 }
 
 /// The generation of this version that is built; that of the newest when this one has none.
@@ -119,6 +121,7 @@ async fn standing(
         let mut tx = database.look_at(&live).await?;
         (tx.parked_count().await?, tx.checkpoints().await?.by_topic())
     };
+    let lost = database.lost(&live).await?;
     let lag = Lag::measure(log.as_ref(), &topics, &database, &live).await;
-    Ok(Ok(Standing { parked, positions, lag: lag.map_err(|error| error.to_string()) }))
+    Ok(Ok(Standing { parked, lost, positions, lag: lag.map_err(|error| error.to_string()) }))
 }
