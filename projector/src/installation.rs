@@ -9,15 +9,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use balcony_event_log::{EventLog, LogError, Topic};
-use balcony_store::Database;
+use balcony_store::{Database, StoreError};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use self::private::private_file;
 pub use self::private::private_folder;
 use crate::application::{Application, InstalledTopic, Topics};
+use crate::bound::{BindError, BoundLog, check_names};
 use crate::catalogue::{Catalogue, Step};
 use crate::projector::Projector;
 use crate::replica::Folder;
@@ -37,6 +38,8 @@ pub struct Installation {
     data_dir: PathBuf,
     /// What the log is known by.
     identity: String,
+    /// What the installation is known by, since it was founded.
+    id: Uuid,
     /// Keeps other processes from the data folder.
     _held: Option<File>,
 }
@@ -47,6 +50,8 @@ pub(crate) const LOG_FILE: &str = "log.db";
 pub(crate) const READ_MODELS: &str = "read-models";
 /// How long the log and the database are waited for at the start.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How many digits of what the database is known by are in the names of consumer groups.
+const DATABASE_DIGITS: usize = 8;
 const PAUSE: Duration = Duration::from_millis(500);
 
 impl Installation {
@@ -56,21 +61,9 @@ impl Installation {
     /// # Errors
     /// Names the setting that is wrong. An embedded installation that another process holds is refused.
     pub async fn open(application: &Application, settings: &Settings) -> anyhow::Result<Self> {
-        let log_topics = log_topics(application, settings)?;
-        let place = database_settings(application, settings)?;
-        let (log, database, held): (Arc<dyn EventLog>, _, _) = match settings.deployment(application)? {
-            Deployment::Embedded { data_dir } => {
-                let held = hold(&data_dir)?;
-                let log = open_embedded_log(&data_dir, &log_topics)?;
-                let database = Database::open(&place).await.context("DATA_DIR: the read models cannot be opened")?;
-                (log, database, Some(held))
-            }
-            Deployment::Distributed { brokers, .. } => {
-                let log = open_log(&brokers, &log_topics).await?;
-                (log, open_database(&place).await?, None)
-            }
-        };
-        Self::of(application, settings, log, database, held).await
+        let parts = Parts::open(application, settings).await?;
+        let id = parts.log.founding().id;
+        Self::of(application, settings, parts.log, parts.database, Some(id), parts.held).await
     }
 
     /// Opens the installation for an operator, beside the processes that run it or when none does. Nothing is made.
@@ -92,7 +85,10 @@ impl Installation {
             }
             Deployment::Distributed { .. } => Database::open_beside(&place).await.context("DATABASE_URL")?,
         };
-        Self::of(application, settings, log, database, None).await
+        let deployment = settings.deployment(application)?;
+        let log = BoundLog::bind_beside(log, &database).await.map_err(|error| unbound(error, &deployment))?;
+        let id = database.founding().await?.map(|founding| founding.id);
+        Self::of(application, settings, log, database, id, None).await
     }
 
     async fn of(
@@ -100,6 +96,7 @@ impl Installation {
         settings: &Settings,
         log: Arc<dyn EventLog>,
         database: Database,
+        id: Option<Uuid>,
         held: Option<File>,
     ) -> anyhow::Result<Self> {
         let topics = settings.topics(application)?;
@@ -108,8 +105,15 @@ impl Installation {
             bail!("{} has two steps called {name}", application.name());
         }
         let identity = log.identity().await?;
-        let (group_prefix, data_dir) = (settings.group_prefix(application)?, settings.data_dir(application)?);
-        Ok(Self { log, database, topics, catalogue, group_prefix, data_dir, identity, _held: held })
+        let mut group_prefix = settings.group_prefix(application)?;
+        if let Some(own) = database.own_identity().await? {
+            let own = Uuid::new_v5(&Uuid::NAMESPACE_OID, own.as_bytes()).simple().to_string();
+            group_prefix.push_str(&own[..DATABASE_DIGITS]);
+            group_prefix.push('.');
+        }
+        let data_dir = settings.data_dir(application)?;
+        let id = id.unwrap_or_else(|| Uuid::new_v5(&Uuid::NAMESPACE_OID, identity.as_bytes()));
+        Ok(Self { log, database, topics, catalogue, group_prefix, data_dir, identity, id, _held: held })
     }
 
     /// A projector on this installation, with no steps yet.
@@ -154,8 +158,44 @@ impl Installation {
 
     /// Where the stores of the replica called `name` are: they hold what one log says, and no other.
     pub(crate) fn replica_directory(&self, name: &str) -> PathBuf {
-        let log = Uuid::new_v5(&Uuid::NAMESPACE_OID, self.identity.as_bytes());
-        self.data_dir.join(name).join(log.simple().to_string())
+        self.data_dir.join(name).join(self.id.simple().to_string())
+    }
+}
+
+/// A log and the database that it is tied to, opened by a process that is part of an installation.
+pub(crate) struct Parts {
+    pub(crate) log: Arc<BoundLog>,
+    pub(crate) database: Database,
+    /// Keeps other processes from the data folder.
+    pub(crate) held: Option<File>,
+}
+
+impl Parts {
+    /// Opens both and makes what is missing, but no topic that the database knows. The log and the database are waited for.
+    pub(crate) async fn open(application: &Application, settings: &Settings) -> anyhow::Result<Self> {
+        let log_topics = log_topics(application, settings)?;
+        let place = database_settings(application, settings)?;
+        let deployment = settings.deployment(application)?;
+        let (log, database, held): (Arc<dyn EventLog>, _, _) = match &deployment {
+            Deployment::Embedded { data_dir } => {
+                let held = hold(data_dir)?;
+                let log = open_embedded_log(data_dir, &log_topics)?;
+                let database = Database::open(&place).await.context("DATA_DIR: the read models cannot be opened")?;
+                (log, database, Some(held))
+            }
+            Deployment::Distributed { brokers, .. } => {
+                let database = open_database(&place).await?;
+                let names: Vec<Arc<str>> = log_topics.iter().map(|topic| topic.name.clone()).collect();
+                // Before topics are made that nobody wants.
+                check_names(&database, &names).await.map_err(|error| unbound(error, &deployment))?;
+                let founding = database.founding().await?;
+                let known: Vec<Arc<str>> =
+                    founding.into_iter().flat_map(|founding| founding.partitions).map(|(topic, _)| topic).collect();
+                (open_log(brokers, &log_topics, &known).await?, database, None)
+            }
+        };
+        let log = bind(log, &database).await.map_err(|error| unbound(error, &deployment))?;
+        Ok(Self { log, database, held })
     }
 }
 
@@ -205,15 +245,53 @@ pub(crate) fn open_embedded_log(data_dir: &Path, topics: &[Topic]) -> anyhow::Re
         .with_context(|| format!("DATA_DIR: the log in {} cannot be opened", data_dir.display()))
 }
 
-pub(crate) async fn open_log(brokers: &str, topics: &[Topic]) -> anyhow::Result<Arc<dyn EventLog>> {
+async fn open_log(brokers: &str, topics: &[Topic], known: &[Arc<str>]) -> anyhow::Result<Arc<dyn EventLog>> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        match distributed::open_log(brokers, topics).await {
+        match distributed::open_log(brokers, topics, known).await {
             Err(error @ LogError::Unavailable(_)) if Instant::now() < deadline => {
                 tracing::warn!(%error, "waiting for the log");
                 tokio::time::sleep(PAUSE).await;
             }
+            Err(error @ LogError::UnknownTopic { .. }) => bail!(
+                "KAFKA_BOOTSTRAP_SERVERS, KAFKA_TOPIC_PREFIX: {error}, and the database was used with it: bring the topic \
+                 back, or give a new log a database of its own"
+            ),
             opened => return opened.context("KAFKA_BOOTSTRAP_SERVERS"),
+        }
+    }
+}
+
+async fn bind(log: Arc<dyn EventLog>, database: &Database) -> Result<Arc<BoundLog>, BindError> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match BoundLog::bind(log.clone(), database).await {
+            Err(error @ (BindError::Log(LogError::Unavailable(_)) | BindError::Store(StoreError::Unavailable(_))))
+                if Instant::now() < deadline =>
+            {
+                tracing::warn!(%error, "waiting for the log and the database");
+                tokio::time::sleep(PAUSE).await;
+            }
+            bound => return bound,
+        }
+    }
+}
+
+/// What to do about a log that is not the database's.
+fn unbound(error: BindError, deployment: &Deployment) -> anyhow::Error {
+    match (error, deployment) {
+        (BindError::Unrecognised(why), Deployment::Embedded { data_dir }) => anyhow!(
+            "DATA_DIR: the read models in {} were made of another log than its {LOG_FILE}: {why}; bring that log back, or \
+             remove {READ_MODELS}, which is then built of this one",
+            data_dir.display()
+        ),
+        (BindError::Unrecognised(why), Deployment::Distributed { .. }) => anyhow!(
+            "KAFKA_BOOTSTRAP_SERVERS, KAFKA_TOPIC_PREFIX, DATABASE_URL: the database was used with another log: {why}; go \
+             back to that log, or give this one a database of its own"
+        ),
+        (error, Deployment::Embedded { .. }) => anyhow::Error::new(error).context("DATA_DIR"),
+        (error, Deployment::Distributed { .. }) => {
+            anyhow::Error::new(error).context("KAFKA_BOOTSTRAP_SERVERS, DATABASE_URL")
         }
     }
 }

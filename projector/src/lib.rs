@@ -21,6 +21,7 @@ mod away;
 mod backoff;
 mod batch;
 mod board;
+mod bound;
 mod builder;
 mod catalogue;
 mod clock;
@@ -55,6 +56,7 @@ mod supervise;
 pub mod testkit;
 
 pub use application::{Application, InstalledTopic, TopicSpec, Topics};
+pub use bound::{BindError, BoundLog, Unrecognised};
 pub use builder::build;
 pub use catalogue::{Catalogue, Step, UnknownStep};
 #[cfg(feature = "operations")]

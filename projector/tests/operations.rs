@@ -238,7 +238,8 @@ impl Shop {
             loop {
                 looks.tick().await;
                 let said = self.run(&["doctor", "--json"]).await;
-                let diagnosis: Value = serde_json::from_str(&said.output).unwrap();
+                let diagnosis: Value =
+                    serde_json::from_str(&said.output).unwrap_or_else(|_| panic!("{:?}", said.failed));
                 let steps = diagnosis["projections"].as_array().unwrap();
                 if steps.iter().all(|one| one["state"] == "running" && one["lag"]["events"] == 0) && is_so(&diagnosis) {
                     return diagnosis;

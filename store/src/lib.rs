@@ -28,6 +28,7 @@ mod database;
 mod error;
 #[cfg(feature = "sqlite")]
 mod folder;
+mod founding;
 mod generation;
 mod generation_tx;
 mod generations;
@@ -71,6 +72,7 @@ mod workers;
 pub use checkpoints::Claim;
 pub use database::{Database, Writer};
 pub use error::StoreError;
+pub use founding::{Founding, Mark};
 pub use generation::{BuildOptions, Generation, GenerationState, ListedGeneration};
 pub use generation_tx::GenerationTx;
 pub use generations::HeldGenerations;

@@ -23,6 +23,11 @@ pub(crate) const BEGIN: &str = "BEGIN";
 pub(crate) const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 /// The clock, in milliseconds since 1970.
 pub(crate) const NOW: &str = "(EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::bigint";
+/// What tells this database from its copies: the server's number, which it keeps for its life, and the database on it.
+pub(crate) const OWN_IDENTITY: Option<&str> = Some(
+    "SELECT system_identifier || '/' || oid || '/' || datname FROM pg_control_system(), pg_database
+     WHERE datname = current_database()",
+);
 /// Ends a query for rows that nobody else changes before the transaction ends.
 pub(crate) const HELD: &str = "FOR UPDATE";
 /// Lets the transaction wait half a second for a lock at the most.

@@ -22,6 +22,8 @@ pub(crate) const BEGIN: &str = "BEGIN IMMEDIATE";
 pub(crate) const SNAPSHOT: &str = "BEGIN";
 /// The clock, in milliseconds since 1970.
 pub(crate) const NOW: &str = "CAST(unixepoch('subsec') * 1000 AS INTEGER)";
+/// No other process works on it, so that nothing has to tell it from its copies.
+pub(crate) const OWN_IDENTITY: Option<&str> = None;
 /// Ends a query for rows that nobody else changes before the transaction ends: one that writes is alone with its file.
 pub(crate) const HELD: &str = "";
 /// Locks were waited for when the transaction began.

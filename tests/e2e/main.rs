@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
+mod bound;
 mod client;
 mod commands;
 mod console;
@@ -16,6 +17,7 @@ mod faults;
 mod favourites;
 mod fold;
 mod idempotency;
+mod kafka;
 mod live;
 mod mail;
 mod namespaces;

@@ -260,7 +260,8 @@ impl Pump {
         let Some(topic) = self.topics.first().map(Arc::clone) else { return Ok(()) };
         // The next look is as far away as this one was.
         self.away_since = Some(Instant::now());
-        let Ok(replacement) = self.config.create_with_context::<_, BaseConsumer<_>>(self.consumer.context().anew()) else {
+        let Ok(replacement) = self.config.create_with_context::<_, BaseConsumer<_>>(self.consumer.context().anew())
+        else {
             return Ok(());
         };
         if replacement.fetch_metadata(Some(&topic), QUESTION_PATIENCE).is_err() {

@@ -10,8 +10,12 @@ mod backend {
     use balcony_event_log::{EventLog, LogError, Topic};
     use balcony_store::Place;
 
-    pub(in super::super) async fn open_log(brokers: &str, topics: &[Topic]) -> Result<Arc<dyn EventLog>, LogError> {
-        Ok(Arc::new(KafkaLog::open(brokers, topics).await?))
+    pub(in super::super) async fn open_log(
+        brokers: &str,
+        topics: &[Topic],
+        known: &[Arc<str>],
+    ) -> Result<Arc<dyn EventLog>, LogError> {
+        Ok(Arc::new(KafkaLog::open_again(brokers, topics, known).await?))
     }
 
     pub(in super::super) async fn open_log_beside(
@@ -36,7 +40,11 @@ mod backend {
     const MISSING: &str =
         "this program is built without Kafka and PostgreSQL; unset KAFKA_BOOTSTRAP_SERVERS and DATABASE_URL";
 
-    pub(in super::super) async fn open_log(_: &str, _: &[Topic]) -> Result<Arc<dyn EventLog>, LogError> {
+    pub(in super::super) async fn open_log(
+        _: &str,
+        _: &[Topic],
+        _: &[Arc<str>],
+    ) -> Result<Arc<dyn EventLog>, LogError> {
         Err(LogError::Misconfigured(MISSING.to_owned()))
     }
 
@@ -44,7 +52,7 @@ mod backend {
         brokers: &str,
         topics: &[Topic],
     ) -> Result<Arc<dyn EventLog>, LogError> {
-        open_log(brokers, topics).await
+        open_log(brokers, topics, &[]).await
     }
 
     pub(in super::super) fn place(_: String) -> anyhow::Result<Place> {

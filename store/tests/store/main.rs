@@ -34,6 +34,7 @@ macro_rules! on_both {
 mod away;
 #[cfg(feature = "postgres")]
 mod crashes;
+mod foundings;
 mod generations;
 mod installations;
 mod parked;

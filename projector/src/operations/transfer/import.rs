@@ -15,7 +15,7 @@ use super::format::Format;
 use super::present::Present;
 use super::reading::ends;
 use super::spool::Spool;
-use crate::installation::{LOG_FILE, READ_MODELS, hold, log_topics, open_embedded_log, open_log};
+use crate::installation::{LOG_FILE, Parts, READ_MODELS};
 use crate::operations::console::Console;
 use crate::{Application, Deployment, Settings, Topics};
 
@@ -86,24 +86,18 @@ pub(in crate::operations) async fn import(
 
 impl Target {
     async fn open(application: &Application, settings: &Settings) -> anyhow::Result<Self> {
-        let log_topics = log_topics(application, settings)?;
-        match settings.deployment(application)? {
-            Deployment::Embedded { data_dir } => {
-                let lock = hold(&data_dir)?;
-                if !data_dir.join(LOG_FILE).exists() && data_dir.join(READ_MODELS).exists() {
-                    bail!(
-                        "DATA_DIR: {} has read models of a log that is not there any more; remove its {READ_MODELS}",
-                        data_dir.display()
-                    );
-                }
-                let log = open_embedded_log(&data_dir, &log_topics)?;
-                Ok(Self { log, folder: Some(data_dir), _lock: Some(lock) })
+        let mut folder = None;
+        if let Deployment::Embedded { data_dir } = settings.deployment(application)? {
+            if !data_dir.join(LOG_FILE).exists() && data_dir.join(READ_MODELS).exists() {
+                bail!(
+                    "DATA_DIR: {} has read models of a log that is not there any more; remove its {READ_MODELS}",
+                    data_dir.display()
+                );
             }
-            Deployment::Distributed { brokers, .. } => {
-                let log = open_log(&brokers, &log_topics).await?;
-                Ok(Self { log, folder: None, _lock: None })
-            }
+            folder = Some(data_dir);
         }
+        let Parts { log, database: _, held } = Parts::open(application, settings).await?;
+        Ok(Self { log, folder, _lock: held })
     }
 }
 
