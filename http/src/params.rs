@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::extract::{FromRequestParts, Path};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
+use percent_encoding::percent_decode_str;
 
 use crate::describe::{Describe, Description};
 use crate::problem::{ERRORS_MAX, FieldError, Problem};
@@ -44,7 +45,12 @@ impl Params {
     /// The parameters of the query string `query`.
     pub fn new(query: Option<&str>) -> Self {
         let mut params = Self { given: BTreeMap::new(), errors: Vec::new() };
-        for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+        let query = query.unwrap_or_default();
+        let pairs = query.split('&').filter(|pair| !pair.is_empty());
+        for (pair, (name, value)) in pairs.zip(form_urlencoded::parse(query.as_bytes())) {
+            if percent_decode_str(pair).decode_utf8().is_err() {
+                params.refuse(&name, "is not UTF-8");
+            }
             if value.contains('\0') {
                 // PostgreSQL has no text with this character, and nothing here has it in its name.
                 params.refuse(&name, "has the character U+0000");
@@ -150,9 +156,15 @@ mod tests {
         let problem = Params::new(Some(&"a&".repeat(32_000))).finish().expect_err("refused");
         assert_eq!(serde_json::to_value(problem).expect("JSON")["errors"].as_array().map(Vec::len), Some(20));
 
-        let mut params = Params::new(Some("author_location=a%00b"));
-        params.text("author_location");
-        assert!(params.finish().is_err());
+        for value in ["a%00b", "%ff", "caf%E9", "%ed%a0%80"] {
+            let mut params = Params::new(Some(&format!("&&x=%C3%A9&author_location={value}")));
+            assert_eq!(params.text("x").as_deref(), Some("é"));
+            params.text("author_location");
+            let problem = params.finish().expect_err(value);
+            let errors = serde_json::to_value(problem).expect("JSON")["errors"].clone();
+            assert_eq!(errors.as_array().map(Vec::len), Some(1), "{errors}");
+            assert_eq!(errors[0]["parameter"], "author_location");
+        }
     }
 
     #[test]
