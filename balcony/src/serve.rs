@@ -161,6 +161,9 @@ pub(crate) async fn all_in_one(settings: &Settings) -> anyhow::Result<()> {
     let (command_routes, mut openapi) = commands.routes();
     let (query_routes, query_openapi) = queries.routes();
     openapi.merge(query_openapi);
+    openapi.info.title = "Balcony".to_owned();
+    openapi.info.description =
+        Some("Posts what happens, and shows it: comments, favourites, movies, people.".to_owned());
     let pages = reading_room(settings, &query_routes)?;
     let routes = command_routes.merge(query_routes).merge(pages);
     // The queries' checks cover the registry, which is all that commands read.
@@ -220,7 +223,8 @@ pub(crate) async fn projector(settings: &Settings, only: &[String]) -> anyhow::R
 
     let own = [installation.log_check(), projections_check(&projector)];
     let readiness = Readiness::new(own.into_iter().chain(installation.database_check()).collect());
-    let (routes, openapi) = (Router::new(), OpenApi::default());
+    let (routes, mut openapi) = (Router::new(), OpenApi::default());
+    openapi.info.title = "Balcony projector".to_owned();
     let surface = Surface { routes, openapi, operators: states(&projector), readiness };
     run(listeners, surface, &installation, Some(projector), None).await
 }

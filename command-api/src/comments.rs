@@ -21,7 +21,7 @@ pub(crate) struct PostComment {
     /// Up to 200 characters; none when empty.
     title: Option<String>,
     /// 1 to 10,000 characters after trimming.
-    #[schema(required, nullable = false)]
+    #[schema(required, nullable = false, min_length = 1)]
     body: Option<String>,
 }
 

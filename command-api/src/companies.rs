@@ -17,7 +17,7 @@ use crate::creating::{Created, Creation, Request};
 #[serde(deny_unknown_fields)]
 pub(crate) struct RegisterCompany {
     /// 1 to 200 characters.
-    #[schema(required, nullable = false)]
+    #[schema(required, nullable = false, min_length = 1, max_length = 200)]
     name: Option<String>,
     /// Where mail about comments on its movies goes; not public.
     #[schema(required, nullable = false, format = "email")]

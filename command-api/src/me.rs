@@ -19,7 +19,7 @@ use crate::command::{Command, broken_rules};
 #[serde(deny_unknown_fields)]
 pub(crate) struct ChangeProfile {
     /// 1 to 200 characters.
-    #[schema(required, nullable = false)]
+    #[schema(required, nullable = false, min_length = 1, max_length = 200)]
     display_name: Option<String>,
     /// Up to 1,000 characters.
     about: Option<String>,

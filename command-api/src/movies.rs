@@ -19,7 +19,7 @@ use crate::creating::{Created, Creation, Request};
 #[serde(deny_unknown_fields)]
 pub(crate) struct RegisterMovie {
     /// 1 to 200 characters.
-    #[schema(required, nullable = false)]
+    #[schema(required, nullable = false, min_length = 1, max_length = 200)]
     title: Option<String>,
     /// The company it belongs to.
     #[schema(format = "uuid")]
