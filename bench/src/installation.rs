@@ -23,6 +23,8 @@ pub(crate) struct Installation {
 
 const SECRET: &str = "a secret for benchmarks, of 32 bytes or more";
 const AN_HOUR: u64 = 3_600;
+/// How many movies are viewed at the most.
+const VIEWED: u16 = 100;
 
 impl Installation {
     /// A new one: everything in one process, or the services called `parts`.
@@ -91,6 +93,23 @@ impl Installation {
             Consumers::default()
         };
         self.processes.iter().fold(services, |consumers, (part, process)| consumers.and(part, process.pid()))
+    }
+
+    /// Registers movies, and gives for each of so many clients the request that notes a view of one of them. Every movie is
+    /// known where commands are taken when this returns.
+    pub(crate) async fn settle_viewers(&self, clients: u16) -> anyhow::Result<Requests> {
+        let address = self.commands()?;
+        let admin = bearer(&self.authority.issue("admin", Role::Admin, AN_HOUR)?);
+        let mut connection = Connection::open(address).await?;
+        let film = request("POST", "/v1/movies", &admin, r#"{"title":"Seven Samurai"}"#);
+        let mut views = Requests::new();
+        for _ in 0..clients.min(VIEWED) {
+            let movie = connection.exchange(&film).await?.expect(201)?.field("id")?;
+            let view = request("POST", &format!("/v1/movies/{movie}/views"), "", "");
+            connection.exchange(&view).await?.expect(202)?;
+            views.push(Arc::from(view));
+        }
+        Ok(views.iter().cycle().take(usize::from(clients)).cloned().collect())
     }
 
     /// Registers a movie and so many people, and gives for each of them the request that posts a comment. Everything

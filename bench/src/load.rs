@@ -25,8 +25,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Between the last connection and the first request.
 const CALM: Duration = Duration::from_millis(100);
 
-/// Every client sends its request, and again as soon as the answer is there, for as long as `duration`.
-pub(crate) async fn closed_loop(address: &str, requests: &[Arc<[u8]>], duration: Duration) -> anyhow::Result<Round> {
+/// Every client sends its request, and again as soon as the answer is there, which has the status `expected`, for as
+/// long as `duration`.
+pub(crate) async fn closed_loop(
+    address: &str,
+    requests: &[Arc<[u8]>],
+    expected: u16,
+    duration: Duration,
+) -> anyhow::Result<Round> {
     let connections = connect(address, requests.len()).await?;
     let start = Instant::now() + CALM;
     let end = start + duration;
@@ -40,7 +46,7 @@ pub(crate) async fn closed_loop(address: &str, requests: &[Arc<[u8]>], duration:
                 if sent >= end {
                     return anyhow::Ok(latencies);
                 }
-                connection.exchange(&request).await?.expect(201)?;
+                connection.exchange(&request).await?.expect(expected)?;
                 let answered = Instant::now();
                 if answered <= end {
                     latencies.push(answered - sent);

@@ -2,7 +2,7 @@
 //!
 //! Machines differ and so do hours on one machine, so a figure alone says little. Every scenario measures Balcony and
 //! its limits in turn, several rounds, and prints the ratio of each round's pair: `posting` against a bare handler
-//! that awaits one delivery, `visible` against a query that waits for nothing, `projecting` against reading and
+//! that awaits one delivery, `viewing` against itself without projections, `visible` against a query that waits for nothing, `projecting` against reading and
 //! writing without Balcony, `searching` against PostgreSQL's full-text search.
 
 mod bare;
@@ -21,6 +21,7 @@ mod report;
 mod rows;
 mod scratch;
 mod searching;
+mod viewing;
 mod visible;
 
 use std::path::PathBuf;
@@ -65,7 +66,7 @@ pub(crate) struct Options {
     /// How many comments `projecting` reads and `searching` searches; 300,000 and 1,000,000, or 100,000 with --quick.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1_000..=20_000_000))]
     events: Option<u32>,
-    /// How many clients `posting` has; 64 and 512 unless given.
+    /// How many clients `posting` and `viewing` have; 64 and 512 unless given.
     #[arg(long, value_delimiter = ',', default_values_t = [64, 512], value_parser = clap::value_parser!(u16).range(1..=4_096))]
     clients: Vec<u16>,
     /// Only this half.
@@ -89,6 +90,8 @@ pub(crate) struct Options {
 enum Scenario {
     /// Comments posted a second, against a bare handler.
     Posting,
+    /// Page views taken a second, and counted.
+    Viewing,
     /// From a post's answer until the comment can be read.
     Visible,
     /// Events a second of the comments projection, rebuilt and catching up.
@@ -157,6 +160,9 @@ async fn run(
     for deployment in scratch.deployments() {
         if wanted(Scenario::Posting) {
             posting::run(deployment, options, scratch, progress, report).await.context("posting")?;
+        }
+        if wanted(Scenario::Viewing) {
+            viewing::run(deployment, options, scratch, progress, report).await.context("viewing")?;
         }
         if wanted(Scenario::Visible) {
             visible::run(deployment, options, scratch, progress, report).await.context("visible")?;

@@ -52,7 +52,7 @@ pub(crate) async fn run(
     for candidate in &servers.candidates {
         progress.step(format!("posting, {name}: warming up: {}", candidate.what));
         let warm_up = if options.quick { WARM_UP_QUICK } else { WARM_UP };
-        load::closed_loop(&candidate.address, &candidate.posts, warm_up).await?;
+        load::closed_loop(&candidate.address, &candidate.posts, 201, warm_up).await?;
         candidate.consumers.rest().await?;
     }
     for &clients in &options.clients {
@@ -76,7 +76,7 @@ async fn measure(
             progress.step(format!("{}: round {round} of {}: {}", section.title, options.rounds, candidate.what));
             let before = candidate.consumers.seconds();
             let posts = &candidate.posts[..usize::from(clients)];
-            let round = load::closed_loop(&candidate.address, posts, options.round()).await?;
+            let round = load::closed_loop(&candidate.address, posts, 201, options.round()).await?;
             let behind = candidate.consumers.rest().await?;
             round.note(line);
             if candidate.projects {
