@@ -13,6 +13,7 @@ use balcony_command_api::CommandApi;
 use balcony_domain::Topics;
 use balcony_http::probes::{self, Check, Readiness};
 use balcony_http::rate_limit::Limiter;
+use balcony_http::server::{self, Limits, Server};
 use balcony_http::service::{self, Edge};
 use balcony_http::{Consistency, Role, telemetry};
 use balcony_projector::operations::Desk;
@@ -54,6 +55,7 @@ struct Installation {
     topics: Topics,
     consistency: Consistency,
     edge: Edge,
+    server: Server,
     /// Where the query API is, when it has an origin of its own.
     query_api_url: Option<String>,
     is_embedded: bool,
@@ -88,14 +90,17 @@ impl Installation {
     async fn open(settings: &Settings) -> anyhow::Result<Self> {
         let query_api_url = settings.query_api_url()?.map(str::to_owned);
         let is_embedded = matches!(settings.deployment()?, Deployment::Embedded { .. });
+        let namespace = settings.installation.namespace(&settings.application)?;
+        let problem_types = format!("urn:{NAME}:problem:");
+        let server = Server::new(namespace.as_str(), &problem_types, Limits::of_process());
         let edge = Edge {
             authority: authority(settings)?,
             limiter: Limiter::new(settings.rate_limit()?)
                 .behind(settings.trusted_proxies()?)
                 .searched_at([balcony_query_api::SEARCH]),
             cors_origins: settings.cors_origins()?,
-            telemetry: telemetry::install(settings.installation.namespace(&settings.application)?.as_str())?,
-            problem_types: format!("urn:{NAME}:problem:").into(),
+            telemetry: telemetry::install(namespace.as_str())?,
+            problem_types: problem_types.into(),
         };
         let parts = balcony_projector::Installation::open(&settings.application, &settings.installation).await?;
         let parts = Arc::new(parts);
@@ -103,7 +108,7 @@ impl Installation {
         let topics = domain_topics(&parts.topics);
         let consistency =
             Consistency::new(parts.identity(), parts.topics.names(), &edge.authority.key_for(CONSISTENCY));
-        Ok(Self { parts, desk, topics, consistency, edge, query_api_url, is_embedded })
+        Ok(Self { parts, desk, topics, consistency, edge, server, query_api_url, is_embedded })
     }
 
     /// Whether the log is there.
@@ -147,7 +152,7 @@ impl Installation {
 
 /// Everything in this process.
 pub(crate) async fn all_in_one(settings: &Settings) -> anyhow::Result<()> {
-    let listeners = listen(settings, "127.0.0.1:8080").await?;
+    let listeners = listen(settings, "127.0.0.1:8080")?;
     let installation = Installation::open(settings).await?;
     let mut projector = installation.parts.projector();
     for projection in projections(&installation.parts.catalogue) {
@@ -179,7 +184,7 @@ pub(crate) async fn all_in_one(settings: &Settings) -> anyhow::Result<()> {
 /// The command API alone.
 pub(crate) async fn command_api(settings: &Settings) -> anyhow::Result<()> {
     distributed(settings, "command-api")?;
-    let listeners = listen(settings, "127.0.0.1:8081").await?;
+    let listeners = listen(settings, "127.0.0.1:8081")?;
     let installation = Installation::open(settings).await?;
     let commands = command_side(&installation).await;
     let (routes, openapi) = commands.routes();
@@ -192,7 +197,7 @@ pub(crate) async fn command_api(settings: &Settings) -> anyhow::Result<()> {
 /// The query API alone.
 pub(crate) async fn query_api(settings: &Settings) -> anyhow::Result<()> {
     distributed(settings, "query-api")?;
-    let listeners = listen(settings, "127.0.0.1:8082").await?;
+    let listeners = listen(settings, "127.0.0.1:8082")?;
     let installation = Installation::open(settings).await?;
     let mut projector = installation.parts.projector();
     let serving = installation.start_search(&mut projector)?;
@@ -211,7 +216,7 @@ pub(crate) async fn projector(settings: &Settings, only: &[String]) -> anyhow::R
     distributed(settings, "projector")?;
     let topics = settings.installation.topics(&settings.application)?;
     let chosen = chosen(only, &settings.application.catalogue(&topics))?;
-    let listeners = listen(settings, "127.0.0.1:8083").await?;
+    let listeners = listen(settings, "127.0.0.1:8083")?;
     let installation = Installation::open(settings).await?;
     let mut projector = installation.parts.projector();
     for projection in chosen {
@@ -305,7 +310,8 @@ async fn run(
             let address = listener.local_addr()?;
             tracing::info!(%address, "listening for operators");
             let router = service::service(Router::new(), OpenApi::default(), operators, edge);
-            (everybody, Some(tokio::spawn(service::serve(listener, router, told(stopped.clone())))))
+            let (server, stopped) = (installation.server.clone(), stopped.clone());
+            (everybody, Some(tokio::spawn(async move { server.serve(listener, router, told(stopped)).await })))
         }
         Operators::WithEverybody => (operators, None),
         Operators::Nowhere => (everybody, None),
@@ -320,15 +326,15 @@ async fn run(
         }
         stop.send_replace(true);
     });
-    let served = service::serve(listeners.everybody, router, told(stopped)).await;
+    installation.server.serve(listeners.everybody, router, told(stopped)).await;
     if let Some(projector) = projector {
         projector.stop().await;
     }
     if let Some(apart) = apart {
-        apart.await?.context("serving operators failed")?;
+        apart.await?;
     }
     tracing::info!("ended");
-    served.context("serving failed")
+    Ok(())
 }
 
 /// Comes once it is time to stop.
@@ -357,14 +363,14 @@ fn told_to_end() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
     })
 }
 
-async fn listen(settings: &Settings, default: &str) -> anyhow::Result<Listeners> {
+fn listen(settings: &Settings, default: &str) -> anyhow::Result<Listeners> {
     let (address, apart) = (settings.listen(default)?, settings.admin_listen()?);
-    let bind = async |name: &str, address: SocketAddr| {
-        TcpListener::bind(address).await.with_context(|| format!("{name}: {address} cannot be listened on"))
+    let bind = |name: &str, address: SocketAddr| {
+        server::listen(address).with_context(|| format!("{name}: {address} cannot be listened on"))
     };
-    let everybody = bind("LISTEN", address).await?;
+    let everybody = bind("LISTEN", address)?;
     let operators = match apart {
-        Some(apart) => Operators::Apart(bind("ADMIN_LISTEN", apart).await?),
+        Some(apart) => Operators::Apart(bind("ADMIN_LISTEN", apart)?),
         None => without_a_port(address),
     };
     Ok(Listeners { everybody, operators })

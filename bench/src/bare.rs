@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
-use anyhow::Context as _;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
@@ -18,6 +17,7 @@ use balcony_event_log::embedded::EmbeddedLog;
 use balcony_event_log::{EventLog, Message, Topic};
 use balcony_http::probes::{self, Readiness};
 use balcony_http::rate_limit::{Limiter, RateLimit};
+use balcony_http::server::{self, Limits, Server};
 use balcony_http::service::{self, Edge};
 use balcony_http::{Authority, Consistency, Expected, Subjects, telemetry};
 use balcony_store::Database;
@@ -26,7 +26,6 @@ use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rusqlite::{Connection, TransactionBehavior, params};
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
@@ -34,7 +33,7 @@ use crate::events;
 
 /// A server in a process of its own.
 #[derive(Args)]
-pub(crate) struct Server {
+pub(crate) struct Bare {
     #[arg(long, env = "LISTEN")]
     listen: SocketAddr,
     #[command(subcommand)]
@@ -59,15 +58,16 @@ enum Kind {
 const WAITING: usize = 4_096;
 const GROUP: usize = 1_000;
 
-impl Server {
+impl Bare {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let router = match &self.kind {
             Kind::Sqlite { file } => sqlite(file)?,
             Kind::Kafka { brokers, topic } => kafka(brokers, topic)?,
             Kind::Commands { data_dir, jwt_secret } => commands(data_dir, jwt_secret).await?,
         };
-        let listener = TcpListener::bind(self.listen).await?;
-        service::serve(listener, router, std::future::pending()).await.context("serving failed")
+        let server = Server::new("balcony", "urn:balcony:problem:", Limits::of_process());
+        server.serve(server::listen(self.listen)?, router, std::future::pending()).await;
+        Ok(())
     }
 }
 

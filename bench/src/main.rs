@@ -104,7 +104,7 @@ enum Scenario {
 enum Action {
     /// A server to measure against, in a process of its own.
     #[command(hide = true)]
-    Serve(bare::Server),
+    Serve(bare::Bare),
 }
 
 impl Options {

@@ -1,8 +1,10 @@
 //! Bodies: bounded before anything else is looked at, then JSON, then the fields.
 
+use std::time::Duration;
+
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Request};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -15,15 +17,43 @@ use crate::problem::{FieldError, Problem};
 
 /// The most bytes a body may have.
 pub const LIMIT: usize = 64 << 10;
-/// How much of a body that is too large is read before the answer, so that a client that sends all before it reads
-/// gets the answer and not a broken connection.
-const DRAIN: usize = 8 << 20;
+/// How long a body may take to come.
+const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Reads a whole body, up to [`LIMIT`].
+/// Looks at what the head says of the body.
 ///
 /// # Errors
-/// 413 for a longer one, 400 for one that breaks off.
-pub(crate) async fn read(mut body: Body) -> Result<Bytes, Problem> {
+/// 413 for one that is longer than [`LIMIT`], 415 for one that is encoded.
+pub(crate) fn check(headers: &HeaderMap) -> Result<(), Problem> {
+    let declared = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if declared.is_some_and(|length| length > LIMIT as u64) {
+        return Err(Problem::too_large(LIMIT));
+    }
+    let is_plain = |coding: &HeaderValue| coding.is_empty() || coding.as_bytes().eq_ignore_ascii_case(b"identity");
+    if headers.get_all(header::CONTENT_ENCODING).iter().all(is_plain) {
+        return Ok(());
+    }
+    Err(Problem::unsupported_encoding())
+}
+
+/// Whether the client sends the body once it is told to go on (RFC 9110, section 10.1.1). Reading it tells.
+pub(crate) fn is_awaited(headers: &HeaderMap) -> bool {
+    headers.get(header::EXPECT).is_some_and(|expected| expected.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
+/// Reads a whole body, up to [`LIMIT`]. What is longer is not read on: the connection ends.
+///
+/// # Errors
+/// 413 for a longer one, 400 for one that breaks off, 408 for one that takes too long.
+pub(crate) async fn read(body: Body) -> Result<Bytes, Problem> {
+    read_within(body, PATIENCE).await
+}
+
+async fn read_within(body: Body, patience: Duration) -> Result<Bytes, Problem> {
+    tokio::time::timeout(patience, collect(body)).await.unwrap_or_else(|_| Err(Problem::too_slow()))
+}
+
+async fn collect(mut body: Body) -> Result<Bytes, Problem> {
     let mut first: Option<Bytes> = None;
     let mut collected: Vec<u8> = Vec::new();
     let mut length = 0;
@@ -31,11 +61,8 @@ pub(crate) async fn read(mut body: Body) -> Result<Bytes, Problem> {
         let frame = frame.map_err(|_| Problem::malformed("the body ended before it was complete"))?;
         let Ok(data) = frame.into_data() else { continue };
         length += data.len();
-        if length > DRAIN {
-            break;
-        }
         if length > LIMIT {
-            continue;
+            return Err(Problem::too_large(LIMIT));
         }
         match first.take() {
             None if collected.is_empty() => first = Some(data),
@@ -44,9 +71,6 @@ pub(crate) async fn read(mut body: Body) -> Result<Bytes, Problem> {
                 collected.extend_from_slice(&data);
             }
         }
-    }
-    if length > LIMIT {
-        return Err(Problem::too_large(LIMIT));
     }
     Ok(first.unwrap_or_else(|| collected.into()))
 }
@@ -67,16 +91,16 @@ pub struct SentJson<T> {
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        sent(request, state).await.and_then(fields).map(Self)
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        sent(request).await.and_then(fields).map(Self)
     }
 }
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for SentJson<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let sent = sent(request, state).await?;
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let sent = sent(request).await?;
         Ok(Self { fields: fields(sent.clone())?, sent })
     }
 }
@@ -101,12 +125,12 @@ impl<T: ToSchema> Describe for SentJson<T> {
 }
 
 /// The fields of the request's body.
-async fn sent<S: Send + Sync>(request: Request, state: &S) -> Result<Map<String, Value>, Problem> {
+async fn sent(request: Request) -> Result<Map<String, Value>, Problem> {
     if !is_json(request.headers()) {
         return Err(Problem::unsupported_media_type());
     }
-    let bytes = Bytes::from_request(request, state).await;
-    let bytes = bytes.map_err(|_| Problem::malformed("the body could not be read"))?;
+    // In memory already, unless the client waits for a word before it sends it: now nothing else is wrong.
+    let bytes = read(request.into_body()).await?;
     json::object(&bytes)
 }
 
@@ -146,7 +170,8 @@ fn fields<T: DeserializeOwned>(sent: Map<String, Value>) -> Result<T, Problem> {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::StatusCode;
+    use axum::http::{HeaderName, StatusCode};
+    use futures_util::StreamExt as _;
     use serde::Deserialize;
 
     use super::*;
@@ -182,6 +207,39 @@ mod tests {
         assert_eq!(refused(b"{\"x\":1}"), (StatusCode::UNPROCESSABLE_ENTITY, "\"#/x\"".into()));
         assert_eq!(refused(b"{\"a/b\":1}"), (StatusCode::UNPROCESSABLE_ENTITY, "\"#/a~1b\"".into()));
         assert_eq!(parse::<Fields>(b"{\"body\":\"x\"}").expect("fields").body.as_deref(), Some("x"));
+    }
+
+    #[test]
+    fn what_the_head_says_of_a_body_is_enough_to_refuse_it() {
+        let checked = |name: HeaderName, value: &str| {
+            let headers = HeaderMap::from_iter([(name, value.parse().expect("a header"))]);
+            check(&headers).map_err(|problem| problem.status().as_u16())
+        };
+        assert_eq!(checked(header::CONTENT_LENGTH, &LIMIT.to_string()), Ok(()));
+        assert_eq!(checked(header::CONTENT_LENGTH, &(LIMIT + 1).to_string()), Err(413));
+        assert_eq!(checked(header::CONTENT_LENGTH, &u64::MAX.to_string()), Err(413));
+        for plain in ["", "identity", "Identity"] {
+            assert_eq!(checked(header::CONTENT_ENCODING, plain), Ok(()), "{plain}");
+        }
+        for encoded in ["gzip", "br", "identity, gzip", "\u{e9}"] {
+            assert_eq!(checked(header::CONTENT_ENCODING, encoded), Err(415), "{encoded}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_does_not_come_is_given_up() {
+        let begins = futures_util::stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"{"))]);
+        let body = Body::from_stream(begins.chain(futures_util::stream::pending()));
+        let problem = read_within(body, Duration::from_millis(1)).await.expect_err("given up");
+        assert_eq!(problem.status(), StatusCode::REQUEST_TIMEOUT);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_too_large_is_read_no_further() {
+        let chunk = Bytes::from(vec![b' '; LIMIT]);
+        let body = Body::from_stream(futures_util::stream::repeat_with(move || Ok::<_, std::io::Error>(chunk.clone())));
+        let problem = read(body).await.expect_err("refused");
+        assert_eq!(problem.status(), StatusCode::PAYLOAD_TOO_LARGE);
     }
 
     #[test]

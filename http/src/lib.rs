@@ -1,13 +1,15 @@
 //! What services on an event log share at their edge: who asks ([`auth`]), what was sent ([`body`], [`params`]), what
 //! the client has seen ([`consistency`]), what is answered when something is wrong ([`problem`]), how all of it is
-//! described ([`describe`]), what every service shows of itself ([`service`]), and whether it is ready ([`probes`]). **Nothing here knows what the events
+//! described ([`describe`]), what every service shows of itself ([`service`]), whether it is ready ([`probes`]), and how it is served ([`server`]). **Nothing here knows what the events
 //! are**: the names that clients and operators see come from the program.
 
 pub mod auth;
 pub mod body;
 pub mod consistency;
+mod cors;
 pub mod describe;
 mod json;
+mod message;
 pub mod page;
 pub mod params;
 pub mod probes;
@@ -15,6 +17,7 @@ pub mod problem;
 mod proxies;
 pub mod rate_limit;
 mod role;
+pub mod server;
 pub mod service;
 pub mod telemetry;
 #[cfg(feature = "testing")]

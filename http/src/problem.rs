@@ -101,6 +101,7 @@ impl fmt::Display for Place {
 
 const TOKEN_MISSING: &str = "token-missing";
 const TOKEN_INVALID: &str = "token-invalid";
+const UNSUPPORTED_ENCODING: &str = "unsupported-encoding";
 
 impl Problem {
     fn new(status: StatusCode, name: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
@@ -118,6 +119,13 @@ impl Problem {
     /// 400: the body is not well-formed JSON.
     pub fn malformed(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "malformed", "The request is malformed", detail)
+    }
+
+    /// 400: a header is not well-formed.
+    pub(crate) fn malformed_header(error: FieldError) -> Self {
+        let mut problem = Self::malformed(format!("{} {}", error.place, error.detail));
+        problem.errors = vec![error];
+        problem
     }
 
     /// 401: no token came.
@@ -147,6 +155,12 @@ impl Problem {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed", detail)
     }
 
+    /// 408: the request does not come, or too slowly.
+    pub fn too_slow() -> Self {
+        let detail = "the request did not come in time; send it again, faster";
+        Self::new(StatusCode::REQUEST_TIMEOUT, "too-slow", "The request came too slowly", detail)
+    }
+
     /// 409: a request under the same idempotency key is under way.
     pub fn in_progress() -> Self {
         let detail = "a request with the same Idempotency-Key is under way; try again for its answer";
@@ -169,10 +183,26 @@ impl Problem {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too large", detail)
     }
 
+    /// 414: the URI is too long.
+    pub(crate) fn uri_too_long() -> Self {
+        let detail = "the URI of the request is too long";
+        Self::new(StatusCode::URI_TOO_LONG, "uri-too-long", "The URI is too long", detail)
+    }
+
     /// 415: the body is of another type.
     pub fn unsupported_media_type() -> Self {
         let detail = "send the body as `Content-Type: application/json`";
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body is not JSON", detail)
+    }
+
+    /// 415: the body is encoded.
+    pub(crate) fn unsupported_encoding() -> Self {
+        let error = FieldError::header("Content-Encoding", "is not understood; send the body as it is");
+        let detail = format!("{} {}", error.place, error.detail);
+        let title = "The body is encoded";
+        let mut problem = Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, UNSUPPORTED_ENCODING, title, detail);
+        problem.errors = vec![error];
+        problem
     }
 
     /// 422: fields, parameters or headers break rules. The first twenty are listed.
@@ -212,6 +242,18 @@ impl Problem {
             .retry_after(retry_after)
     }
 
+    /// 431: there are too many headers, or they are too long.
+    pub(crate) fn head_too_large() -> Self {
+        let detail = "the headers of the request are too many or too long";
+        Self::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head-too-large", "The headers are too large", detail)
+    }
+
+    /// 503: there is no room for another connection.
+    pub(crate) fn overloaded() -> Self {
+        let detail = "there are as many connections as the service takes; try again";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Too many connections", detail).retry_after(1)
+    }
+
     /// 503: a part that is needed is away.
     pub fn unavailable(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available at the moment", detail).retry_after(1)
@@ -245,6 +287,18 @@ impl Problem {
         self
     }
 
+    /// The same problem of the request for `path`, with `types` before the name of its kind.
+    pub(crate) fn of(mut self, types: &str, path: &str) -> Self {
+        path.clone_into(&mut self.instance);
+        self.kind = format!("{types}{}", self.kind).into();
+        self
+    }
+
+    /// The document.
+    pub(crate) fn document(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
     /// The HTTP status.
     pub fn status(&self) -> StatusCode {
         StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
@@ -276,13 +330,16 @@ impl From<StoreError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = serde_json::to_vec(&self).unwrap_or_default();
-        let mut response = Response::new(Body::from(body));
+        let mut response = Response::new(Body::from(self.document()));
         *response.status_mut() = self.status();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        if self.kind == UNSUPPORTED_ENCODING {
+            // RFC 9110, section 15.5.16.
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         // RFC 6750, section 3.
         let challenge = match &*self.kind {
@@ -300,12 +357,11 @@ impl IntoResponse for Problem {
 
 /// Gives a response that is a problem the path of its request, and puts `types` before the name of its kind.
 pub(crate) fn complete(mut response: Response, uri: &Uri, types: &str) -> Response {
-    let Some(mut problem) = response.extensions_mut().remove::<Problem>() else { return response };
-    uri.path().clone_into(&mut problem.instance);
-    problem.kind = format!("{types}{}", problem.kind).into();
+    let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
+    let problem = problem.of(types, uri.path());
     let (mut parts, _) = response.into_parts();
     parts.headers.remove(header::CONTENT_LENGTH);
-    Response::from_parts(parts, Body::from(serde_json::to_vec(&problem).unwrap_or_default()))
+    Response::from_parts(parts, Body::from(problem.document()))
 }
 
 #[cfg(test)]

@@ -1,24 +1,23 @@
-//! How a service runs and what it shows of itself: `/openapi.json`, `/docs`, and its probes.
+//! What a service is made of, and what it shows of itself: `/openapi.json`, `/docs`, and its probes.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
+use axum::body::HttpBody as _;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, Uri, Version, header};
 use axum::middleware::Next;
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::serve::ListenerExt as _;
 use axum::{Json, Router, middleware};
-use tokio::net::TcpListener;
-use tower_http::cors::{AllowOrigin, CorsLayer};
 use utoipa::openapi::OpenApi;
 
 use crate::auth::Authority;
+use crate::cors::Cors;
+use crate::message::{Caching, standard_headers};
+use crate::page::{self, Asset, SCRIPT, STYLE};
 use crate::rate_limit::Limiter;
 use crate::telemetry::{Telemetry, Timer};
-use crate::{Problem, body, consistency, describe, problem};
+use crate::{Problem, body, describe, problem};
 
 /// What every service needs beside its routes.
 #[derive(Clone)]
@@ -43,8 +42,6 @@ const REFUSALS: &[(StatusCode, &str)] = &[
         "the user or the address asks too often; `Retry-After` says when there is room again",
     ),
 ];
-/// How long requests under way may go on once the service is told to stop.
-const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The description of a service: of its routes, which is given, and of what the edge adds to each of them.
 pub fn described(mut openapi: OpenApi) -> OpenApi {
@@ -52,96 +49,100 @@ pub fn described(mut openapi: OpenApi) -> OpenApi {
     openapi
 }
 
+/// What the page at `/docs` is made of.
+const DOCS: &[Asset] = &[
+    Asset { path: "/assets/docs.css", content_type: STYLE, bytes: include_bytes!("docs.css") },
+    Asset { path: "/assets/docs.js", content_type: SCRIPT, bytes: include_bytes!("docs.js") },
+];
+
 /// A whole service: its routes with what they are described as, and `probes` (of [`crate::probes`]), behind the edge.
 pub fn service(routes: Router, openapi: OpenApi, probes: Router, edge: &Edge) -> Router {
     let openapi = Arc::new(described(openapi));
+    let door = Door { cors: Cors::new(&edge.cors_origins), edge: edge.clone() };
     let shown = Router::new()
         .route("/openapi.json", get(async move || Json(openapi.as_ref().clone())))
-        .route("/docs", get(async || Html(include_str!("docs.html"))));
-    let router = routes
+        .route("/docs", get(async || page::page(StatusCode::OK, include_str!("docs.html"), None)));
+    routes
         .merge(shown)
+        .merge(page::assets(DOCS.iter().copied()))
         .merge(probes)
-        .fallback(async || Problem::not_found("there is nothing at this path"))
-        .method_not_allowed_fallback(async || Problem::method_not_allowed())
-        .layer(middleware::from_fn_with_state(Arc::new(edge.clone()), at_the_edge));
-    if edge.cors_origins.is_empty() { router } else { router.layer(cors(&edge.cors_origins)) }
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(other_method)
+        .layer(middleware::from_fn_with_state(Arc::new(door), at_the_door))
 }
 
-/// What happens to every request, in this order: whoever asks too often is refused; its body is read, up to the limit;
-/// whose token is not accepted is refused; it is handled; it is counted; a refusal gets its type and the request's path.
-async fn at_the_edge(State(edge): State<Arc<Edge>>, request: Request, next: Next) -> Response {
+/// The edge, and which pages of other origins may pass.
+struct Door {
+    edge: Edge,
+    cors: Cors,
+}
+
+/// All methods that some path takes.
+const METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
+
+async fn nothing_here(method: Method, uri: Uri) -> Response {
+    if method == Method::OPTIONS && uri.path() == "*" {
+        return (StatusCode::NO_CONTENT, [(header::ALLOW, METHODS)]).into_response();
+    }
+    Problem::not_found("there is nothing at this path").into_response()
+}
+
+/// The path does not take the method; the router says in `Allow` what it takes, which is the answer to `OPTIONS`.
+async fn other_method(method: Method) -> Response {
+    if method == Method::OPTIONS {
+        return StatusCode::NO_CONTENT.into_response();
+    }
+    Problem::method_not_allowed().into_response()
+}
+
+/// What happens to every request: it is admitted or refused; it is handled; it is counted; a refusal gets its type and the
+/// request's path; the answer gets the headers that every answer has.
+async fn at_the_door(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
+    let Door { edge, cors } = door.as_ref();
     let timer = Timer::start(&request);
-    let uri = request.uri().clone();
-    let response = match edge.admit(request).await {
-        Ok(request) => next.run(request).await,
-        Err(problem) => problem.into_response(),
+    let (uri, is_http1) = (request.uri().clone(), request.version() < Version::HTTP_2);
+    let (method, headers) = (request.method(), request.headers());
+    let is_private = !method.is_safe() || headers.contains_key(header::AUTHORIZATION);
+    let mut is_unread = !request.body().is_end_stream();
+    let shown_to = cors.allowed(headers);
+    let response = if let Some(preflight) = cors.preflight(method, headers) {
+        preflight
+    } else {
+        match edge.admit(request, &mut is_unread).await {
+            Ok(request) => next.run(request).await,
+            Err(problem) => problem.into_response(),
+        }
     };
     edge.telemetry.count(timer, response.status());
-    problem::complete(response, &uri, &edge.problem_types)
+    let mut response = problem::complete(response, &uri, &edge.problem_types);
+
+    let status = response.status();
+    let is_private = is_private || status.is_client_error() || status.is_server_error();
+    let headers = response.headers_mut();
+    standard_headers(headers, if is_private { Caching::Private } else { Caching::Public });
+    if is_unread && is_http1 && !status.is_success() {
+        // What was not read of the request is not read for the sake of the next one.
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    cors.show(headers, shown_to);
+    response
 }
 
 impl Edge {
-    async fn admit(&self, request: Request) -> Result<Request, Problem> {
-        let (mut parts, body) = request.into_parts();
+    /// Whoever asks too often is refused; what the head says of the body is looked at; then the body is read, up to the
+    /// limit; whose token is not accepted is refused. A client that waits for a word before it sends the body gets it from
+    /// the handler, when nothing else is wrong.
+    async fn admit(&self, request: Request, is_unread: &mut bool) -> Result<Request, Problem> {
+        let (mut parts, mut body) = request.into_parts();
         let visitor = self.authority.visitor(&parts.headers);
         // Whatever else is wrong with it, a request counts.
         self.limiter.admit(&parts, visitor.as_ref().ok())?;
-        let bytes = body::read(body).await?;
+        body::check(&parts.headers)?;
+        if !body::is_awaited(&parts.headers) {
+            body = body::read(body).await?.into();
+            *is_unread = false;
+        }
         parts.extensions.insert(visitor?);
-        Ok(Request::from_parts(parts, bytes.into()))
-    }
-}
-
-fn cors(origins: &[HeaderValue]) -> CorsLayer {
-    let allowed = if origins.iter().any(|origin| origin == "*") {
-        AllowOrigin::any()
-    } else {
-        AllowOrigin::list(origins.to_vec())
-    };
-    CorsLayer::new()
-        .allow_origin(allowed)
-        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
-        .allow_headers([
-            header::AUTHORIZATION,
-            header::CONTENT_TYPE,
-            "idempotency-key".parse().expect("a header name"),
-            consistency::TOKEN,
-        ])
-        .expose_headers([
-            consistency::TOKEN,
-            consistency::CONSISTENCY,
-            header::LOCATION,
-            header::ETAG,
-            header::RETRY_AFTER,
-        ])
-        .max_age(Duration::from_secs(3_600))
-}
-
-/// Serves `router` on `listener` until `stop` comes, then lets requests under way end.
-///
-/// # Errors
-/// When the listener fails.
-pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    let (stopping, stopped) = tokio::sync::oneshot::channel();
-    // An answer is written whole, so nothing is gained by waiting for more to send.
-    let listener = listener.tap_io(|stream| {
-        let _ = stream.set_nodelay(true);
-    });
-    let router = router.into_make_service_with_connect_info::<SocketAddr>();
-    let serving = axum::serve(listener, router).with_graceful_shutdown(async move {
-        stop.await;
-        let _ = stopping.send(());
-    });
-    tokio::select! {
-        served = async { serving.await } => served,
-        () = async {
-            // Without an answer the server has ended by itself.
-            let _ = stopped.await;
-            tokio::time::sleep(STOP_TIMEOUT).await;
-        } => Ok(()),
+        Ok(Request::from_parts(parts, body))
     }
 }

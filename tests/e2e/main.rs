@@ -13,6 +13,7 @@ mod console;
 mod crash;
 mod deployment;
 mod doctor;
+mod edge;
 mod faults;
 mod favourites;
 mod fold;
@@ -58,6 +59,10 @@ macro_rules! on_both {
 on_both! {
     session: the_readme_session_works_as_printed the_first_steps_work the_services_show_themselves;
     ports: readiness_speaks_an_operators_words;
+    edge:
+        a_body_that_will_be_refused_is_not_waited_for
+        an_answer_says_who_may_keep_it
+        options_says_what_a_path_takes;
     commands:
         what_is_wrong_is_refused_and_named
         bodies_are_bounded_before_anything_else

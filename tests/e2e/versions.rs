@@ -6,6 +6,7 @@ use balcony_domain::{Event, Topics};
 use balcony_event_log::testing::eventually;
 use balcony_http::probes::{self, Readiness};
 use balcony_http::rate_limit::{Limiter, RateLimit};
+use balcony_http::server::{Limits, Server};
 use balcony_http::service::{self, Edge};
 use balcony_http::{Consistency, telemetry};
 use balcony_projector::{AnyReplica, Catalogue, Folder, Projection, Projector, Received, Serving};
@@ -69,7 +70,7 @@ struct NextNode {
     lengths: Reader,
     stop: oneshot::Sender<()>,
     _folder: TempDir,
-    served: JoinHandle<std::io::Result<()>>,
+    served: JoinHandle<()>,
 }
 
 impl NextNode {
@@ -107,11 +108,12 @@ impl NextNode {
         let probes = probes::public(&Readiness::new(queries.checks()));
         let router = service::service(routes, openapi, probes, &edge);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = Server::new("balcony", "urn:balcony:problem:", Limits::of_process());
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel();
         let served = tokio::spawn(async move {
             let stopped = async { drop(stopped.await) };
-            service::serve(listener, router, stopped).await
+            server.serve(listener, router, stopped).await
         });
         let lengths = Reader::open(&database, vec![Next::new(&topics).model]).await;
         Self { projector, url, lengths, stop, _folder: folder, served }
@@ -125,7 +127,7 @@ impl NextNode {
 
     async fn stop(self) {
         self.stop.send(()).unwrap();
-        self.served.await.unwrap().unwrap();
+        self.served.await.unwrap();
         self.projector.stop().await;
     }
 }

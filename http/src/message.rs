@@ -1,0 +1,134 @@
+//! What HTTP asks of every message: one `Host` that is one, no second value where there can be one, and in every answer
+//! how long it may be kept.
+
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Version, header};
+
+use crate::{FieldError, Problem};
+
+/// Headers that have one value; two of them would be read one way here and another way elsewhere.
+const SINGLE: &[(HeaderName, &str)] =
+    &[(header::HOST, "Host"), (header::AUTHORIZATION, "Authorization"), (header::CONTENT_TYPE, "Content-Type")];
+
+/// Who may keep an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Caching {
+    /// Nobody.
+    Private,
+    /// Whoever asks each time whether it is still the same.
+    Public,
+}
+
+/// Why a request is not well-formed, if it is not (RFC 9110, section 7.2; RFC 9112, section 3.2).
+pub(crate) fn fault<B>(request: &Request<B>) -> Option<Problem> {
+    let headers = request.headers();
+    let wrong = |name: &str, detail: &str| Some(Problem::malformed_header(FieldError::header(name, detail)));
+    for (name, shown) in SINGLE {
+        if headers.get_all(name).iter().nth(1).is_some() {
+            return wrong(shown, "is given twice");
+        }
+    }
+    match headers.get(header::HOST) {
+        Some(host) if !is_host(host) => wrong("Host", "is not a host with or without a port"),
+        Some(_) => None,
+        None => match request.version() {
+            Version::HTTP_09 | Version::HTTP_10 => None,
+            Version::HTTP_11 => wrong("Host", "is missing"),
+            _ if request.uri().authority().is_some() => None,
+            _ => wrong(":authority", "is missing"),
+        },
+    }
+}
+
+fn is_host(value: &HeaderValue) -> bool {
+    let Ok(authority) = Authority::try_from(value.as_bytes()) else { return false };
+    let port = authority.as_str().strip_prefix(authority.host());
+    // A colon without a port after it is a host, too (RFC 3986, section 3.2.3).
+    let has_port = port.is_some_and(|port| {
+        port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.is_empty() || port.parse::<u16>().is_ok())
+    });
+    !authority.host().is_empty() && has_port
+}
+
+/// Adds what every answer says unless it says so itself: who may keep it, and that its type is as it says.
+pub(crate) fn standard_headers(headers: &mut HeaderMap, caching: Caching) {
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    let said = headers.get(header::CACHE_CONTROL);
+    let value = match (caching, said.map(HeaderValue::as_bytes)) {
+        (Caching::Private, None) => "private, no-store",
+        // What everybody may see is what this one sees, but perhaps not all of it.
+        (Caching::Private, Some(b"no-cache")) => "private, no-cache",
+        (Caching::Public, None) => "no-cache",
+        (_, Some(_)) => return,
+    };
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(value));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(version: Version, headers: &[(&str, &str)]) -> Request<()> {
+        let mut request = Request::builder().uri("/v1/things").version(version);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(()).expect("a request")
+    }
+
+    fn refused(version: Version, headers: &[(&str, &str)]) -> bool {
+        fault(&request(version, headers)).is_some()
+    }
+
+    #[test]
+    fn a_request_has_one_host() {
+        assert!(!refused(Version::HTTP_11, &[("host", "balcony.example")]));
+        assert!(refused(Version::HTTP_11, &[]));
+        assert!(refused(Version::HTTP_11, &[("host", "a.example"), ("host", "a.example")]));
+        assert!(!refused(Version::HTTP_10, &[]));
+        assert!(refused(Version::HTTP_10, &[("host", "a.example"), ("host", "b.example")]));
+        assert!(refused(Version::HTTP_2, &[]));
+        let mut with_authority = request(Version::HTTP_2, &[]);
+        *with_authority.uri_mut() = "http://a.example/v1/things".parse().expect("a URI");
+        assert!(fault(&with_authority).is_none());
+    }
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_with_or_without_a_port() {
+        for good in
+            ["a", "a.example:80", "127.0.0.1:8080", "[::1]:8080", "[::1]", "a.example:", "xn--bcher-kva.example"]
+        {
+            assert!(!refused(Version::HTTP_11, &[("host", good)]), "{good}");
+        }
+        for bad in ["", " ", "a b", "a/b", "user@a", "http://a", "a:port", "a:80:80", "a:99999", "[::1", "a?b", "a#b"] {
+            assert!(refused(Version::HTTP_11, &[("host", bad)]), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn who_asks_and_what_is_sent_are_said_once() {
+        for name in ["authorization", "content-type"] {
+            assert!(!refused(Version::HTTP_11, &[("host", "a"), (name, "x")]), "{name}");
+            assert!(refused(Version::HTTP_11, &[("host", "a"), (name, "x"), (name, "x")]), "{name}");
+        }
+    }
+
+    #[test]
+    fn nobody_keeps_what_is_private_and_everybody_asks_again() {
+        for (caching, said, becomes) in [
+            (Caching::Private, None, "private, no-store"),
+            (Caching::Private, Some("no-cache"), "private, no-cache"),
+            (Caching::Private, Some("private, no-store"), "private, no-store"),
+            (Caching::Public, None, "no-cache"),
+            (Caching::Public, Some("no-store"), "no-store"),
+        ] {
+            let mut headers = HeaderMap::new();
+            if let Some(said) = said {
+                headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(said));
+            }
+            standard_headers(&mut headers, caching);
+            assert_eq!(headers[header::CACHE_CONTROL], becomes);
+            assert_eq!(headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! Serves HTTP/1.1 and HTTP/2 (without TLS by prior knowledge, too) on a listener, within limits: of the time a client
+//! may take to send a request or to read an answer, of the time a connection may be idle, and of how many there are.
+//!
+//! What the HTTP library refuses by itself, before there is a request, is a problem document like every other refusal
+//! (`server/socket.rs`).
+
+mod descriptors;
+mod exchange;
+mod socket;
+mod unread;
+mod watch;
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::watch as latest;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use crate::Problem;
+use exchange::Exchange;
+use socket::Socket;
+use unread::Unread;
+use watch::Watch;
+
+/// How long a client may take, and how many there may be at once.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Connections at once. Whoever comes then is answered 503.
+    pub connections: usize,
+    /// How long the head of a request may take from its first byte; 408 after that. A connection that was opened and sends
+    /// nothing at all is closed after the same time.
+    pub head: Duration,
+    /// How long a connection may be idle between two requests.
+    pub idle: Duration,
+    /// How long a client may read nothing of an answer that is there for it. How long an answer takes does not matter.
+    pub unread: Duration,
+}
+
+/// Serves a program's services: all of them alike. Cheap to clone.
+#[derive(Clone)]
+pub struct Server(Arc<Shared>);
+
+struct Shared {
+    limits: Limits,
+    unread: Unread,
+    http: Builder<TokioExecutor>,
+}
+
+/// What connections are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Running,
+    /// To end after what is under way.
+    Stopping,
+    /// To end.
+    Ended,
+}
+
+/// How many clients the system lets wait until they are accepted.
+const BACKLOG: u32 = 1_024;
+/// More connections than this are not served, however many descriptors there are.
+const CONNECTIONS: usize = 10_000;
+/// Descriptors that are left for everything else: files, brokers, databases.
+const OTHER_DESCRIPTORS: usize = 256;
+/// How many of those for whom there is no room are told so at once; others wait for that.
+const REFUSED_AT_ONCE: usize = 64;
+/// How long one who is refused may take to say something, before the answer.
+const REFUSED_PATIENCE: Duration = Duration::from_secs(2);
+/// How long requests under way may go on once the service is told to stop.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long nothing is accepted after the system could not.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// What is read and thrown away of a client that goes on sending after its last answer, in bytes and in time, so that it
+/// gets the answer and not a broken connection.
+const DRAIN: usize = 8 << 20;
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+const DRAIN_SILENCE: Duration = Duration::from_secs(2);
+
+/// The most bytes that the head of a request may have.
+const HEAD_MAX: usize = 96 << 10;
+const HTTP2_STREAMS: u32 = 250;
+const HTTP2_HEADERS_MAX: u32 = 64 << 10;
+/// How much of a body a client may send before it is read: more than the largest body that is read at all.
+const HTTP2_WINDOW: u32 = 128 << 10;
+/// How often the other end of a connection is asked whether it is there, and how long it may take to say so.
+const HTTP2_PING: Duration = Duration::from_secs(20);
+/// How long an answer goes on for a client that has ended its own side of the connection, or has gone.
+const HALF_CLOSED: Duration = Duration::from_secs(10);
+
+impl Limits {
+    /// Those of a process that serves on as many descriptors as it may have. The process may have more afterwards.
+    pub fn of_process() -> Self {
+        Self {
+            connections: descriptors::raise().saturating_sub(OTHER_DESCRIPTORS).clamp(1, CONNECTIONS),
+            head: Duration::from_secs(10),
+            idle: Duration::from_secs(75),
+            unread: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Listens at `address`, with room for many clients that come at once.
+///
+/// # Errors
+/// When the system does not let it, for example because another program listens there.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+impl Server {
+    /// A server within `limits`. The names of its metrics begin with `prefix` and `_`, the types of its problem documents
+    /// with `problem_types`.
+    pub fn new(prefix: &str, problem_types: &str, limits: Limits) -> Self {
+        let mut http = Builder::new(TokioExecutor::new());
+        // What takes long is seen by the socket, which can answer. In one piece, so that the socket sees whole answers.
+        http.http1().header_read_timeout(None).max_buf_size(HEAD_MAX).writev(false);
+        http.http2()
+            .timer(TokioTimer::new())
+            .keep_alive_interval(HTTP2_PING)
+            .keep_alive_timeout(HTTP2_PING)
+            .max_concurrent_streams(HTTP2_STREAMS)
+            .max_header_list_size(HTTP2_HEADERS_MAX)
+            .initial_stream_window_size(HTTP2_WINDOW);
+        Self(Arc::new(Shared { limits, unread: Unread::new(prefix, problem_types), http }))
+    }
+
+    /// Serves `router` on `listener` until `stop` comes, then lets requests under way end.
+    pub async fn serve(&self, listener: TcpListener, router: Router, stop: impl Future<Output = ()>) {
+        let most = self.0.limits.connections.min(Semaphore::MAX_PERMITS).min(u32::MAX as usize);
+        let (connections, refusals) = (Arc::new(Semaphore::new(most)), Arc::new(Semaphore::new(REFUSED_AT_ONCE)));
+        let (phase, phases) = latest::channel(Phase::Running);
+        let mut stop = pin!(stop);
+        loop {
+            let (stream, remote) = tokio::select! {
+                accepted = accept(&listener) => accepted,
+                () = &mut stop => break,
+            };
+            if let Ok(room) = connections.clone().try_acquire_owned() {
+                let connection = Connection { server: self.0.clone(), remote, phases: phases.clone() };
+                tokio::spawn(connection.run(stream, router.clone(), room));
+            } else {
+                let room = refusals.clone().acquire_owned().await.expect("the semaphore is never closed");
+                tokio::spawn(refuse(self.0.clone(), stream, room));
+            }
+        }
+
+        drop(listener);
+        phase.send_replace(Phase::Stopping);
+        let all = u32::try_from(most).expect("bounded above");
+        let _ = timeout(STOP_TIMEOUT, connections.acquire_many(all)).await;
+        phase.send_replace(Phase::Ended);
+    }
+}
+
+/// The next client.
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => return accepted,
+            // The client left before it was accepted.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                tracing::warn!(%error, "no connection can be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Tells a client that there is no room, once it has said something: one that has not yet may take an answer for a fault.
+async fn refuse(server: Arc<Shared>, mut stream: TcpStream, _room: OwnedSemaphorePermit) {
+    let told = async {
+        let _ = timeout(REFUSED_PATIENCE, stream.readable()).await;
+        stream.write_all(&server.unread.answer(Problem::overloaded())).await
+    };
+    if let Ok(Ok(())) = timeout(server.limits.unread, told).await {
+        let _ = timeout(REFUSED_PATIENCE, drain(&mut stream)).await;
+    }
+}
+
+struct Connection {
+    server: Arc<Shared>,
+    remote: SocketAddr,
+    phases: latest::Receiver<Phase>,
+}
+
+impl Connection {
+    async fn run(mut self, stream: TcpStream, router: Router, _room: OwnedSemaphorePermit) {
+        // An answer is written whole, so nothing is gained by waiting for more to send.
+        let _ = stream.set_nodelay(true);
+        // A host that vanished takes nothing: the system notices that by itself, for what it has to send.
+        let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(self.server.limits.unread));
+
+        let watch = Arc::new(Watch::default());
+        let socket = Socket::new(stream, self.server.clone(), watch.clone());
+        let exchange = Exchange::new(router, self.remote, self.server.clone(), watch.clone());
+        if self.converse(socket, exchange).await == Phase::Ended {
+            return;
+        }
+        if let Some(mut stream) = watch.take_back() {
+            let _ = timeout(DRAIN_TIMEOUT, drain(&mut stream)).await;
+        }
+    }
+
+    /// Answers requests until one side ends it.
+    async fn converse(&mut self, socket: Socket, exchange: Exchange) -> Phase {
+        let server = self.server.clone();
+        let mut connection = pin!(server.http.serve_connection(TokioIo::new(socket), exchange));
+        loop {
+            let phase = *self.phases.borrow_and_update();
+            match phase {
+                Phase::Running => {}
+                Phase::Stopping => connection.as_mut().graceful_shutdown(),
+                Phase::Ended => return phase,
+            }
+            tokio::select! {
+                biased;
+                ended = connection.as_mut() => {
+                    if let Err(error) = ended {
+                        tracing::debug!(error, "a connection ended early");
+                    }
+                    return phase;
+                }
+                changed = self.phases.changed() => if changed.is_err() { return Phase::Ended },
+            }
+        }
+    }
+}
+
+/// Says that this was all, and reads what the client goes on sending, within limits.
+async fn drain(stream: &mut TcpStream) -> io::Result<()> {
+    stream.shutdown().await?;
+    let mut scratch = vec![0; 16 << 10];
+    let mut drained = 0;
+    while drained < DRAIN {
+        match timeout(DRAIN_SILENCE, stream.read(&mut scratch)).await {
+            Ok(Ok(0)) | Err(_) => break,
+            Ok(read) => drained += read?,
+        }
+    }
+    Ok(())
+}
