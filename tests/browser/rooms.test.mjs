@@ -1,0 +1,161 @@
+// Both rooms, used as people use them.
+
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { barriers, launch, tab } from "./browser.mjs";
+import { Installation, deployments } from "./installation.mjs";
+
+const base64 = text => Buffer.from(text).toString("base64");
+const HEADERS = { ce_specversion: "1.0", ce_id: "broken", ce_source: "/balcony", ce_type: "balcony.movie.registered.v1",
+  ce_time: "2026-01-01T00:00:00.000Z", "content-type": "application/json" };
+/** A record that should be an event and is not. */
+const BROKEN = {
+  specversion: "1.0", id: "events/0/0", source: "/balcony", type: "balcony.log.record.v1", balconyposition: "events/0/0",
+  datacontenttype: "application/json",
+  data: { key: base64("broken"), headers: Object.entries(HEADERS).map(([name, value]) => [name, base64(value)]), payload: base64("{\"movie_id\":") },
+};
+const MARKUP = "<img src=x onerror=alert(1)> <script>alert(2)</script> & \"quotes\"";
+
+for (const kind of deployments()) {
+  describe(kind, () => {
+    let it, browser, admin, mia, noa, movie;
+    before(async () => {
+      it = await Installation.start(kind, [BROKEN]);
+      browser = await launch();
+      [admin, mia, noa] = [it.token("admin", "admin"), it.token("mia"), it.token("noa")];
+      movie = (await it.command(admin, "POST", "/v1/movies", { title: "Ran" })).id;
+      await it.settled(`/v1/movies/${movie}`);
+    });
+    after(async () => {
+      await browser?.close();
+      await it?.stop();
+    });
+    const open = async (path, options) => {
+      const page = await tab(browser, it, options);
+      await page.goto(it.page + path);
+      return page;
+    };
+    const close = async page => {
+      assert.deepEqual(page.faults, []);
+      await page.context().close();
+    };
+
+    test("a post shows at once, settles, and comes up in another window by itself", async () => {
+      const reader = await open(`/movies/${movie}`);
+      const writer = await open(`/movies/${movie}`, { token: mia });
+      await writer.fill("#body", MARKUP);
+      await writer.click("#write button.main");
+      const settled = "article.comment:not(.pending)";
+      await writer.waitForSelector(settled);
+      await reader.waitForSelector(settled);
+      for (const page of [writer, reader]) {
+        assert.equal(await page.textContent(`${settled} .body`), MARKUP);
+        assert.equal(await page.locator(`${settled} img, ${settled} script`).count(), 0);
+        assert.equal(await page.locator("article.comment").count(), 1);
+      }
+      assert.equal(await writer.inputValue("#body"), "");
+      await writer.click(`${settled} .actions button`);
+      await writer.click("dialog button.main");
+      await reader.waitForFunction(() => !document.querySelector("article.comment"));
+      await close(reader);
+      await close(writer);
+    });
+
+    test("what is refused says why and is not lost", async () => {
+      const page = await open(`/movies/${movie}`, { token: mia });
+      await page.waitForSelector("#write:not([hidden])");
+      await page.fill("#body", "\u200b");
+      await page.click("#write button.main");
+      await page.waitForSelector("#refusal:not([hidden])");
+      assert.notEqual(await page.textContent("#refusal"), "");
+      assert.equal(await page.inputValue("#body"), "\u200b");
+      // The browser notes the answer 422 by itself.
+      page.faults = page.faults.filter(fault => !fault.includes("422"));
+      await close(page);
+    });
+
+    test("a reader who was cut off catches up", async () => {
+      const page = await open(`/movies/${movie}`);
+      await it.command(noa, "POST", `/v1/movies/${movie}/comments`, { body: "before" });
+      await page.waitForSelector("text=before");
+      await page.context().setOffline(true);
+      await it.command(noa, "POST", `/v1/movies/${movie}/comments`, { body: "meanwhile" });
+      await page.context().setOffline(false);
+      await it.restartPage(async () => {});
+      await page.waitForSelector("text=meanwhile", { timeout: 60_000 });
+      assert.equal(await page.locator("article.comment").count(), 2);
+      page.faults = page.faults.filter(fault => !fault.includes("/v1/live/"));
+      await close(page);
+    });
+
+    test("a favourite's comments come up in the timeline", async () => {
+      const { id } = await (await fetch(`${it.page}/v1/me`, { headers: { Authorization: `Bearer ${noa}` } })).json();
+      const person = await open(`/people/${id}`, { token: mia });
+      await person.click("#favorite");
+      await person.waitForSelector("#favorite[aria-pressed=true]");
+      const timeline = await open("/favorites", { token: mia });
+      await timeline.waitForSelector("text=meanwhile");
+      await it.command(noa, "POST", `/v1/movies/${movie}/comments`, { body: "fresh from a favourite" });
+      await timeline.waitForSelector("text=fresh from a favourite");
+      await close(person);
+      await close(timeline);
+    });
+
+    test("comments are found while one types, and back goes back", async () => {
+      const page = await open("/");
+      await page.fill("#q", "favourite");
+      await page.waitForSelector("#results mark");
+      assert.match(page.url(), /\/search\?q=favourite$/);
+      await page.goBack();
+      await page.waitForSelector("#aside");
+      await close(page);
+    });
+
+    test("no page has a barrier, in either colour, language and width", async () => {
+      const { id } = await (await fetch(`${it.page}/v1/me`, { headers: { Authorization: `Bearer ${noa}` } })).json();
+      const looks = [{ colorScheme: "light" }, { colorScheme: "dark", locale: "ja-JP", viewport: { width: 390, height: 844 } }];
+      for (const look of looks) {
+        for (const path of ["/", "/movies", `/movies/${movie}`, `/people/${id}`, "/search?q=fresh", "/favorites"]) {
+          const page = await open(path, { token: mia, ...look });
+          await page.waitForSelector("#who a");
+          assert.deepEqual(await barriers(page), [], path);
+          assert.equal(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), true, `${path} is too wide`);
+          await close(page);
+        }
+        const page = await open("/control", { token: admin, ...look });
+        await page.waitForSelector("#step-rows tr");
+        assert.deepEqual(await barriers(page), [], "/control");
+        await close(page);
+      }
+    });
+
+    test("operators watch a rebuild, see the chart move, and deal with what was set aside", async () => {
+      const page = await open("/control", { token: admin });
+      const generation = () => page.textContent("tr[data-step=comments] td:nth-child(3)").then(Number);
+      await page.waitForSelector("tr[data-step=comments]");
+      const first = await generation();
+      await page.click("button[aria-label='Rebuild: comments']");
+      await page.click("#ask-yes");
+      await page.waitForFunction(first => Number(document.querySelector("tr[data-step=comments] td:nth-child(3)").textContent) > first, first, { timeout: 60_000 });
+
+      await page.waitForSelector("#chart canvas");
+      await it.command(noa, "POST", `/v1/movies/${movie}/comments`, { body: "seen on the chart" });
+      await page.waitForFunction(() => [...document.querySelectorAll("#topic-rows td:nth-child(4)")].some(cell => cell.textContent !== "0"));
+
+      const parked = "#parked-list tbody tr";
+      await page.waitForSelector(parked);
+      const count = await page.locator(parked).count();
+      await page.click(`${parked}:first-child button:has-text("Retry")`);
+      await page.click("#ask-yes");
+      await page.waitForSelector("#problem:not([hidden])");
+      await page.click(`${parked}:first-child button:has-text("Discard")`);
+      await page.click("#ask-yes");
+      await page.waitForFunction(count => document.querySelectorAll("#parked-list tbody tr").length < count, count);
+
+      await page.fill("#key", movie);
+      await page.click("#look button.main");
+      await page.waitForSelector("#records .type");
+      await close(page);
+    });
+  });
+}
