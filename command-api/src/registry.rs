@@ -87,10 +87,10 @@ impl Registry {
         if let Some(found) = self.find_comment(comment).await? {
             return Ok(Some(found));
         }
-        let incarnation = self.reader.incarnation();
+        let standing = self.reader.standing();
         self.catch_up().await?;
         let found = self.find_comment(comment).await?;
-        self.reader.stayed_in(&incarnation)?;
+        self.reader.stayed_on(&standing)?;
         Ok(found)
     }
 
@@ -99,10 +99,10 @@ impl Registry {
         if let Some(found) = self.find_request(id).await? {
             return Ok(Some(found));
         }
-        let incarnation = self.reader.incarnation();
+        let standing = self.reader.standing();
         self.catch_up().await?;
         let found = self.find_request(id).await?;
-        self.reader.stayed_in(&incarnation)?;
+        self.reader.stayed_on(&standing)?;
         Ok(found)
     }
 
@@ -145,10 +145,10 @@ impl Registry {
         if self.find(what).await? {
             return Ok(true);
         }
-        let incarnation = self.reader.incarnation();
+        let standing = self.reader.standing();
         self.catch_up().await?;
         let found = self.find(what).await?;
-        self.reader.stayed_in(&incarnation)?;
+        self.reader.stayed_on(&standing)?;
         Ok(found)
     }
 

@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use balcony_http::Problem;
 use balcony_http::consistency::CONSISTENCY;
-use balcony_store::{Incarnation, Reader};
+use balcony_store::{Reader, Standing};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
@@ -16,11 +16,15 @@ pub(crate) struct Answer {
     waited: Option<Waited>,
 }
 
-/// What was waited for, which a crash of the database may take back.
+/// What was waited for, which a crash of the database or a rollback may take back.
 struct Waited {
     reader: Reader,
-    since: Incarnation,
+    since: Standing,
 }
+
+/// Marks an answer that was read while what was waited for was taken back: the query is to be done again.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TakenBack;
 
 /// Whether an answer has everything that the client has seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,9 +42,9 @@ impl Answer {
         Self { freshness, request_headers, waited: None }
     }
 
-    /// The same after a waiting that began in the incarnation `since` of the database. Where another was met before
-    /// everything was read, it is not known whether what was waited for is there.
-    pub(crate) fn after_waiting(self, reader: Reader, since: Incarnation) -> Self {
+    /// The same after a waiting that began on `since`. Where that was left before everything was read, it is not known
+    /// whether what was waited for is there.
+    pub(crate) fn after_waiting(self, reader: Reader, since: Standing) -> Self {
         Self { waited: Some(Waited { reader, since }), ..self }
     }
 
@@ -70,7 +74,7 @@ impl Answer {
 
     fn read<T>(&self, found: Result<T, Problem>) -> Result<T, Problem> {
         if let Some(Waited { reader, since }) = &self.waited {
-            reader.stayed_in(since)?;
+            reader.stayed_on(since)?;
         }
         found
     }
@@ -89,6 +93,9 @@ impl Answer {
     }
 
     fn mark(self, mut response: Response) -> Response {
+        if self.waited.as_ref().is_some_and(|Waited { reader, since }| reader.stayed_on(since).is_err()) {
+            response.extensions_mut().insert(TakenBack);
+        }
         if self.freshness == Freshness::Stale {
             response.headers_mut().insert(CONSISTENCY, HeaderValue::from_static("stale"));
         }

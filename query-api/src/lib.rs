@@ -5,6 +5,7 @@
 //! cursors ([`cursor`]). **Nothing is written here, and no state is held between requests** but by streams ([`live`]), which
 //! go on from any other node.
 
+mod again;
 mod answer;
 mod comment;
 mod comments;
@@ -30,7 +31,7 @@ mod users;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use axum::Router;
+use axum::{Router, middleware};
 use balcony_domain::Timestamp;
 use balcony_event_log::{EventLog, Positions};
 use balcony_http::probes::Check;
@@ -214,7 +215,8 @@ impl QueryApi {
 
     /// The routes and what they are described as.
     pub fn routes(&self) -> (Router, OpenApi) {
-        operations().with_state(self.clone()).split_for_parts()
+        let (routes, openapi) = operations().with_state(self.clone()).split_for_parts();
+        (routes.layer(middleware::from_fn(again::when_taken_back)), openapi)
     }
 
     /// What has to be there for queries to be answered.

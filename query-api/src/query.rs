@@ -56,7 +56,7 @@ impl Query {
         self.params.finish()?;
         let token = api.consistency.token(&self.headers)?;
         let deadline = Instant::now() + self.patience.wait;
-        let since = api.reader.incarnation();
+        let since = api.reader.standing();
         let _turn = api.turn(&token)?;
         for name in reads {
             let has_come = api.wait_for_written(name, &token, deadline).await?;

@@ -81,7 +81,7 @@ pub use model::ReadModel;
 pub use namespace::{InvalidNamespace, Namespace};
 pub use parked::ParkedRecord;
 pub use progress::{Incarnation, Progress};
-pub use reader::Reader;
+pub use reader::{Reader, Standing};
 pub use rebuild::Lease;
 pub use row::Row;
 pub use settings::{Place, Settings};

@@ -23,6 +23,13 @@ pub struct Reader {
 /// What a reader is bound to now.
 type Slot = RwLock<Arc<Bound>>;
 
+/// What a reading stands on; see [`Reader::stayed_on`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    incarnation: Incarnation,
+    went_back: u64,
+}
+
 /// Connections bound to one set of generations.
 #[derive(Debug, Default)]
 struct Bound {
@@ -30,6 +37,8 @@ struct Bound {
     generations: Vec<Generation>,
     /// `None` without any.
     pool: Option<Pool>,
+    /// How often the reader was bound to an older generation of a read model than before.
+    went_back: u64,
 }
 
 /// How often the set of live generations is looked at when nobody tells of a change.
@@ -116,8 +125,8 @@ impl Reader {
     ///
     /// A read model that is not live yet may become so meanwhile.
     ///
-    /// What is read after it has that, unless the database crashed between: [`Reader::stayed_in`] says so, asked after
-    /// the reading about the incarnation before the waiting.
+    /// What is read after it has that, unless the database crashed or a generation was rolled back between:
+    /// [`Reader::stayed_on`] says so, asked after the reading about what there was before the waiting.
     ///
     /// # Errors
     /// [`StoreError::NotReady`] when it still has no live generation of its version then, and [`StoreError`] as the
@@ -159,21 +168,25 @@ impl Reader {
         }
     }
 
-    /// The incarnation of the database that was met last.
-    pub fn incarnation(&self) -> Incarnation {
-        self.database.progress().incarnation()
+    /// What is read from now on stands on this.
+    pub fn standing(&self) -> Standing {
+        Standing { incarnation: self.database.progress().incarnation(), went_back: self.bound().went_back }
     }
 
-    /// Checks that everything since `incarnation` was given was read in it, so that a crash has taken nothing back
-    /// meanwhile.
+    /// Checks that everything since `standing` was given stood on it, so that neither a crash nor a rollback has taken
+    /// anything back meanwhile. A switch takes nothing back: the new generation has come as far as the one before.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] when another one was met.
-    pub fn stayed_in(&self, incarnation: &Incarnation) -> Result<(), StoreError> {
-        match self.incarnation() == *incarnation {
-            true => Ok(()),
-            false => Err(StoreError::away("it was started again meanwhile")),
+    /// [`StoreError::Unavailable`]; what was waited for has to be waited for again.
+    pub fn stayed_on(&self, standing: &Standing) -> Result<(), StoreError> {
+        let now = self.standing();
+        if now.incarnation != standing.incarnation {
+            return Err(StoreError::away("it was started again meanwhile"));
         }
+        if now.went_back != standing.went_back {
+            return Err(StoreError::away("a read model was rolled back meanwhile"));
+        }
+        Ok(())
     }
 
     /// The live generation of `model`, with the connections that read it.
@@ -202,6 +215,14 @@ impl Reader {
 impl Bound {
     fn generation(&self, model: &ReadModel) -> Option<&Generation> {
         self.generations.iter().find(|generation| is_of(generation, model))
+    }
+
+    /// Whether one of its generations is newer than that of the same read model in `generations`.
+    fn is_ahead_of(&self, generations: &[Generation]) -> bool {
+        let is_older = |own: &Generation, other: &Generation| {
+            own.projection == other.projection && own.version == other.version && own.number > other.number
+        };
+        self.generations.iter().any(|own| generations.iter().any(|other| is_older(own, other)))
     }
 
     /// The rows, or the error that a table is not there.
@@ -248,7 +269,8 @@ async fn rebind(slot: &Slot, database: &Database, models: &[ReadModel]) -> Resul
     let schemas: Vec<&str> = generations.iter().map(Generation::schema).collect();
     let pool = (!schemas.is_empty()).then(|| database.backend.readers(&schemas));
     // Queries under way keep the connections that they have.
-    *slot = Arc::new(Bound { generations, pool });
+    let went_back = slot.went_back + u64::from(slot.is_ahead_of(&generations));
+    *slot = Arc::new(Bound { generations, pool, went_back });
     Ok(slot.clone())
 }
 

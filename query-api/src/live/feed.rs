@@ -140,10 +140,10 @@ impl Feed {
         read: impl Fn() -> F,
     ) -> T {
         loop {
-            let since = self.reader.incarnation();
+            let since = self.reader.standing();
             self.wait_for_queries(reached).await;
             // A crash of the database may have taken back what was waited for.
-            match read().await.and_then(|found| self.reader.stayed_in(&since).map(|()| found)) {
+            match read().await.and_then(|found| self.reader.stayed_on(&since).map(|()| found)) {
                 Ok(found) => return found,
                 Err(error) => tracing::debug!(%error, "live streams wait for the database"),
             }

@@ -76,14 +76,14 @@ impl Stream {
         let entries: Vec<Entry> = backlog.drain(..backlog.len().min(CHUNK)).collect();
         let mut reached = Positions::new();
         entries.iter().for_each(|entry| reached.advance(&entry.partition, entry.offset + 1));
-        let since = self.reader.incarnation();
+        let since = self.reader.standing();
         for name in [Registry::NAME, Comments::NAME] {
             if !self.reader.wait_for(model(&self.reader, name), &reached, Instant::now() + PATIENCE).await? {
                 return Err(StoreError::NotReady(name.to_owned()));
             }
         }
         let frames = Frame::of(&self.reader, &entries.iter().collect::<Vec<_>>()).await?;
-        self.reader.stayed_in(&since)?;
+        self.reader.stayed_on(&since)?;
 
         let mut text = String::new();
         for (entry, frame) in entries.iter().zip(frames) {

@@ -73,7 +73,7 @@ async fn read_until_stopped(reader: Reader, asked: Arc<Asked>) {
             tokio::task::yield_now().await;
             continue;
         }
-        let incarnation = reader.incarnation();
+        let standing = reader.standing();
         let deadline = Instant::now() + Duration::from_millis(100);
         if !matches!(reader.wait_for(&model(), &at(0, wanted), deadline).await, Ok(true)) {
             asked.refused.fetch_add(1, Ordering::SeqCst);
@@ -82,7 +82,7 @@ async fn read_until_stopped(reader: Reader, asked: Arc<Asked>) {
         let id = Uuid::from_u128(wanted as u128 - 1);
         let rows: Result<Vec<(i64,)>, StoreError> =
             reader.fetch("SELECT number FROM things WHERE id = $1", &[id.into()]).await;
-        let (Ok(rows), Ok(())) = (rows, reader.stayed_in(&incarnation)) else { continue };
+        let (Ok(rows), Ok(())) = (rows, reader.stayed_on(&standing)) else { continue };
         assert_eq!(rows, [(wanted - 1,)], "a token was honoured without what it stands for");
         asked.found.fetch_add(1, Ordering::SeqCst);
     }

@@ -7,6 +7,7 @@ use super::{at, following, insert, model, open, partition, schemas, states, swit
 
 on_both! {
     readers_change_over_at_the_switch
+    what_is_read_across_a_rollback_does_not_stand
     a_reader_waits_for_progress
     a_reader_looks_although_it_is_told_of_others_all_the_time
     a_reader_sees_no_read_model_before_it_is_there
@@ -33,6 +34,24 @@ async fn readers_change_over_at_the_switch(scratch: Scratch) {
     assert_eq!(states(&database).await, [(3, GenerationState::Retired), (4, GenerationState::Live)]);
     assert_eq!(schemas(&scratch).await, ["scratch_things_3", "scratch_things_4"]);
     assert_eq!(database.live_or_new(&model()).await.unwrap(), generation);
+}
+
+async fn what_is_read_across_a_rollback_does_not_stand(scratch: Scratch) {
+    let (database, _) = open(scratch.settings()).await;
+    let reader = Reader::open(&database, vec![model()]).await;
+    let (generation, writer) = following(&database, BuildOptions::default()).await;
+    insert(&writer, &[(1, "new", 1)]).await;
+    let rows = async || reader.fetch::<(String,)>("SELECT name FROM things", &[]).await.unwrap().len();
+    let before = reader.standing();
+    switch(&database, &generation).await;
+    until("the reader is on the new generation", async || rows().await == 1).await;
+    reader.stayed_on(&before).unwrap();
+
+    database.roll_back("things", 1).await.unwrap();
+    until("the reader is on the old one", async || rows().await == 0).await;
+    let error = reader.stayed_on(&before).unwrap_err();
+    assert!(error.is_transient() && error.to_string().contains("rolled back"), "{error}");
+    reader.stayed_on(&reader.standing()).unwrap();
 }
 
 async fn a_reader_waits_for_progress(scratch: Scratch) {
