@@ -32,6 +32,7 @@ pub(crate) enum OnFailure {
     /// It is parked, until too much of it fails.
     Park,
     /// It is parked, however much it is: an operator has said so.
+    #[cfg_attr(not(feature = "operations"), expect(dead_code, reason = "operators say so by a command"))]
     ParkAll,
     /// It stops the work, and nothing of it is written.
     Stop,
