@@ -114,6 +114,8 @@ async fn the_first_screen_can_be_pasted() {
     let path = format!("{program}:{}", std::env::var("PATH").unwrap());
     let output = std::process::Command::new("sh")
         .args(["-c", &format!("{line} --silent --show-error")])
+        // As in a shell that has no settings, whatever the tests have.
+        .env_clear()
         .env("PATH", path)
         .output()
         .unwrap();
