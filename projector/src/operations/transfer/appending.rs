@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use balcony_event_log::{AppendError, EventLog, Message};
 use indicatif::ProgressBar;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, unconstrained};
 use tokio::time::Instant;
 
 use super::line::Line;
@@ -107,8 +107,9 @@ impl UnderWay {
         self.lines.insert(index, (key, bytes));
 
         let topic = Arc::clone(line.topic.in_installation(topics));
-        let mut append = Box::pin(append_one(Arc::clone(log), topic, line.message));
-        // The first poll hands the record to the log: in this order, and not in one that a scheduler chooses.
+        // The first poll hands the record to the log: in this order, and not in one that a scheduler chooses. Without a
+        // budget, since at the end of this task's own the log would be asked later, out of turn.
+        let mut append = Box::pin(unconstrained(append_one(Arc::clone(log), topic, line.message)));
         match poll_fn(|context| Poll::Ready(append.as_mut().poll(context))).await {
             Poll::Ready(result) => self.end((index, result), bar),
             Poll::Pending => drop(self.appends.spawn(async move { (index, append.await) })),
@@ -361,8 +362,7 @@ mod tests {
         assert_eq!(payloads_by_key(log.as_ref(), &topics).await, expected.collect());
     }
 
-    // On one worker: between keys, appends that wait for room in the log take their turns as they are polled.
-    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    #[tokio::test(flavor = "multi_thread")]
     async fn a_log_that_is_well_gets_the_lines_in_their_order() {
         let (folder, topics) = (tempfile::tempdir().unwrap(), format().topics.clone());
         let log: Arc<dyn EventLog> = Arc::new(open(folder.path(), &topics));
