@@ -1,6 +1,6 @@
 //! One reading of the log for all streams of a node.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +30,13 @@ pub(super) struct Feed {
     pub(super) ids: EventIds,
 }
 
+/// The comments whose deletions were read last.
+#[derive(Default)]
+struct Deleted {
+    known: HashSet<Uuid>,
+    in_order: VecDeque<Uuid>,
+}
+
 /// Why a reading ends.
 #[derive(Debug, thiserror::Error)]
 enum Broken {
@@ -39,6 +46,8 @@ enum Broken {
     TooFarBehind,
 }
 
+/// How many comments that were deleted are remembered.
+const DELETED_REMEMBERED: usize = 10_000;
 /// How many records before the end of the log the history goes back when a node starts.
 const LOOKED_BACK: i64 = 50_000;
 /// How many records one step takes at the most.
@@ -53,6 +62,22 @@ const FAVORITES_PATIENCE: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// The pause before a reading begins anew, or the database is asked again.
 const PAUSE: Duration = Duration::from_secs(1);
+
+impl Deleted {
+    /// Whether no deletion of the comment `id` was read lately.
+    fn is_first_of(&mut self, id: Uuid) -> bool {
+        if !self.known.insert(id) {
+            return false;
+        }
+        self.in_order.push_back(id);
+        if self.in_order.len() > DELETED_REMEMBERED
+            && let Some(oldest) = self.in_order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+        true
+    }
+}
 
 impl Feed {
     /// Reads until it is dropped. When a reading breaks, every stream ends and a new one begins.
@@ -76,6 +101,7 @@ impl Feed {
         self.hub.begin(from.clone());
         let mut log = self.log.read(from.clone());
         let mut read = from;
+        let mut deleted = Deleted::default();
         loop {
             let (mut entries, mut reached) = self.next(&mut log, &mut read).await?;
             // A favourite that was made before a comment may stand in another partition and come after it. Everything
@@ -93,7 +119,7 @@ impl Feed {
                 }
             }
             self.wait_for_queries(&reached).await;
-            let entries = self.with_deletions(entries, &reached).await;
+            let entries = self.with_deletions(entries, &reached, &mut deleted).await;
             let deliveries = self.hub.take_in(entries, &reached);
             self.hand_out(&deliveries, &reached).await;
             self.hub.handed_out_to(&reached);
@@ -164,9 +190,9 @@ impl Feed {
     }
 
     /// The entries, each deletion with the comment that it is about; those that did not delete anything are left out.
-    async fn with_deletions(&self, entries: Vec<Entry>, reached: &Positions) -> Vec<Entry> {
-        let deleted = entries.iter().filter(|entry| matches!(entry.what, What::Deleted(_)));
-        let ids: Vec<Uuid> = deleted.filter_map(Entry::comment).map(|comment| comment.id).collect();
+    async fn with_deletions(&self, entries: Vec<Entry>, reached: &Positions, told: &mut Deleted) -> Vec<Entry> {
+        let deletions = entries.iter().filter(|entry| matches!(entry.what, What::Deleted(_)));
+        let ids: Vec<Uuid> = deletions.filter_map(Entry::comment).map(|comment| comment.id).collect();
         let mut gone = Vec::new();
         for ids in ids.chunks(CHUNK) {
             gone.extend(self.as_of(reached, || deleted_comments(&self.reader, ids)).await);
@@ -177,8 +203,9 @@ impl Feed {
             let What::Deleted(Comment { id, .. }) = entry.what else { return Some(entry) };
             let (comment, at) = gone.get(&id).copied()?;
             entry.what = What::Deleted(comment);
-            // A deletion that was refused, or that came after another, is not the one that the comment was deleted by.
-            (at == entry.at).then_some(entry)
+            // A deletion that was refused, or that came after another, is not the one that the comment was deleted by. Two
+            // in one millisecond are told apart by their order.
+            (at == entry.at && told.is_first_of(id)).then_some(entry)
         };
         entries.into_iter().filter_map(complete).collect()
     }
@@ -235,4 +262,21 @@ async fn deleted_comments(reader: &Reader, ids: &[Uuid]) -> Result<Vec<(Uuid, Uu
     conditions.is_one_of("id", ids);
     let sql = format!("SELECT id, movie_id, author_id, deleted_at FROM comments WHERE {}", conditions.text());
     reader.fetch(sql, conditions.params()).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_deletions_of_a_comment_the_first_counts() {
+        let mut deleted = Deleted::default();
+        let id = |number: usize| Uuid::from_u128(number as u128);
+        assert!(deleted.is_first_of(id(0)) && !deleted.is_first_of(id(0)));
+        for number in 1..=DELETED_REMEMBERED {
+            assert!(deleted.is_first_of(id(number)));
+        }
+        assert_eq!((deleted.known.len(), deleted.in_order.len()), (DELETED_REMEMBERED, DELETED_REMEMBERED));
+        assert!(!deleted.is_first_of(id(1)));
+    }
 }
