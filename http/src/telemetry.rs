@@ -99,6 +99,9 @@ mod tests {
 
     use super::*;
 
+    /// How many requests come in a second.
+    const A_SECOND: usize = 250_000;
+
     /// How much memory this process has, in bytes.
     fn resident() -> usize {
         let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux");
@@ -108,21 +111,28 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn requests_leave_nothing_behind_when_nobody_reads_the_metrics() {
-        let requests: usize =
-            std::env::var("REQUESTS").ok().and_then(|number| number.parse().ok()).unwrap_or(3_000_000);
+        let seconds: usize = std::env::var("SECONDS").ok().and_then(|number| number.parse().ok()).unwrap_or(8);
         let telemetry = install("test").expect("the first");
-        let count = move |requests: usize| {
-            for _ in 0..requests {
-                let request = Request::new(Body::empty());
-                telemetry.count(Timer::start(&request), StatusCode::OK);
+        // What comes between two times of summing up is kept; more of it than that is not.
+        let mut ticks = tokio::time::interval(UPKEEP_EVERY);
+        let mut count = async |seconds: usize| {
+            for _ in 0..seconds {
+                ticks.tick().await;
+                let telemetry = telemetry.clone();
+                let counting = tokio::task::spawn_blocking(move || {
+                    for _ in 0..A_SECOND {
+                        telemetry.count(Timer::start(&Request::new(Body::empty())), StatusCode::OK);
+                    }
+                });
+                counting.await.expect("no panic");
             }
         };
-        let first = count.clone();
-        tokio::task::spawn_blocking(move || first(requests / 10)).await.expect("no panic");
+        count(1).await;
         let before = resident();
-        tokio::task::spawn_blocking(move || count(requests)).await.expect("no panic");
+        count(seconds).await;
         let grown = resident().saturating_sub(before);
         // A request is kept in 16 bytes or more until it is summed up.
+        let requests = seconds * A_SECOND;
         println!("{requests} requests: {grown} bytes more");
         assert!(grown < requests * 16 / 2, "{grown}");
     }
