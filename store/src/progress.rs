@@ -30,6 +30,7 @@ pub struct Incarnation(Option<Arc<str>>);
 struct Known {
     incarnation: Incarnation,
     /// Those that have ended, the last of them.
+    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "a SQLite file has one incarnation"))]
     ended: Vec<Incarnation>,
     /// By the schema of the generation, committed in `incarnation`.
     reached: HashMap<String, Positions>,
@@ -37,6 +38,7 @@ struct Known {
 
 /// How many incarnations that have ended are remembered. A connection that was opened in one of them tells of it for
 /// moments, not for as long as that.
+#[cfg(feature = "postgres")]
 const MOST_ENDED: usize = 16;
 
 #[derive(Debug, Default)]
