@@ -16,7 +16,7 @@ use hyper::body::Frame;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 /// Long enough that no test meets it.
@@ -198,18 +198,28 @@ async fn a_client_that_does_not_read_is_given_up() {
 #[tokio::test]
 async fn an_answer_may_take_as_long_as_it_likes() {
     let limits = Limits { head: SHORT, idle: SHORT, unread: SHORT, ..unlimited() };
-    let slowly = async || {
-        let parts = futures_util::stream::unfold(0, async |part| {
-            if part == 3 {
-                return None;
+    let (told, address) = watch::channel(None);
+    let slowly = async move || {
+        let parts = futures_util::stream::unfold(0, move |part| {
+            let mut address = address.clone();
+            async move {
+                if part == 3 {
+                    return None;
+                }
+                // Longer than every limit: others have met it meanwhile, one after the other.
+                let address = address.wait_for(Option::is_some).await.unwrap().unwrap();
+                for _ in 0..2 {
+                    let mut half_a_head = TcpStream::connect(address).await.unwrap();
+                    half_a_head.write_all(b"GET / HT").await.unwrap();
+                    is_problem(&to_end(&mut half_a_head).await, 408);
+                }
+                Some((Ok::<_, std::convert::Infallible>(Frame::data(Bytes::from(format!("part {part};")))), part + 1))
             }
-            // Longer than every limit: this is what is tested, and no wait for something else.
-            tokio::time::sleep(3 * SHORT).await;
-            Some((Ok::<_, std::convert::Infallible>(Frame::data(Bytes::from(format!("part {part};")))), part + 1))
         });
         Body::new(StreamBody::new(parts))
     };
     let server = Running::start(limits, Router::new().route("/", get(slowly)));
+    told.send_replace(Some(server.address));
     let answer = server.exchange(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
     assert!(answer.contains("part 0;") && answer.contains("part 2;"), "{answer}");
     let mut client = Http2::connect(&server, None).await;
@@ -273,15 +283,21 @@ async fn who_sends_all_before_reading_gets_the_answer_of_a_handler_that_reads_no
 
 #[tokio::test]
 async fn who_has_ended_its_side_still_gets_the_answer() {
-    let answer = async || {
-        tokio::task::yield_now().await;
-        tokio::time::sleep(SHORT).await;
+    let goes_on = Arc::new(Notify::new());
+    let waits = goes_on.clone();
+    let answer = async move || {
+        waits.notified().await;
         "hello"
     };
-    let server = Running::start(unlimited(), Router::new().route("/", get(answer)));
+    let router = Router::new().route("/", get(answer)).route("/other", get(async || "other"));
+    let server = Running::start(unlimited(), router);
     let mut stream = server.connect().await;
     stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     stream.shutdown().await.unwrap();
+    // The server has seen the end by the time it has answered somebody who came later: there is one thread here.
+    let other = server.exchange(b"GET /other HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+    assert!(other.ends_with("other"), "{other}");
+    goes_on.notify_one();
     assert!(to_end(&mut stream).await.ends_with("hello"));
 }
 

@@ -1,10 +1,11 @@
 //! Crashes of a database that forgets what was committed last.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use balcony_store::{Database, Generation, Reader, StoreError, Uuid, Writer};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -15,7 +16,7 @@ use super::{at, model, open, partition, until};
 #[derive(Default)]
 struct Asked {
     /// Everything below was committed once.
-    written: AtomicI64,
+    written: watch::Sender<i64>,
     /// How often a reader was told that it is not there.
     refused: AtomicU64,
     /// How often it was found.
@@ -42,7 +43,7 @@ async fn what_a_crash_took_back_is_not_read_as_if_it_were_there() {
     for round in 1..=5 {
         let before = database.progress().incarnation();
         let written = write(&database, &generation, &writer, round * 500).await;
-        asked.written.store(written, Ordering::SeqCst);
+        asked.written.send_replace(written);
         let found = asked.found.load(Ordering::SeqCst);
         until("readers find what was written", async || asked.found.load(Ordering::SeqCst) > found + 50).await;
         server.kill();
@@ -67,12 +68,9 @@ async fn what_a_crash_took_back_is_not_read_as_if_it_were_there() {
 
 /// Reads what was written last, again and again.
 async fn read_until_stopped(reader: Reader, asked: Arc<Asked>) {
+    let mut written = asked.written.subscribe();
     while !asked.stop.load(Ordering::SeqCst) {
-        let wanted = asked.written.load(Ordering::SeqCst);
-        if wanted == 0 {
-            tokio::task::yield_now().await;
-            continue;
-        }
+        let wanted = *written.wait_for(|written| *written > 0).await.unwrap();
         let standing = reader.standing();
         let deadline = Instant::now() + Duration::from_millis(100);
         if !matches!(reader.wait_for(&model(), &at(0, wanted), deadline).await, Ok(true)) {

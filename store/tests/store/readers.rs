@@ -94,9 +94,10 @@ async fn a_reader_looks_although_it_is_told_of_others_all_the_time(scratch: Scra
     let telling = tokio::spawn({
         let (database, other) = (database.clone(), other.clone());
         async move {
+            let mut ticks = tokio::time::interval(Duration::from_millis(20));
             for next_offset in 1.. {
+                ticks.tick().await;
                 database.progress().announce(&other, &at(0, next_offset), &database.progress().incarnation());
-                tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
     });
