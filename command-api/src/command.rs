@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use balcony_domain::Violation;
 use balcony_event_log::Positions;
 use balcony_http::describe::{Describe, Description};
-use balcony_http::{ConsistencyToken, FieldError, Identity, Params, Problem, Role};
+use balcony_http::{ConsistencyToken, FieldError, Params, Problem};
 use utoipa::IntoParams;
 
 use crate::CommandApi;
@@ -25,9 +25,6 @@ pub(crate) struct Command {
     pub(crate) method: String,
     pub(crate) path: String,
 }
-
-/// Somebody who may register companies and movies.
-pub(crate) struct Admin(pub(crate) Identity);
 
 /// The header of every command.
 #[derive(IntoParams)]
@@ -54,18 +51,6 @@ impl FromRequestParts<Arc<CommandApi>> for Command {
     }
 }
 
-impl FromRequestParts<Arc<CommandApi>> for Admin {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, api: &Arc<CommandApi>) -> Result<Self, Problem> {
-        let identity = Identity::from_request_parts(parts, api).await?;
-        if identity.role < Role::Admin {
-            return Err(Problem::forbidden("only an admin may do this"));
-        }
-        Ok(Self(identity))
-    }
-}
-
 impl Describe for Command {
     fn describe(description: &mut Description<'_>) {
         description.takes::<TokenHeader>();
@@ -74,13 +59,6 @@ impl Describe for Command {
             StatusCode::SERVICE_UNAVAILABLE,
             "the log or the database is not available, or the outcome is not known",
         );
-    }
-}
-
-impl Describe for Admin {
-    fn describe(description: &mut Description<'_>) {
-        Identity::describe(description);
-        description.refuses(StatusCode::FORBIDDEN, "the user is no admin");
     }
 }
 

@@ -4,12 +4,12 @@ use axum::extract::State;
 use axum::response::Response;
 use balcony_domain::event::CompanyRegistered;
 use balcony_domain::{CompanyId, Event, request};
-use balcony_http::{Problem, SentJson};
+use balcony_http::{Admin, Problem, SentJson};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::CommandApi;
-use crate::command::{Admin, broken_rules};
+use crate::command::broken_rules;
 use crate::creating::{Created, Creation, Request};
 
 /// A company to register.

@@ -5,13 +5,13 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use balcony_domain::event::{MovieRegistered, MovieViewed};
 use balcony_domain::{Event, MovieId, UserId, request};
-use balcony_http::{FieldError, PathId, Problem, SentJson, Visitor};
+use balcony_http::{Admin, FieldError, PathId, Problem, SentJson, Visitor};
 use serde::Deserialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::CommandApi;
-use crate::command::{Admin, Command, broken_rules};
+use crate::command::{Command, broken_rules};
 use crate::creating::{Created, Creation, Request};
 
 /// A movie to register.

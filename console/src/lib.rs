@@ -5,9 +5,9 @@
 //! with [`routes`], in whichever of its services has an installation. **Nothing here knows what the events say, and no
 //! state is held between requests.**
 
-mod admin;
+mod at_desk;
+mod cursor;
 mod parked;
-mod place;
 mod records;
 mod refusal;
 mod room;

@@ -1,12 +1,11 @@
 use axum::Json;
-use axum::extract::State;
 use axum::response::IntoResponse;
-use balcony_http::PathId;
-use balcony_projector::operations::{Desk, ParkedPlace};
+use balcony_http::{NoParams, Params, PathId};
+use balcony_projector::operations::ParkedPlace;
 use uuid::Uuid;
 
-use crate::admin::Admin;
-use crate::place::{self, Asked, Page};
+use crate::at_desk::AtDesk;
+use crate::cursor::{self, Page};
 use crate::refusal::Refusal;
 
 /// What could not be applied or delivered and was set aside: by step, then in the order of the log.
@@ -22,21 +21,17 @@ use crate::refusal::Refusal;
         (status = 404, description = "There is no step of this name"),
     ),
 )]
-pub(crate) async fn list(
-    State(desk): State<Desk>,
-    _: Admin,
-    Asked(mut params): Asked,
-) -> Result<impl IntoResponse, Refusal> {
+pub(crate) async fn list(AtDesk(desk): AtDesk, mut params: Params) -> Result<impl IntoResponse, Refusal> {
     let step = params.text("projection");
     let most = params.limit();
     let list = format!("parked {step:?}");
-    let after: Option<ParkedPlace> = place::take(&mut params, &list);
+    let after: Option<ParkedPlace> = cursor::take(&mut params, &list);
     params.finish()?;
     let mut items = desk.parked(step.as_deref(), after.as_ref(), most + 1).await?;
     let has_more = items.len() > most;
     items.truncate(most);
     let last = items.last().filter(|_| has_more);
-    let next_cursor = last.map(|last| place::cursor(&list, &last.place()));
+    let next_cursor = last.map(|last| cursor::write(&list, &last.place()));
     Ok(Json(Page { items, next_cursor }))
 }
 
@@ -47,12 +42,10 @@ pub(crate) async fn list(
     responses((status = 200, description = "The record", body = serde_json::Value)),
 )]
 pub(crate) async fn get(
-    State(desk): State<Desk>,
-    _: Admin,
+    AtDesk(desk): AtDesk,
     PathId(id): PathId<Uuid>,
-    Asked(params): Asked,
+    _: NoParams,
 ) -> Result<impl IntoResponse, Refusal> {
-    params.finish()?;
     Ok(Json(desk.parked_record(id).await?))
 }
 
@@ -66,12 +59,10 @@ pub(crate) async fn get(
     ),
 )]
 pub(crate) async fn retry(
-    State(desk): State<Desk>,
-    _: Admin,
+    AtDesk(desk): AtDesk,
     PathId(id): PathId<Uuid>,
-    Asked(params): Asked,
+    _: NoParams,
 ) -> Result<impl IntoResponse, Refusal> {
-    params.finish()?;
     Ok(Json(desk.retry(id).await?))
 }
 
@@ -85,11 +76,9 @@ pub(crate) async fn retry(
     ),
 )]
 pub(crate) async fn discard(
-    State(desk): State<Desk>,
-    _: Admin,
+    AtDesk(desk): AtDesk,
     PathId(id): PathId<Uuid>,
-    Asked(params): Asked,
+    _: NoParams,
 ) -> Result<impl IntoResponse, Refusal> {
-    params.finish()?;
     Ok(Json(desk.discard(id).await?))
 }

@@ -1,18 +1,14 @@
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::response::IntoResponse;
-use balcony_event_log::{Positions, TopicPartition};
+use balcony_event_log::Positions;
+use balcony_http::Params;
 use balcony_projector::Moment;
-use balcony_projector::operations::{Desk, RecordsWanted};
-use serde::{Deserialize, Serialize};
+use balcony_projector::operations::RecordsWanted;
 
-use crate::admin::Admin;
-use crate::place::{self, Asked, Page};
+use crate::at_desk::AtDesk;
+use crate::cursor::{self, Page};
 use crate::refusal::Refusal;
-
-/// Where each partition goes on: topic, partition, offset.
-#[derive(Serialize, Deserialize)]
-struct Place(Vec<(String, i32, i64)>);
 
 /// Records of a topic as CloudEvents in JSON: the newest first, or in the order of the log from an offset or a time on, or
 /// those of one key. What is no CloudEvent is in an event whose data is the record in base64.
@@ -35,10 +31,9 @@ struct Place(Vec<(String, i32, i64)>);
     ),
 )]
 pub(crate) async fn list(
-    State(desk): State<Desk>,
-    _: Admin,
+    AtDesk(desk): AtDesk,
     Path(topic): Path<String>,
-    Asked(mut params): Asked,
+    mut params: Params,
 ) -> Result<impl IntoResponse, Refusal> {
     let (partition, offset) = (params.parsed::<i32>("partition"), params.parsed::<i64>("from"));
     if offset.is_some_and(|offset| offset < 0) {
@@ -48,36 +43,14 @@ pub(crate) async fn list(
     let since = params.parsed::<Moment>("since").map(Moment::milliseconds);
     let most = params.limit();
     let list = format!("records {topic} {partition:?} {offset:?} {key:?} {since:?}");
-    let place: Option<Place> = place::take(&mut params, &list);
+    let from = cursor::take::<String>(&mut params, &list).map(|positions| Positions::from_json(&positions));
+    if matches!(from, Some(Err(_))) {
+        params.refuse("cursor", "is not a cursor of this list with these filters");
+    }
     params.finish()?;
 
-    let from = match (place, offset) {
-        (Some(place), _) => Some(place.positions()),
-        (None, Some(offset)) => {
-            let topics = desk.topics().await?;
-            let found = topics.iter().filter(|found| *found.name == *topic || *found.full_name == *topic);
-            let at = found.flat_map(|found| {
-                let of = |number| (TopicPartition::new(found.full_name.clone(), number), offset);
-                found.partitions.iter().map(move |partition| of(partition.partition))
-            });
-            Some(at.collect())
-        }
-        (None, None) => None,
-    };
-    let found = desk.records(&topic, &RecordsWanted { partition, key, since, from, most }).await?;
-    let next_cursor = found.next.map(|next| place::cursor(&list, &Place::of(&next)));
+    let from = from.and_then(Result::ok);
+    let found = desk.records(&topic, &RecordsWanted { partition, key, since, offset, from, most }).await?;
+    let next_cursor = found.next.map(|next| cursor::write(&list, &next.to_json()));
     Ok(Json(Page { items: found.records, next_cursor }))
-}
-
-impl Place {
-    fn of(positions: &Positions) -> Self {
-        let place =
-            |(partition, offset): (&TopicPartition, i64)| (partition.topic.to_string(), partition.partition, offset);
-        Self(positions.into_iter().map(place).collect())
-    }
-
-    fn positions(self) -> Positions {
-        let position = |(topic, partition, offset): (String, i32, i64)| (TopicPartition::new(topic, partition), offset);
-        self.0.into_iter().map(position).collect()
-    }
 }

@@ -1,14 +1,12 @@
 use axum::Json;
-use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
-use balcony_projector::operations::Desk;
+use balcony_http::{NoParams, Params};
 use balcony_store::{BuildOptions, Generation};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::admin::Admin;
-use crate::place::Asked;
+use crate::at_desk::{AtDesk, StepName};
 use crate::refusal::Refusal;
 
 /// A generation that is built, or was given up.
@@ -35,12 +33,7 @@ pub(crate) struct WentBack {
     get, path = "/v1/admin/steps", tag = "operators", operation_id = "list_steps",
     responses((status = 200, description = "What `doctor --json` says", body = serde_json::Value)),
 )]
-pub(crate) async fn list(
-    State(desk): State<Desk>,
-    _: Admin,
-    Asked(params): Asked,
-) -> Result<impl IntoResponse, Refusal> {
-    params.finish()?;
+pub(crate) async fn list(AtDesk(desk): AtDesk, _: NoParams) -> Result<impl IntoResponse, Refusal> {
     Ok(Json(desk.examine().await?))
 }
 
@@ -55,16 +48,13 @@ pub(crate) async fn list(
     ),
     responses(
         (status = 202, description = "It is being built; the list of steps says how far it is", body = Built),
-        (status = 404, description = "There is no step of this name"),
         (status = 409, description = "It cannot be built as things stand"),
-        (status = 422, description = "The step is a reactor, which has no generations"),
     ),
 )]
 pub(crate) async fn rebuild(
-    State(desk): State<Desk>,
-    _: Admin,
-    Path(name): Path<String>,
-    Asked(mut params): Asked,
+    AtDesk(desk): AtDesk,
+    StepName(name): StepName,
+    mut params: Params,
 ) -> Result<impl IntoResponse, Refusal> {
     let mut flag = |name| params.choice(name, &[("false", false), ("true", true)]);
     let options = BuildOptions {
@@ -83,18 +73,14 @@ pub(crate) async fn rebuild(
     params(("name" = String, Path, description = "The step")),
     responses(
         (status = 200, description = "It is live again", body = WentBack),
-        (status = 404, description = "There is no step of this name"),
         (status = 409, description = "There is no generation to go back to"),
-        (status = 422, description = "The step is a reactor, which has no generations"),
     ),
 )]
 pub(crate) async fn roll_back(
-    State(desk): State<Desk>,
-    _: Admin,
-    Path(name): Path<String>,
-    Asked(params): Asked,
+    AtDesk(desk): AtDesk,
+    StepName(name): StepName,
+    _: NoParams,
 ) -> Result<impl IntoResponse, Refusal> {
-    params.finish()?;
     let done = desk.roll_back(&name).await?;
     Ok(Json(WentBack { live: done.live, retired: done.retired }))
 }
@@ -105,18 +91,14 @@ pub(crate) async fn roll_back(
     params(("name" = String, Path, description = "The step")),
     responses(
         (status = 200, description = "The generation that was given up", body = Built),
-        (status = 404, description = "There is no step of this name"),
         (status = 409, description = "No rebuild is under way"),
-        (status = 422, description = "The step is a reactor, which has no generations"),
     ),
 )]
 pub(crate) async fn cancel(
-    State(desk): State<Desk>,
-    _: Admin,
-    Path(name): Path<String>,
-    Asked(params): Asked,
+    AtDesk(desk): AtDesk,
+    StepName(name): StepName,
+    _: NoParams,
 ) -> Result<impl IntoResponse, Refusal> {
-    params.finish()?;
     Ok(Json(Built::from(desk.cancel(&name).await?)))
 }
 

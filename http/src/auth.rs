@@ -191,6 +191,29 @@ impl Describe for Identity {
     }
 }
 
+/// Whoever asks is an admin.
+#[derive(Debug, Clone)]
+pub struct Admin(pub Identity);
+
+impl<S: Send + Sync> FromRequestParts<S> for Admin {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let identity = Identity::from_request_parts(parts, state).await?;
+        if identity.role < Role::Admin {
+            return Err(Problem::forbidden("only an admin may do this"));
+        }
+        Ok(Self(identity))
+    }
+}
+
+impl Describe for Admin {
+    fn describe(description: &mut Description<'_>) {
+        Identity::describe(description);
+        description.refuses(StatusCode::FORBIDDEN, "the user is no admin");
+    }
+}
+
 impl Describe for Visitor {
     fn describe(description: &mut Description<'_>) {
         description.takes_token();

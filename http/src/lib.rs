@@ -24,10 +24,10 @@ pub mod telemetry;
 pub mod testing;
 mod token;
 
-pub use auth::{Authority, Identity, Subjects, Visitor};
+pub use auth::{Admin, Authority, Identity, Subjects, Visitor};
 pub use body::{JsonBody, SentJson};
 pub use consistency::{Consistency, ConsistencyToken};
-pub use params::{Params, PathId};
+pub use params::{NoParams, Params, PathId};
 pub use problem::{FieldError, Place, Problem};
 pub use role::{Role, UnknownRole};
 pub use token::Expected;

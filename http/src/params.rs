@@ -1,6 +1,7 @@
 //! What stands in the URL: ids in the path, parameters in the query.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -39,6 +40,39 @@ impl<T> Describe for PathId<T> {
 pub struct Params {
     given: BTreeMap<String, String>,
     errors: Vec<FieldError>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Params {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self::new(parts.uri.query()))
+    }
+}
+
+impl Describe for Params {
+    fn describe(description: &mut Description<'_>) {
+        description.refuses(StatusCode::UNPROCESSABLE_ENTITY, "a parameter is wrong");
+    }
+}
+
+/// The request has no query parameters.
+#[derive(Debug, Clone, Copy)]
+pub struct NoParams;
+
+impl<S: Send + Sync> FromRequestParts<S> for NoParams {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        Params::new(parts.uri.query()).finish()?;
+        Ok(Self)
+    }
+}
+
+impl Describe for NoParams {
+    fn describe(description: &mut Description<'_>) {
+        description.refuses(StatusCode::UNPROCESSABLE_ENTITY, "there is a query parameter");
+    }
 }
 
 impl Params {

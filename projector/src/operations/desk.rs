@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use balcony_event_log::LogError;
 use balcony_store::{BuildOptions, Generation, ReadModel, StoreError};
-use serde::Serialize;
 use uuid::Uuid;
 
 pub use self::parked::{ParkedDetail, ParkedItem, ParkedPlace};
@@ -61,7 +60,7 @@ pub enum DeskError {
 }
 
 /// What became of a rollback.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RolledBack {
     /// The generation that is live again.
     pub live: i64,

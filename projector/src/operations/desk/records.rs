@@ -46,7 +46,9 @@ pub struct RecordsWanted {
     pub key: Option<Vec<u8>>,
     /// Only those appended at this time or later, in milliseconds since 1970.
     pub since: Option<i64>,
-    /// Begins at these offsets, in the partitions that are named. Without this, a key and a time, the newest come first.
+    /// Begins at this offset in each partition. Without this, a key and a time, the newest come first.
+    pub offset: Option<i64>,
+    /// Goes on at these offsets, where an answer before has ended, whatever else says where to begin.
     pub from: Option<Positions>,
     /// How many at the most.
     pub most: usize,
@@ -98,12 +100,14 @@ impl Desk {
         let ends = ends.among(&partitions);
         let starts: Positions =
             partitions.iter().map(|partition| (partition.clone(), starts.next_offset(partition))).collect();
-        if wanted.from.is_none() && wanted.since.is_none() && wanted.key.is_none() {
+        if wanted.from.is_none() && wanted.offset.is_none() && wanted.since.is_none() && wanted.key.is_none() {
             return self.newest(&starts, &ends, wanted.most).await;
         }
         let mut from = starts;
         if let Some(given) = &wanted.from {
             from.merge(&given.among(&partitions));
+        } else if let Some(offset) = wanted.offset {
+            from.merge(&partitions.iter().map(|partition| (partition.clone(), offset)).collect());
         } else if let Some(since) = wanted.since {
             from = self.since(&from, &ends, since).await?;
         }

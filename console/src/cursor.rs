@@ -1,12 +1,6 @@
 //! Cursors of the lists here: where they go on, as text that clients send back.
 
-use std::convert::Infallible;
-
-use axum::extract::FromRequestParts;
-use axum::http::StatusCode;
-use axum::http::request::Parts;
 use balcony_http::Params;
-use balcony_http::describe::{Describe, Description};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
@@ -19,25 +13,8 @@ pub(crate) struct Page<T> {
     pub(crate) next_cursor: Option<String>,
 }
 
-/// The parameters of the query, which are taken one by one.
-pub(crate) struct Asked(pub(crate) Params);
-
-impl<S: Send + Sync> FromRequestParts<S> for Asked {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(Self(Params::new(parts.uri.query())))
-    }
-}
-
-impl Describe for Asked {
-    fn describe(description: &mut Description<'_>) {
-        description.refuses(StatusCode::UNPROCESSABLE_ENTITY, "a parameter is wrong");
-    }
-}
-
 /// The cursor that goes on at `place` in the list called `list`.
-pub(crate) fn cursor<T: Serialize>(list: &str, place: &T) -> String {
+pub(crate) fn write<T: Serialize>(list: &str, place: &T) -> String {
     let json = serde_json::to_vec(&(list, place)).expect("a place has text keys alone");
     URL_SAFE_NO_PAD.encode(json)
 }
@@ -62,7 +39,7 @@ mod tests {
 
     #[test]
     fn a_cursor_is_read_by_its_own_list_alone() {
-        let text = cursor("a", &("x", 1));
+        let text = write("a", &("x", 1));
         let mut params = Params::new(Some(&format!("cursor={text}")));
         assert_eq!(take::<(String, i64)>(&mut params, "a"), Some(("x".to_owned(), 1)));
         assert!(params.finish().is_ok());
