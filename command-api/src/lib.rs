@@ -71,7 +71,7 @@ impl CommandApi {
         let model = balcony_read_models::Registry::new(&topics).read_model().clone();
         let reader = Reader::open(database, vec![model.clone()]).await;
         Arc::new(Self {
-            recorder: Recorder::new(log.clone(), topics.clone()),
+            recorder: Recorder::new(log.clone(), topics.clone(), database.namespace()),
             registry: Registry::new(reader, model, log, topics),
             consistency,
             in_flight: InFlight::default(),

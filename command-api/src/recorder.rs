@@ -5,24 +5,26 @@ use balcony_domain::{Event, Recorded, Timestamp, Topics};
 use balcony_event_log::{AppendError, EventLog, LogError, Positions};
 use balcony_http::Problem;
 use balcony_read_models::Logged;
+use balcony_store::Namespace;
 use uuid::Uuid;
 
 use crate::command::Command;
 
 /// What is said when the log was exchanged under the service. Why it is taken to be so is in the log lines and at `/readyz`.
 const FOREIGN: &str = "the log is not the one that this installation was made with; nothing was done";
-const EVENTS: &str = "balcony_events_appended_total";
 
 /// Appends events to the log. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Recorder {
     log: Arc<dyn EventLog>,
     topics: Topics,
+    /// The name of the metric that counts what is appended.
+    counter: Arc<str>,
 }
 
 impl Recorder {
-    pub(crate) fn new(log: Arc<dyn EventLog>, topics: Topics) -> Self {
-        Self { log, topics }
+    pub(crate) fn new(log: Arc<dyn EventLog>, topics: Topics, namespace: &Namespace) -> Self {
+        Self { log, topics, counter: format!("{namespace}_events_appended_total").into() }
     }
 
     /// Appends `event` under `id` and gives the positions right after it. It is then as durable as the log promises.
@@ -36,7 +38,7 @@ impl Recorder {
         let recorded = Recorded { id, time: now(), request_digest, traceparent: command.traceparent.clone(), event };
         let recorded = Logged(recorded);
         let position = self.log.append(self.topics.of(&recorded.event), recorded.message()).await.map_err(refusal)?;
-        metrics::counter!(EVENTS, "type" => recorded.event.type_name()).increment(1);
+        metrics::counter!(self.counter.clone(), "type" => recorded.event.type_name()).increment(1);
         Ok(Positions::after(&position))
     }
 

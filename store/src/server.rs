@@ -8,7 +8,7 @@ use sqlx::{Connection as _, PgConnection, PgPool};
 
 use crate::limits::Limits;
 use crate::pool::{Durability, Patience, Pool};
-use crate::session::Session;
+use crate::session::{Session, quoted};
 use crate::{Namespace, Progress, StoreError, Tx, incarnation, migrations, notify};
 
 /// Connections that read at the same time.
@@ -179,9 +179,4 @@ impl Server {
     fn session(&self, schemas: &[&str], limits: Limits) -> Session {
         Session::new(&self.namespace, &self.progress, schemas, limits)
     }
-}
-
-/// A name that may be a word of SQL. Namespaces and schemas have no quotes in them.
-pub(crate) fn quoted(name: &str) -> String {
-    format!("\"{name}\"")
 }

@@ -9,7 +9,6 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
 use crate::limits::Limits;
 use crate::peer::Peer;
 use crate::pool::Pool;
-use crate::server::quoted;
 use crate::watch::Watch;
 use crate::{Namespace, Progress, incarnation};
 
@@ -104,4 +103,9 @@ async fn settle(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
         Ok(settled) => settled.map(|()| true),
         Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
     }
+}
+
+/// A name that may be a word of SQL. Namespaces and schemas have no quotes in them.
+pub(crate) fn quoted(name: &str) -> String {
+    format!("\"{name}\"")
 }

@@ -56,6 +56,12 @@ async fn two_installations_on_one_kafka_and_one_postgresql_never_meet() {
         assert_eq!(found["total"], 1, "{found}");
         let seen = reader.get(&format!("/v1/movies/{movie}")).await.expect(StatusCode::OK).json();
         assert_eq!(seen["comment_count"], 21);
+        for service in ["command-api", "projector"] {
+            let metrics = format!("{}/metrics", deployment.process(service).url);
+            let metrics = reqwest::get(metrics).await.unwrap().text().await.unwrap();
+            let mut names = metrics.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+            assert!(names.all(|name| name.starts_with(deployment.namespace())), "{metrics}");
+        }
         let doctor = operate(deployment, &["doctor"]).await;
         assert!(doctor.status.success(), "{}", String::from_utf8_lossy(&doctor.stderr));
     }
