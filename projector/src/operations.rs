@@ -57,6 +57,8 @@ mod parked;
 #[cfg(feature = "operations")]
 mod rebuild;
 #[cfg(feature = "operations")]
+mod remedy;
+#[cfg(feature = "operations")]
 mod table;
 #[cfg(feature = "operations")]
 mod transfer;

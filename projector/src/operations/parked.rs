@@ -7,20 +7,18 @@ mod show;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write;
-use std::sync::Arc;
 
 use anyhow::{Context as _, bail, ensure};
-use balcony_event_log::{EventLog, TopicPartition};
-use balcony_store::{Database, Generation, GenerationState, ListedGeneration, ParkedRecord};
+use balcony_event_log::TopicPartition;
+use balcony_store::{Generation, GenerationState, ListedGeneration, ParkedRecord};
 use uuid::Uuid;
 
 use super::console::Console;
+use super::remedy::Remedy;
 use super::retry::{Outcome, RetryError};
-use super::retry::{discard, discard_all, retry};
 use crate::application::Application;
 use crate::catalogue::Step;
 use crate::installation::{Installation, log_topics, open_embedded_log, try_hold};
-use crate::reactor::{AnyReactor, ParkedDeliveries};
 use crate::settings::{Deployment, Settings};
 
 /// What is to be done.
@@ -107,9 +105,7 @@ pub(super) async fn run(
 /// Whoever retries and discards.
 struct Operator {
     installation: Installation,
-    /// The log to which reactors publish.
-    log: Arc<dyn EventLog>,
-    may_publish: bool,
+    remedy: Remedy,
     /// Keeps the embedded installation from being started meanwhile.
     _held: Option<File>,
 }
@@ -118,54 +114,24 @@ impl Operator {
     /// Where nothing runs, an embedded log is opened so that reactors can publish to it.
     async fn open(application: &Application, settings: &Settings, installation: Installation) -> anyhow::Result<Self> {
         let has_reactors = installation.catalogue.steps().iter().any(|step| matches!(step, Step::Reactor(_)));
-        let mut operator = Self { log: installation.log.clone(), may_publish: true, _held: None, installation };
+        let (database, log) = (installation.database.clone(), installation.log.clone());
+        let remedy = Remedy { database, log, may_publish: true };
+        let mut operator = Self { installation, remedy, _held: None };
         if let Deployment::Embedded { data_dir } = settings.deployment(application)?
             && has_reactors
         {
             operator._held = try_hold(&data_dir)?;
-            operator.may_publish = operator._held.is_some();
-            if operator.may_publish {
-                operator.log = open_embedded_log(&data_dir, &log_topics(application, settings)?)?;
+            operator.remedy.may_publish = operator._held.is_some();
+            if operator.remedy.may_publish {
+                operator.remedy.log = open_embedded_log(&data_dir, &log_topics(application, settings)?)?;
             }
         }
         Ok(operator)
     }
 
-    fn database(&self) -> &Database {
-        &self.installation.database
-    }
-
-    async fn deliveries(&self, reactor: &AnyReactor) -> Result<ParkedDeliveries, RetryError> {
-        ParkedDeliveries::hold(reactor, self.database(), self.log.clone(), self.may_publish).await
-    }
-
-    async fn retry_one(&self, step: &Step, id: Uuid) -> Result<Outcome, RetryError> {
-        match step {
-            Step::Projection(projection) => retry(projection, self.database(), id).await,
-            Step::Replica { replica, .. } => retry(replica, self.database(), id).await,
-            Step::Reactor(reactor) => self.deliveries(reactor).await?.retry(id).await,
-        }
-    }
-
-    async fn discard_some(&self, step: &Step, ids: &[Uuid]) -> Result<Outcome, RetryError> {
-        match step {
-            Step::Projection(projection) => discard(projection, self.database(), ids).await,
-            Step::Replica { replica, .. } => discard(replica, self.database(), ids).await,
-            Step::Reactor(reactor) => self.deliveries(reactor).await?.discard(ids).await,
-        }
-    }
-
-    async fn discard_every(&self, step: &Step) -> Result<u64, RetryError> {
-        match step {
-            Step::Projection(projection) => discard_all(projection, self.database()).await,
-            Step::Replica { replica, .. } => discard_all(replica, self.database()).await,
-            Step::Reactor(reactor) => self.deliveries(reactor).await?.discard_all().await,
-        }
-    }
-
     async fn retry(&self, ids: &[Uuid], outcome: &mut Outcome) -> anyhow::Result<()> {
         for (step, id) in self.owners(ids).await? {
-            match self.retry_one(step, id).await {
+            match self.remedy.retry(step, id).await {
                 Ok(more) => add(outcome, more),
                 // It waited behind one that was asked for before it.
                 Err(RetryError::Unknown { .. }) => {}
@@ -180,12 +146,12 @@ impl Operator {
         for (step, live) in self.steps(which).await? {
             let mut last = None;
             loop {
-                let mut tx = self.database().look_at(&live).await?;
+                let mut tx = self.remedy.database.look_at(&live).await?;
                 let page = tx.parked_after(last.as_ref(), false, PAGE).await?;
                 let firsts = Firsts::of(tx.parked_keys().await?);
                 drop(tx);
                 for record in page.iter().filter(|record| !firsts.waits(record)) {
-                    match self.retry_one(step, record.id).await {
+                    match self.remedy.retry(step, record.id).await {
                         Ok(more) => add(outcome, more),
                         Err(RetryError::Unknown { .. } | RetryError::Discarded(_)) => {}
                         Err(error) => return Err(error.into()),
@@ -222,7 +188,7 @@ impl Operator {
             let of = |(owner, id): &(&Step, Uuid)| (owner.name() == step.name()).then_some(*id);
             let ids: Vec<Uuid> = asked.iter().filter_map(of).collect();
             if !ids.is_empty() {
-                add(outcome, self.discard_some(step, &ids).await?);
+                add(outcome, self.remedy.discard(step, &ids).await?);
             }
         }
         Ok(())
@@ -230,8 +196,8 @@ impl Operator {
 
     async fn discard_all(&self, which: &Which, outcome: &mut Outcome) -> anyhow::Result<()> {
         for (step, live) in self.steps(which).await? {
-            if self.database().look_at(&live).await?.parked_count().await? > 0 {
-                outcome.discarded += self.discard_every(step).await?;
+            if self.remedy.database.look_at(&live).await?.parked_count().await? > 0 {
+                outcome.discarded += self.remedy.discard_all(step).await?;
             }
         }
         Ok(())

@@ -8,8 +8,8 @@ use crate::catalogue::Step;
 use crate::kept::read;
 use crate::moment::Moment;
 use crate::operations::parked::{Firsts, find_any, live};
-use crate::operations::retry::{Outcome, discard, retry};
-use crate::reactor::{AnyReactor, ParkedDeliveries};
+use crate::operations::remedy::Remedy;
+use crate::operations::retry::Outcome;
 
 /// A record that was set aside, as lists have it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -102,7 +102,7 @@ impl Desk {
         let after = after.map(|after| (after.topic.as_str(), after.partition, after.offset));
         let most = u32::try_from(most).unwrap_or(u32::MAX);
         let records = tx.parked_behind(after, false, most).await?;
-        Ok(records.iter().map(|record| ParkedItem::of(generation, record, firsts.waits(record))).collect())
+        Ok(records.iter().map(|record| ParkedItem::of(&generation.projection, record, firsts.waits(record))).collect())
     }
 
     /// Everything that is known of the record `id`.
@@ -114,7 +114,7 @@ impl Desk {
         let mut tx = self.installation.database.look_at(&generation).await?;
         let firsts = Firsts::of(tx.parked_keys().await?);
         Ok(ParkedDetail {
-            item: ParkedItem::of(&generation, &record, firsts.waits(&record)),
+            item: ParkedItem::of(&generation.projection, &record, firsts.waits(&record)),
             headers: headers(&record),
             payload: String::from_utf8_lossy(&record.payload).into_owned(),
             discarded_at: record.discarded_at.map(Moment::from_milliseconds),
@@ -126,12 +126,7 @@ impl Desk {
     /// # Errors
     /// See [`DeskError`].
     pub async fn retry(&self, id: Uuid) -> Result<Outcome, DeskError> {
-        let database = &self.installation.database;
-        Ok(match self.owner(id).await? {
-            Step::Projection(projection) => retry(projection, database, id).await?,
-            Step::Replica { replica, .. } => retry(replica, database, id).await?,
-            Step::Reactor(reactor) => self.deliveries(reactor).await?.retry(id).await?,
-        })
+        Ok(self.remedy().retry(self.owner(id).await?, id).await?)
     }
 
     /// Gives the record `id` up, so that it is never applied or delivered, and retries what waited behind it.
@@ -139,12 +134,7 @@ impl Desk {
     /// # Errors
     /// See [`DeskError`].
     pub async fn discard(&self, id: Uuid) -> Result<Outcome, DeskError> {
-        let database = &self.installation.database;
-        Ok(match self.owner(id).await? {
-            Step::Projection(projection) => discard(projection, database, &[id]).await?,
-            Step::Replica { replica, .. } => discard(replica, database, &[id]).await?,
-            Step::Reactor(reactor) => self.deliveries(reactor).await?.discard(&[id]).await?,
-        })
+        Ok(self.remedy().discard(self.owner(id).await?, &[id]).await?)
     }
 
     async fn find(&self, id: Uuid) -> Result<(Generation, ParkedRecord), DeskError> {
@@ -156,9 +146,9 @@ impl Desk {
         Ok(self.installation.catalogue.find(&generation.projection)?)
     }
 
-    async fn deliveries(&self, reactor: &AnyReactor) -> Result<ParkedDeliveries, DeskError> {
-        let (database, log) = (&self.installation.database, self.installation.log.clone());
-        Ok(ParkedDeliveries::hold(reactor, database, log, true).await?)
+    fn remedy(&self) -> Remedy {
+        let (database, log) = (self.installation.database.clone(), self.installation.log.clone());
+        Remedy { database, log, may_publish: true }
     }
 }
 
@@ -172,10 +162,10 @@ fn headers(record: &ParkedRecord) -> Map<String, Value> {
 }
 
 impl ParkedItem {
-    fn of(generation: &Generation, record: &ParkedRecord, waits: bool) -> Self {
+    pub(in crate::operations) fn of(projection: &str, record: &ParkedRecord, waits: bool) -> Self {
         Self {
             id: record.id,
-            projection: generation.projection.clone(),
+            projection: projection.to_owned(),
             topic: record.partition.topic.to_string(),
             partition: record.partition.partition,
             offset: record.offset,

@@ -3,12 +3,12 @@ use std::io::Write;
 use anyhow::ensure;
 use balcony_store::ParkedRecord;
 use serde::Serialize;
-use uuid::Uuid;
 
 use super::{Firsts, PAGE, whole_and_lost};
 use crate::Installation;
 use crate::moment::Moment;
 use crate::operations::console::Console;
+use crate::operations::desk::ParkedItem;
 use crate::operations::table::{Table, cut};
 
 /// What is listed, and how.
@@ -26,17 +26,9 @@ pub(super) struct Options {
 }
 
 #[derive(Serialize)]
-struct Item<'r> {
-    id: Uuid,
-    projection: &'r str,
-    topic: &'r str,
-    partition: i32,
-    offset: i64,
-    key: String,
-    error: &'r str,
-    parked_at: Moment,
-    /// Whether an earlier record of its key is parked.
-    waits: bool,
+struct Item {
+    #[serde(flatten)]
+    item: ParkedItem,
     #[serde(skip_serializing_if = "Option::is_none")]
     discarded_at: Option<Moment>,
 }
@@ -80,17 +72,9 @@ pub(super) async fn list(
     Ok(())
 }
 
-fn item<'r>(projection: &'r str, record: &'r ParkedRecord, waits: bool) -> Item<'r> {
+fn item(projection: &str, record: &ParkedRecord, waits: bool) -> Item {
     Item {
-        id: record.id,
-        projection,
-        topic: &record.partition.topic,
-        partition: record.partition.partition,
-        offset: record.offset,
-        key: String::from_utf8_lossy(&record.key).into_owned(),
-        error: &record.error,
-        parked_at: Moment::from_milliseconds(record.parked_at),
-        waits,
+        item: ParkedItem::of(projection, record, waits),
         discarded_at: record.discarded_at.map(Moment::from_milliseconds),
     }
 }
@@ -107,7 +91,7 @@ impl Lines {
         Self { table: (!json).then_some(table), written: 0 }
     }
 
-    fn write<'r>(&mut self, items: impl Iterator<Item = Item<'r>>, output: &mut impl Write) -> anyhow::Result<()> {
+    fn write(&mut self, items: impl Iterator<Item = Item>, output: &mut impl Write) -> anyhow::Result<()> {
         let items: Vec<_> = items.collect();
         match &mut self.table {
             _ if items.is_empty() => {}
@@ -134,16 +118,16 @@ impl Lines {
     }
 }
 
-impl Item<'_> {
+impl Item {
     fn row(&self) -> Vec<String> {
-        let error =
-            if self.discarded_at.is_some() { format!("discarded; {}", self.error) } else { self.error.to_owned() };
+        let Self { item, discarded_at } = self;
+        let error = if discarded_at.is_some() { format!("discarded; {}", item.error) } else { item.error.clone() };
         vec![
-            self.id.to_string(),
-            self.projection.to_owned(),
-            format!("{}/{} {}", self.topic, self.partition, self.offset),
-            self.parked_at.to_string(),
-            cut(&self.key, KEY),
+            item.id.to_string(),
+            item.projection.clone(),
+            format!("{}/{} {}", item.topic, item.partition, item.offset),
+            item.parked_at.to_string(),
+            cut(&item.key, KEY),
             cut(&error, ERROR),
         ]
     }
