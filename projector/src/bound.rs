@@ -32,10 +32,15 @@ pub struct BoundLog {
     names: Vec<Arc<str>>,
     /// What the log is recognised by. Held by whoever looks.
     known: Mutex<Known>,
-    /// How far the log was seen to reach.
-    seen: RwLock<Arc<Positions>>,
+    view: RwLock<Arc<View>>,
+}
+
+/// What the last look at a log has shown.
+struct View {
+    /// How far it reaches.
+    seen: Positions,
     /// Why nothing may be appended or read now.
-    foreign: RwLock<Option<Arc<str>>>,
+    foreign: Option<Arc<str>>,
 }
 
 /// Why a log cannot be tied to a database.
@@ -122,8 +127,7 @@ impl BoundLog {
             founding,
             names,
             known: Mutex::new(known),
-            seen: RwLock::new(Arc::new(ends)),
-            foreign: RwLock::new(None),
+            view: RwLock::new(Arc::new(View { seen: ends, foreign: None })),
         }))
     }
 
@@ -142,14 +146,13 @@ impl BoundLog {
         let looked = self.try_look(&mut known).await;
         match looked {
             Ok(ends) => {
-                self.turned(None);
-                *self.seen.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ends);
+                self.turned(Some(ends), None);
             }
             Err(NotRecognised::Log(LogError::Unavailable(reason))) => return Err(LogError::Unavailable(reason)),
-            Err(NotRecognised::Log(error)) => self.turned(Some(error.to_string())),
-            Err(NotRecognised::Unrecognised(error)) => self.turned(Some(error.to_string())),
+            Err(NotRecognised::Log(error)) => self.turned(None, Some(error.to_string())),
+            Err(NotRecognised::Unrecognised(error)) => self.turned(None, Some(error.to_string())),
         }
-        self.check()?;
+        self.view().check()?;
         if known.news().is_empty() {
             return Ok(());
         }
@@ -162,8 +165,9 @@ impl BoundLog {
 
     async fn try_look(&self, known: &mut Known) -> Result<Positions, NotRecognised> {
         let ends = self.inner.ends(&self.names).await?;
-        let is_sure = ends.covers(&self.seen())
-            && self.foreign().is_none()
+        let view = self.view();
+        let is_sure = ends.covers(&view.seen)
+            && view.foreign.is_none()
             && known.has_marks_for(&ends)
             && known.recognised_at.elapsed() < RECOGNISE_EVERY;
         if is_sure {
@@ -172,26 +176,27 @@ impl BoundLog {
         known.recognise(self.inner.as_ref(), &self.names, &Positions::new()).await
     }
 
-    fn seen(&self) -> Arc<Positions> {
-        self.seen.read().unwrap_or_else(PoisonError::into_inner).clone()
+    fn view(&self) -> Arc<View> {
+        self.view.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn foreign(&self) -> Option<Arc<str>> {
-        self.foreign.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn turned(&self, why: Option<String>) {
-        let mut foreign = self.foreign.write().unwrap_or_else(PoisonError::into_inner);
-        match (&*foreign, &why) {
+    /// Notes how far the log reaches, if that was seen, and why it is another one, if it is.
+    fn turned(&self, seen: Option<Positions>, why: Option<String>) {
+        let before = self.view();
+        match (&before.foreign, &why) {
             (None, Some(why)) => tracing::error!(why, "{FOREIGN}: nothing is appended or read"),
             (Some(_), None) => tracing::info!("the log is the one that this installation was made with again"),
             _ => {}
         }
-        *foreign = why.map(|why| format!("{FOREIGN}: {why}").into());
+        let seen = seen.unwrap_or_else(|| before.seen.clone());
+        let foreign = why.map(|why| format!("{FOREIGN}: {why}").into());
+        *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(View { seen, foreign });
     }
+}
 
+impl View {
     fn check(&self) -> Result<(), LogError> {
-        self.foreign().map_or(Ok(()), |why| Err(LogError::Misconfigured(why.to_string())))
+        self.foreign.as_ref().map_or(Ok(()), |why| Err(LogError::Misconfigured(why.to_string())))
     }
 }
 
@@ -238,11 +243,12 @@ impl EventLog for BoundLog {
     fn append<'a>(&'a self, topic: &'a str, message: Message) -> BoxFuture<'a, Result<Position, AppendError>> {
         Box::pin(async move {
             let refused = |error: LogError| AppendError::Foreign(error.to_string());
-            self.check().map_err(refused)?;
-            let seen = self.seen();
+            let view = self.view();
+            view.check().map_err(refused)?;
             match self.inner.append(topic, message).await {
                 // It stands where there was another record before.
-                Ok(position) if position.offset < seen.next_offset(&position.partition) => match self.look().await {
+                Ok(position) if position.offset < view.seen.next_offset(&position.partition) => match self.look().await
+                {
                     Ok(()) => Ok(position),
                     Err(LogError::Unavailable(reason)) => Err(AppendError::Unknown(reason)),
                     Err(error) => Err(refused(error)),
@@ -258,17 +264,20 @@ impl EventLog for BoundLog {
 
     fn starts<'a>(&'a self, topics: &'a [Arc<str>]) -> BoxFuture<'a, Result<Positions, LogError>> {
         Box::pin(async move {
-            self.check()?;
+            self.view().check()?;
             self.inner.starts(topics).await
         })
     }
 
     fn ends<'a>(&'a self, topics: &'a [Arc<str>]) -> BoxFuture<'a, Result<Positions, LogError>> {
         Box::pin(async move {
-            self.check()?;
-            let seen = self.seen();
+            let view = self.view();
+            view.check()?;
             let ends = self.inner.ends(topics).await?;
-            if !ends.covers(&seen.of_topics(topics)) {
+            let is_short = |(partition, had): (&TopicPartition, i64)| {
+                topics.contains(&partition.topic) && ends.next_offset(partition) < had
+            };
+            if view.seen.into_iter().any(is_short) {
                 self.look().await?;
             }
             Ok(ends)
@@ -276,14 +285,14 @@ impl EventLog for BoundLog {
     }
 
     fn read(&self, from: Positions) -> Reader {
-        match self.check() {
+        match self.view().check() {
             Ok(()) => self.inner.read(from),
             Err(error) => Reader::refused(error),
         }
     }
 
     fn join(&self, group: &str, topics: &[Arc<str>]) -> Reader {
-        match self.check() {
+        match self.view().check() {
             Ok(()) => self.inner.join(group, topics),
             Err(error) => Reader::refused(error),
         }
