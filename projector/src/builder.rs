@@ -328,11 +328,15 @@ impl Builder {
         let before = self.before().await?.map(|before| self.database.patient_writer(&before));
         let mut pause = LOOK_EVERY;
         loop {
+            let mut wait = LOOK_EVERY;
             if self.keeps_up_with(before.as_ref()).await? {
                 let switched = self.database.switch(&self.generation, async |live| self.wait_for(live).await).await;
                 match switched {
                     Ok(true) => return Ok(()),
-                    Ok(false) => pause = (pause * 2).min(LONGEST_PAUSE),
+                    Ok(false) => {
+                        pause = (pause * 2).min(LONGEST_PAUSE);
+                        wait = pause;
+                    }
                     // Cancelled, or switched by another process.
                     Err(StoreError::Fenced(_)) => return Ok(()),
                     Err(error) => return Err(error.into()),
@@ -341,7 +345,7 @@ impl Builder {
             if self.listed().await?.is_none() {
                 return Ok(());
             }
-            tokio::time::sleep(pause).await;
+            tokio::time::sleep(wait).await;
         }
     }
 

@@ -156,7 +156,9 @@ impl GenerationTx {
     /// [`StoreError`] as the database answers; [`StoreError::Unavailable`] when somebody else holds them.
     pub(crate) async fn hold_checkpoints_briefly(&mut self) -> Result<Positions, StoreError> {
         let briefly = on_each!(&self.inner, Inner, |_tx, database| database::WAIT_BRIEFLY);
-        self.script(briefly).await?;
+        if !briefly.is_empty() {
+            self.script(briefly).await?;
+        }
         self.hold_checkpoints().await
     }
 

@@ -194,7 +194,9 @@ fn writer(file: &Path, durability: Durability) -> SqlitePool {
         .synchronous(synchronous)
         .busy_timeout(BUSY_TIMEOUT)
         .pragma("cache_size", "-65536");
-    SqlitePoolOptions::new().max_connections(1).acquire_timeout(BUSY_TIMEOUT).connect_lazy_with(options)
+    // A file does not go away.
+    let pool = SqlitePoolOptions::new().max_connections(1).acquire_timeout(BUSY_TIMEOUT).test_before_acquire(false);
+    pool.connect_lazy_with(options)
 }
 
 /// A connection that only reads `file`.
