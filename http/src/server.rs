@@ -183,7 +183,7 @@ async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
 async fn refuse(server: Arc<Shared>, mut stream: TcpStream, _room: OwnedSemaphorePermit) {
     let told = async {
         let _ = timeout(REFUSED_PATIENCE, stream.readable()).await;
-        stream.write_all(&server.unread.answer(Problem::overloaded())).await
+        stream.write_all(&server.unread.answer(Problem::overloaded(), "/")).await
     };
     if let Ok(Ok(())) = timeout(server.limits.unread, told).await {
         let _ = timeout(REFUSED_PATIENCE, drain(&mut stream)).await;

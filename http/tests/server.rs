@@ -81,7 +81,7 @@ async fn until(stream: &mut TcpStream, text: &str) -> String {
 
 /// Checks that `answer` is one problem document of `status` and nothing else.
 #[track_caller]
-fn is_problem(answer: &str, status: u16) {
+fn is_problem(answer: &str, status: u16) -> String {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("a head in {answer:?}"));
     assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{status}: {head}");
     let header = |name: &str| {
@@ -97,6 +97,31 @@ fn is_problem(answer: &str, status: u16) {
     assert_eq!(problem["status"], status, "{problem}");
     assert!(problem["type"].as_str().unwrap().starts_with("urn:example:problem:"), "{problem}");
     assert!(!problem["detail"].as_str().unwrap().is_empty() && !problem["title"].as_str().unwrap().is_empty());
+    problem["instance"].as_str().unwrap_or_else(|| panic!("which request it was: {problem}")).to_owned()
+}
+
+#[tokio::test]
+async fn what_is_refused_unread_names_the_path_that_was_asked_for() {
+    let server = Running::hello(Limits { head: SHORT, ..unlimited() });
+    let long = "x".repeat(70_000);
+    for (request, status, instance) in [
+        ("GET /v1/search?q=\"x\" HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 400, "/v1/search"),
+        ("nonsense\r\nHost: /x\r\n\r\n".to_owned(), 400, "/"),
+        (format!("GET /v1/x HTTP/1.1\r\nHost: a\r\nX: {long}{long}{long}\r\n\r\n"), 431, "/v1/x"),
+        ("POST /v1/me HTTP/1.1\r\nHost: a\r\n".to_owned(), 408, "/v1/me"),
+        ("GET /v1/m".to_owned(), 408, "/v1/m"),
+    ] {
+        let answer = server.exchange(request.as_bytes()).await;
+        assert_eq!(is_problem(&answer, status), instance, "{:?}", &request[..request.len().min(80)]);
+    }
+    let answer = server.exchange(format!("GET /{long} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).await;
+    assert!(is_problem(&answer, 414).starts_with("/xxx"), "{answer}");
+    // Of two requests on one connection the second.
+    let mut stream = server.connect().await;
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    until(&mut stream, "hello").await;
+    stream.write_all(b"GET /second?\"").await.unwrap();
+    assert_eq!(is_problem(&to_end(&mut stream).await, 408), "/second");
 }
 
 #[tokio::test]

@@ -51,10 +51,19 @@ enum Protocol {
 struct Head {
     /// When its first byte came, if it has.
     since: Option<Instant>,
+    /// Its first line, as far as it has come and as much of it as is kept.
+    line: Line,
     /// Whether its first line is complete.
     has_line: bool,
     /// How many requests had come before it.
     before: u64,
+}
+
+/// The beginning of a request's first line.
+#[derive(Clone, Copy)]
+struct Line {
+    bytes: [u8; LINE_MAX],
+    length: usize,
 }
 
 /// Wakes for the earliest of the times that it is asked about. Asking about a later one costs nothing.
@@ -68,6 +77,8 @@ const REFUSAL_START: &[u8] = b"HTTP/1.1 4";
 const REFUSAL_END: &[u8] = b"\r\n\r\n";
 /// The longest of these answers.
 const REFUSAL_MAX: usize = 160;
+/// As much of a request's first line as is kept, to say which path was refused.
+const LINE_MAX: usize = 160;
 
 impl Socket {
     pub(super) fn new(stream: TcpStream, server: Arc<Shared>, watch: Arc<Watch>) -> Self {
@@ -76,7 +87,7 @@ impl Socket {
             server,
             watch,
             protocol: Protocol::Unknown(0),
-            head: Head { since: None, has_line: false, before: 0 },
+            head: Head::after(0),
             was_busy: false,
             idle_since: Instant::now(),
             unread_since: None,
@@ -113,14 +124,17 @@ impl Socket {
             return;
         }
         self.head.since.get_or_insert_with(Instant::now);
-        self.head.has_line = self.head.has_line || bytes.contains(&b'\n');
+        if !self.head.has_line {
+            self.head.line.extend(bytes);
+            self.head.has_line = bytes.contains(&b'\n');
+        }
     }
 
     /// Begins anew after a request that came whole.
     fn note_requests(&mut self) {
         let requests = self.watch.requests();
         if requests != self.head.before {
-            self.head = Head { since: None, has_line: false, before: requests };
+            self.head = Head::after(requests);
             self.idle_since = Instant::now();
         }
     }
@@ -189,7 +203,7 @@ impl Socket {
     }
 
     fn answer_with(&mut self, problem: Problem) {
-        self.answer = self.server.unread.answer(problem);
+        self.answer = self.server.unread.answer(problem, self.head.line.path());
         self.answered = 0;
     }
 
@@ -243,6 +257,30 @@ impl Socket {
             _ => return None,
         };
         Some((start, problem))
+    }
+}
+
+impl Head {
+    /// Nothing of a request has come; `before` it there were so many.
+    fn after(before: u64) -> Self {
+        Self { since: None, line: Line { bytes: [0; LINE_MAX], length: 0 }, has_line: false, before }
+    }
+}
+
+impl Line {
+    fn extend(&mut self, bytes: &[u8]) {
+        let room = &mut self.bytes[self.length..];
+        let taken = room.len().min(bytes.len());
+        room[..taken].copy_from_slice(&bytes[..taken]);
+        self.length += taken;
+    }
+
+    /// The path that is asked for, or what is kept of it; the root where none can be read.
+    fn path(&self) -> &str {
+        let line = std::str::from_utf8(&self.bytes[..self.length]).unwrap_or_default();
+        let target = line.split('\n').next().and_then(|line| line.split(' ').nth(1)).unwrap_or_default();
+        let path = target.split(|c: char| !c.is_ascii_graphic() || "?#\"<>\\^`{|}".contains(c)).next();
+        path.filter(|path| path.starts_with('/')).unwrap_or("/")
     }
 }
 

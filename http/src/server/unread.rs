@@ -18,11 +18,11 @@ impl Unread {
         Self { metric: format!("{prefix}_http_unread_total").into(), problem_types: problem_types.into() }
     }
 
-    /// A whole answer of HTTP/1.1, after which the connection ends.
-    pub(super) fn answer(&self, problem: Problem) -> Vec<u8> {
+    /// A whole answer of HTTP/1.1 about the request for `path`, after which the connection ends.
+    pub(super) fn answer(&self, problem: Problem, path: &str) -> Vec<u8> {
         let status = problem.status();
         metrics::counter!(self.metric.clone(), "status" => status.as_str().to_owned()).increment(1);
-        let problem = problem.of(&self.problem_types, "");
+        let problem = problem.of(&self.problem_types, path);
         let body = problem.document();
         let mut response = problem.into_response();
         standard_headers(response.headers_mut(), Caching::Private);
