@@ -13,17 +13,12 @@ use balcony_http::{ConsistencyToken, FieldError, Params, Problem};
 use utoipa::IntoParams;
 
 use crate::CommandApi;
-use crate::idempotency::IdempotencyKey;
 
-/// What comes with every command beside its body: the client's token, the key under which it may be sent again, the
-/// trace it belongs to.
+/// What comes with every command beside its body: the client's token, and the trace it belongs to.
 pub(crate) struct Command {
     /// What the client has seen; the answer's token covers it too.
     seen: ConsistencyToken,
     pub(crate) traceparent: Option<String>,
-    pub(crate) key: Option<IdempotencyKey>,
-    pub(crate) method: String,
-    pub(crate) path: String,
 }
 
 /// The header of every command.
@@ -41,13 +36,7 @@ impl FromRequestParts<Arc<CommandApi>> for Command {
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<CommandApi>) -> Result<Self, Problem> {
         Params::new(parts.uri.query()).finish()?;
-        Ok(Self {
-            seen: api.consistency.token(&parts.headers)?,
-            traceparent: traceparent(&parts.headers),
-            key: IdempotencyKey::take(&parts.headers)?,
-            method: parts.method.to_string(),
-            path: parts.uri.path().to_owned(),
-        })
+        Ok(Self { seen: api.consistency.token(&parts.headers)?, traceparent: traceparent(&parts.headers) })
     }
 }
 

@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use balcony_domain::event::{CommentDeleted, CommentPosted};
 use balcony_domain::{CommentId, Event, MovieId, UserId, may_delete_comment, request};
-use balcony_http::{Identity, PathId, Problem, Role, SentJson};
+use balcony_http::{Identity, NoBody, PathId, Problem, Role, SentJson};
 use serde::Deserialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -71,6 +71,7 @@ pub(crate) async fn delete(
     who: Identity,
     PathId(comment_id): PathId<CommentId>,
     command: Command,
+    _: NoBody,
 ) -> Result<Response, Problem> {
     let Some(comment) = api.registry.comment(comment_id).await? else {
         return Err(Problem::not_found("there is no comment with this id"));

@@ -21,8 +21,13 @@ use crate::CommandApi;
 use crate::command::Command;
 use crate::idempotency::{IdempotencyKey, TURN_TIMEOUT, digest};
 
-/// A command that makes something, once under each key.
-pub(crate) struct Creation(Command);
+/// A command that makes something, once under each key. Other commands may be repeated as they are, and have none.
+pub(crate) struct Creation {
+    command: Command,
+    key: Option<IdempotencyKey>,
+    method: String,
+    path: String,
+}
 
 /// What a command was sent as.
 pub(crate) struct Request<'r> {
@@ -42,7 +47,7 @@ pub(crate) struct Created {
 impl Creation {
     /// The id of what this command makes when it carries a key.
     fn derived_id(&self, identity: &Identity) -> Option<Uuid> {
-        let Command { key, method, path, .. } = &self.0;
+        let Self { key, method, path, .. } = self;
         key.as_ref().map(|key| id_of_request(UserId(identity.user), method, path, key.as_str()))
     }
 }
@@ -51,7 +56,7 @@ impl Deref for Creation {
     type Target = Command;
 
     fn deref(&self) -> &Command {
-        &self.0
+        &self.command
     }
 }
 
@@ -59,7 +64,12 @@ impl FromRequestParts<Arc<CommandApi>> for Creation {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<CommandApi>) -> Result<Self, Problem> {
-        Command::from_request_parts(parts, api).await.map(Self)
+        Ok(Self {
+            command: Command::from_request_parts(parts, api).await?,
+            key: IdempotencyKey::take(&parts.headers)?,
+            method: parts.method.to_string(),
+            path: parts.uri.path().to_owned(),
+        })
     }
 }
 

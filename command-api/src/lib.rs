@@ -145,9 +145,7 @@ mod tests {
             described.iter().filter(|operation| operation.answers(status)).map(|found| found.name.as_str()).collect()
         };
         assert_eq!(answering(403), ["DELETE /v1/comments/{id}", "POST /v1/companies", "POST /v1/movies"]);
-        assert_eq!(
-            answering(415),
-            ["POST /v1/companies", "POST /v1/movies", "POST /v1/movies/{id}/comments", "PUT /v1/me"]
-        );
+        // Whether it wants a body or none, what is sent is looked at.
+        assert_eq!(answering(415), names);
     }
 }

@@ -6,7 +6,7 @@ use axum::response::Response;
 use balcony_domain::event::{ProfileChanged, UserFavorited, UserUnfavorited};
 use balcony_domain::{Event, UserId, may_favorite, name_from_token, request};
 use balcony_event_log::Positions;
-use balcony_http::{Identity, JsonBody, PathId, Problem};
+use balcony_http::{Identity, JsonBody, NoBody, PathId, Problem};
 use serde::Deserialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -64,6 +64,7 @@ pub(crate) async fn favorite(
     me: Identity,
     PathId(followee_id): PathId<UserId>,
     command: Command,
+    _: NoBody,
 ) -> Result<Response, Problem> {
     let pair = UserFavorited { follower_id: UserId(me.user), followee_id };
     api.word_on(&me, followee_id, Event::UserFavorited(pair), &command).await
@@ -82,6 +83,7 @@ pub(crate) async fn unfavorite(
     me: Identity,
     PathId(followee_id): PathId<UserId>,
     command: Command,
+    _: NoBody,
 ) -> Result<Response, Problem> {
     let pair = UserUnfavorited { follower_id: UserId(me.user), followee_id };
     api.word_on(&me, followee_id, Event::UserUnfavorited(pair), &command).await

@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use balcony_domain::event::{MovieRegistered, MovieViewed};
 use balcony_domain::{Event, MovieId, UserId, request};
-use balcony_http::{Admin, FieldError, PathId, Problem, SentJson, Visitor};
+use balcony_http::{Admin, FieldError, NoBody, PathId, Problem, SentJson, Visitor};
 use serde::Deserialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -74,6 +74,7 @@ pub(crate) async fn view(
     PathId(movie_id): PathId<MovieId>,
     Visitor(visitor): Visitor,
     command: Command,
+    _: NoBody,
 ) -> Result<Response, Problem> {
     if !api.registry.movie_exists(movie_id).await? {
         return Err(Problem::not_found("there is no movie with this id"));

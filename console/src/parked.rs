@@ -1,6 +1,6 @@
 use axum::Json;
 use axum::response::IntoResponse;
-use balcony_http::{NoParams, Params, PathId};
+use balcony_http::{NoBody, NoParams, Params, PathId};
 use balcony_projector::operations::ParkedPlace;
 use uuid::Uuid;
 
@@ -62,6 +62,7 @@ pub(crate) async fn retry(
     AtDesk(desk): AtDesk,
     PathId(id): PathId<Uuid>,
     _: NoParams,
+    _: NoBody,
 ) -> Result<impl IntoResponse, Refusal> {
     Ok(Json(desk.retry(id).await?))
 }
@@ -79,6 +80,7 @@ pub(crate) async fn discard(
     AtDesk(desk): AtDesk,
     PathId(id): PathId<Uuid>,
     _: NoParams,
+    _: NoBody,
 ) -> Result<impl IntoResponse, Refusal> {
     Ok(Json(desk.discard(id).await?))
 }

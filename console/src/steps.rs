@@ -1,7 +1,7 @@
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
-use balcony_http::{NoParams, Params};
+use balcony_http::{NoBody, NoParams, Params};
 use balcony_store::{BuildOptions, Generation};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -55,6 +55,7 @@ pub(crate) async fn rebuild(
     AtDesk(desk): AtDesk,
     StepName(name): StepName,
     mut params: Params,
+    _: NoBody,
 ) -> Result<impl IntoResponse, Refusal> {
     let mut flag = |name| params.choice(name, &[("false", false), ("true", true)]);
     let options = BuildOptions {
@@ -80,6 +81,7 @@ pub(crate) async fn roll_back(
     AtDesk(desk): AtDesk,
     StepName(name): StepName,
     _: NoParams,
+    _: NoBody,
 ) -> Result<impl IntoResponse, Refusal> {
     let done = desk.roll_back(&name).await?;
     Ok(Json(WentBack { live: done.live, retired: done.retired }))
@@ -98,6 +100,7 @@ pub(crate) async fn cancel(
     AtDesk(desk): AtDesk,
     StepName(name): StepName,
     _: NoParams,
+    _: NoBody,
 ) -> Result<impl IntoResponse, Refusal> {
     Ok(Json(Built::from(desk.cancel(&name).await?)))
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use axum::body::HttpBody as _;
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -79,6 +80,10 @@ async fn collect(mut body: Body) -> Result<Bytes, Problem> {
 #[derive(Debug)]
 pub struct JsonBody<T>(pub T);
 
+/// What is sent with a request that says everything in its path: nothing, or an object without fields.
+#[derive(Debug)]
+pub struct NoBody;
+
 /// A [`JsonBody`] with what was sent: whoever has to know a request again does not depend on what `T` is today.
 #[derive(Debug)]
 pub struct SentJson<T> {
@@ -102,6 +107,37 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for SentJson<T> {
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         let sent = sent(request).await?;
         Ok(Self { fields: fields(sent.clone())?, sent })
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for NoBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let says_json = is_json(request.headers());
+        let body = request.into_body();
+        if body.is_end_stream() {
+            return Ok(Self);
+        }
+        let bytes = read(body).await?;
+        if bytes.is_empty() {
+            return Ok(Self);
+        }
+        if !says_json {
+            return Err(Problem::unsupported_media_type());
+        }
+        let sent = json::object(&bytes)?;
+        let fields = sent.keys().map(|name| FieldError::field(name, "is not a field here"));
+        if sent.is_empty() { Ok(Self) } else { Err(Problem::invalid(fields.collect())) }
+    }
+}
+
+impl Describe for NoBody {
+    fn describe(description: &mut Description<'_>) {
+        description.refuses(StatusCode::BAD_REQUEST, "there is a body, and it is no JSON");
+        description.refuses(StatusCode::PAYLOAD_TOO_LARGE, &format!("the body has more than {LIMIT} bytes"));
+        description.refuses(StatusCode::UNSUPPORTED_MEDIA_TYPE, "there is a body, and it is not sent as JSON");
+        description.refuses(StatusCode::UNPROCESSABLE_ENTITY, "the body has a field, and none is known here");
     }
 }
 
@@ -240,6 +276,27 @@ mod tests {
         let body = Body::from_stream(futures_util::stream::repeat_with(move || Ok::<_, std::io::Error>(chunk.clone())));
         let problem = read(body).await.expect_err("refused");
         assert_eq!(problem.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    }
+
+    #[tokio::test]
+    async fn where_no_body_is_wanted_there_is_none_or_an_empty_object() {
+        for (content_type, body, status) in [
+            (None, "", None),
+            (Some("application/json"), "", None),
+            (Some("application/json"), " {} ", None),
+            (Some("application/json"), "{\"x\":1}", Some(422)),
+            (Some("application/json"), "[]", Some(422)),
+            (Some("application/json"), "{", Some(400)),
+            (Some("text/plain"), "x", Some(415)),
+            (None, "x", Some(415)),
+        ] {
+            let mut request = Request::new(Body::from(body));
+            if let Some(content_type) = content_type {
+                request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+            }
+            let refused = NoBody::from_request(request, &()).await.err().map(|problem| problem.status().as_u16());
+            assert_eq!(refused, status, "{content_type:?} {body:?}");
+        }
     }
 
     #[test]

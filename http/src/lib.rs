@@ -25,7 +25,7 @@ pub mod testing;
 mod token;
 
 pub use auth::{Admin, Authority, Identity, Subjects, Visitor};
-pub use body::{JsonBody, SentJson};
+pub use body::{JsonBody, NoBody, SentJson};
 pub use consistency::{Consistency, ConsistencyToken};
 pub use params::{NoParams, Params, PathId};
 pub use problem::{FieldError, Place, Problem};

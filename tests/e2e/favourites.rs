@@ -1,6 +1,7 @@
 //! Favourites, their timeline, page views and journeys.
 
 use reqwest::{Method, StatusCode};
+use serde_json::json;
 
 use crate::client::Client;
 use crate::deployment::Deployment;
@@ -56,8 +57,12 @@ pub async fn favourites_and_their_timeline(deployment: Deployment) {
 pub async fn views_are_counted(deployment: Deployment) {
     let movie = deployment.admin().register_movie("A movie").await.id();
     let mut nobody = deployment.nobody();
-    for _ in 0..5 {
-        let viewed = nobody.command(Method::POST, &format!("/v1/movies/{movie}/views"), None).await;
+    let path = format!("/v1/movies/{movie}/views");
+    assert_eq!(nobody.post(&path, &json!({"times": 3})).await.problem(422), ["#/times"]);
+    for body in [None, None, Some(json!({})), None, Some(json!({}))] {
+        // A key is for what has one, and nothing to be said is nothing, or an object without fields.
+        let key = nobody.clone().with_key("no key");
+        let viewed = key.command(Method::POST, &path, body.as_ref()).await;
         nobody = nobody.having_seen(&viewed.expect(StatusCode::ACCEPTED));
     }
     let shown = nobody.get(&format!("/v1/movies/{movie}")).await.expect(StatusCode::OK).json();
