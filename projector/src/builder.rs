@@ -235,6 +235,7 @@ impl Builder {
         let mut known = self.database.patient_writer(before).snapshot().await?;
         let read_before = known.checkpoints().await?;
         let lost_before = self.database.lost(before).await?;
+        let version = u32::try_from(before.version).unwrap_or_default();
         for (partition, start) in &starts {
             let position = applier.positions().next_offset(partition);
             // What the generation before has not read either is not lost by this one.
@@ -245,9 +246,8 @@ impl Builder {
                 continue;
             }
             // Inheriting is for a partition of which nothing was read yet.
-            if self.projection.inherits() && position == 0 {
+            if position == 0 && self.projection.inherits(&partition.topic, version) {
                 let reached = Positions::from_iter([(partition.clone(), read_before.next_offset(partition))]);
-                let version = u32::try_from(before.version).unwrap_or_default();
                 let mut tx = applier.sink.writer().begin().await?;
                 tx.advance(applier.sink.claim_of(), &reached).await?;
                 self.projection.inherit(partition, version, &mut known, &mut tx).await?;

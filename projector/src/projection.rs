@@ -33,9 +33,9 @@ pub trait Projection: Send + Sync + 'static {
         tx: &mut Tx,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Whether a new generation may take over from the generation before what the log has forgotten of a topic with
-    /// finite retention; see [`Projection::inherit`].
-    fn inherits(&self) -> bool {
+    /// Whether a new generation may take over from a generation of `version` what the log has forgotten of `topic`; see
+    /// [`Projection::inherit`]. Where it may not, a rebuild that would lose something stops and says so.
+    fn inherits(&self, _topic: &str, _version: u32) -> bool {
         false
     }
 
@@ -73,8 +73,8 @@ impl AnyProjection {
     }
 
     /// See [`Projection::inherits`].
-    pub(crate) fn inherits(&self) -> bool {
-        self.0.inherits()
+    pub(crate) fn inherits(&self, topic: &str, version: u32) -> bool {
+        self.0.inherits(topic, version)
     }
 
     /// See [`Projection::apply`].
@@ -120,7 +120,7 @@ impl<P: Projection> From<P> for AnyProjection {
 /// A [`Projection`] whose type of events is hidden.
 trait Erased: Send + Sync {
     fn read_model(&self) -> &ReadModel;
-    fn inherits(&self) -> bool;
+    fn inherits(&self, topic: &str, version: u32) -> bool;
     fn events(&self, capacity: usize) -> Events;
     fn wants(&self, record: &Record) -> bool;
     fn decode(&self, record: &Record, events: &mut Events) -> Verdict;
@@ -139,8 +139,8 @@ impl<P: Projection> Erased for P {
         Projection::read_model(self)
     }
 
-    fn inherits(&self) -> bool {
-        Projection::inherits(self)
+    fn inherits(&self, topic: &str, version: u32) -> bool {
+        Projection::inherits(self, topic, version)
     }
 
     fn events(&self, capacity: usize) -> Events {

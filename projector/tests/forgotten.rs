@@ -50,7 +50,7 @@ impl Projection for Clicks {
         Ok(())
     }
 
-    fn inherits(&self) -> bool {
+    fn inherits(&self, _: &str, _: u32) -> bool {
         self.inherits
     }
 

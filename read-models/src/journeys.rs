@@ -1,3 +1,4 @@
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use balcony_domain::event::MovieViewed;
@@ -8,6 +9,7 @@ use balcony_store::{ReadModel, StoreError, Tx, Value};
 use uuid::Uuid;
 
 use crate::Logged;
+use crate::repetitions::first_times;
 
 /// What each user did, in time order, with the pages that the user viewed while signed in, which are for that user alone.
 pub struct Journeys {
@@ -25,7 +27,7 @@ impl Journeys {
     /// The projection of all events in `topics`.
     pub fn new(topics: &Topics) -> Self {
         let (views, read) = (topics.views.clone(), [topics.facts.clone(), topics.views.clone()]);
-        Self { model: ReadModel::new(Self::NAME, 2, read, include_str!("../../migrations/journeys.sql")), views }
+        Self { model: ReadModel::new(Self::NAME, 3, read, include_str!("../../migrations/journeys.sql")), views }
     }
 }
 
@@ -43,18 +45,21 @@ impl Projection for Journeys {
     }
 
     async fn apply(&self, events: &[Received<Logged>], tx: &mut Tx) -> Result<(), StoreError> {
-        let rows: Vec<_> = events.iter().filter_map(|received| entry(received)).collect();
+        let changes = changed_favorites(events, tx).await?;
+        let is_step = |recorded: &Recorded| pair(recorded).is_none() || changes.contains(&recorded.id);
+        let rows: Vec<_> = events.iter().filter(|received| is_step(received)).filter_map(|it| entry(it)).collect();
         let columns = ["id", "user_id", "at", "kind", "movie_id", "comment_id", "other_id"];
         tx.insert_new("journey_entries", &["id"], columns, &rows).await?;
         let views: Vec<_> = events.iter().filter_map(view).collect();
         insert_views(&views, tx).await
     }
 
-    fn inherits(&self) -> bool {
-        true
+    /// Views are kept for some days in the log. All else is of facts, which are kept for ever.
+    fn inherits(&self, topic: &str, _version: u32) -> bool {
+        *topic == *self.views
     }
 
-    /// Views are kept for some days in the log. Version 1 had none.
+    /// Version 1 had no views.
     async fn inherit(
         &self,
         partition: &TopicPartition,
@@ -100,6 +105,43 @@ fn view(received: &Received<Logged>) -> Option<[Value<'static>; 5]> {
     let Event::MovieViewed(MovieViewed { movie_id, viewer_id: Some(viewer) }) = &received.event else { return None };
     let (at, partition) = (received.time.milliseconds(), received.partition.partition);
     Some([received.id.into(), partition.into(), viewer.0.into(), at.into(), movie_id.0.into()])
+}
+
+/// Whose favourite somebody becomes or ceases to be, and whether it is one then.
+fn pair(recorded: &Recorded) -> Option<((Uuid, Uuid), bool)> {
+    match &recorded.event {
+        Event::UserFavorited(pair) => Some(((pair.follower_id.0, pair.followee_id.0), true)),
+        Event::UserUnfavorited(pair) => Some(((pair.follower_id.0, pair.followee_id.0), false)),
+        _ => None,
+    }
+}
+
+/// The ids of those events that make somebody a favourite who was none, or none who was one. What one follower did
+/// comes in order. A repeated wish is no step: it changes nothing.
+async fn changed_favorites(events: &[Received<Logged>], tx: &mut Tx) -> Result<HashSet<Uuid>, StoreError> {
+    let wishes = events.iter().filter(|received| pair(received).is_some());
+    let wishes = first_times(wishes, "journey_wishes", tx).await?;
+    let pairs: BTreeSet<(Uuid, Uuid)> = wishes.iter().filter_map(|wish| Some(pair(wish)?.0)).collect();
+    let rows = |pairs: &mut dyn Iterator<Item = (Uuid, Uuid)>| -> Vec<[Value<'static>; 2]> {
+        pairs.map(|(user, other)| [user.into(), other.into()]).collect()
+    };
+    let standing = "SELECT user_id, other_id FROM journey_favorites WHERE (user_id, other_id) IN (VALUES $rows)";
+    let before = tx.fetch_rows::<(Uuid, Uuid), 2>(standing, &rows(&mut pairs.into_iter())).await?;
+    let before: BTreeSet<(Uuid, Uuid)> = before.into_iter().collect();
+
+    let mut after = before.clone();
+    let mut changes = HashSet::new();
+    for wish in wishes {
+        let Some((pair, is_wanted)) = pair(wish) else { continue };
+        if if is_wanted { after.insert(pair) } else { after.remove(&pair) } {
+            changes.insert(wish.id);
+        }
+    }
+    let gone = rows(&mut before.difference(&after).copied());
+    tx.execute_rows("DELETE FROM journey_favorites WHERE (user_id, other_id) IN (VALUES $rows)", &gone).await?;
+    let new = rows(&mut after.difference(&before).copied());
+    tx.execute_rows("INSERT INTO journey_favorites (user_id, other_id) VALUES $rows", &new).await?;
+    Ok(changes)
 }
 
 /// The kind of the first step of whoever is introduced by a command.

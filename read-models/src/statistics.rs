@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use balcony_domain::{Event, Topics};
 use balcony_event_log::TopicPartition;
 use balcony_projector::{Projection, Received};
@@ -12,7 +14,10 @@ const PAGE: i64 = 5_000;
 
 /// How many events there were by type, comments by movie and by author, and page views by movie, in windows of time and
 /// since ever. A comment that is deleted was posted all the same.
-pub struct Statistics(balcony_statistics::Statistics<Logged>);
+pub struct Statistics {
+    counts: balcony_statistics::Statistics<Logged>,
+    views: Arc<str>,
+}
 
 impl Statistics {
     /// The name of the read model.
@@ -20,8 +25,8 @@ impl Statistics {
 
     /// The projection of all events in `topics`.
     pub fn new(topics: &Topics) -> Self {
-        let topics = [topics.facts.clone(), topics.views.clone()];
-        Self(balcony_statistics::Statistics::new(Self::NAME, 2, topics, streams()))
+        let (views, read) = (topics.views.clone(), [topics.facts.clone(), topics.views.clone()]);
+        Self { counts: balcony_statistics::Statistics::new(Self::NAME, 2, read, streams()), views }
     }
 
     /// What is counted, by what.
@@ -74,18 +79,18 @@ impl Projection for Statistics {
     type Event = Logged;
 
     fn read_model(&self) -> &ReadModel {
-        self.0.read_model()
+        self.counts.read_model()
     }
 
     async fn apply(&self, events: &[Received<Logged>], tx: &mut Tx) -> Result<(), StoreError> {
-        self.0.apply(events, tx).await
+        self.counts.apply(events, tx).await
     }
 
-    fn inherits(&self) -> bool {
-        true
+    /// Views are kept for some days, and their counts for ever. Version 1 counted nothing else.
+    fn inherits(&self, topic: &str, version: u32) -> bool {
+        version > 1 || *topic == *self.views
     }
 
-    /// Views are kept for some days, and their counts for ever.
     async fn inherit(
         &self,
         partition: &TopicPartition,
@@ -95,7 +100,7 @@ impl Projection for Statistics {
     ) -> Result<(), StoreError> {
         match version {
             1 => self.inherit_totals(partition, before, tx).await,
-            _ => self.0.inherit(partition, version, before, tx).await,
+            _ => self.counts.inherit(partition, version, before, tx).await,
         }
     }
 }
@@ -119,12 +124,12 @@ impl Statistics {
             of_type.count += page.iter().map(|(_, views)| views).sum::<i64>();
             let tallies: Vec<_> =
                 page.into_iter().map(|(movie, views)| (movie.to_string(), Tally::of(views))).collect();
-            self.0.add_to_all_time(partition, &Self::views(), &tallies, tx).await?;
+            self.counts.add_to_all_time(partition, &Self::views(), &tallies, tx).await?;
         }
         let viewed = "balcony.movie.viewed.v1".to_owned();
         match of_type.count {
             0 => Ok(()),
-            _ => self.0.add_to_all_time(partition, &types, &[(viewed, of_type)], tx).await,
+            _ => self.counts.add_to_all_time(partition, &types, &[(viewed, of_type)], tx).await,
         }
     }
 }

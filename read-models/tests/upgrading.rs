@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use balcony_domain::event::MovieViewed;
+use balcony_domain::event::{MovieViewed, UserFavorited};
 use balcony_domain::{Event, MovieId, Recorded, Timestamp, Topics, UserId};
 use balcony_event_log::memory::{Clock, MemoryLog};
 use balcony_event_log::testing::eventually;
@@ -42,7 +42,7 @@ impl Projection for FirstStatistics {
         Ok(())
     }
 
-    fn inherits(&self) -> bool {
+    fn inherits(&self, _: &str, _: u32) -> bool {
         true
     }
 
@@ -208,4 +208,33 @@ async fn no_view_is_lost_by_the_step_from_version_1_nor_by_a_rebuild() {
         older.stop().await;
         newer.stop().await;
     }
+}
+
+/// Views are inherited, and facts are not: whoever removed some of them by hand is told before a reader is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_version_that_would_lack_removed_facts_stops_and_says_so() {
+    let world = World::open(Scratch::sqlite().unwrap()).await;
+    let entries = "CREATE TABLE journey_entries (id UUID NOT NULL PRIMARY KEY);";
+    let first = ReadModel::new(Journeys::NAME, 1, [world.topics.facts.clone()], entries);
+    let mut older = Projector::new(world.log.clone(), world.database.clone(), "test.");
+    older.start(FirstJourneys(first.clone()));
+    let pair = UserFavorited { follower_id: UserId(Uuid::from_u128(1)), followee_id: UserId(Uuid::from_u128(2)) };
+    let (id, time) = (Uuid::from_u128(3), Timestamp::from_milliseconds(1_700_000_000_000).unwrap());
+    let event = Event::UserFavorited(pair);
+    let recorded = Logged(Recorded { id, time, request_digest: None, traceparent: None, event });
+    let position = world.log.append(&world.topics.facts, recorded.message()).await.unwrap();
+    world.reader(&first).await;
+    world.log.remove_below(&position.partition, position.offset + 1).unwrap();
+
+    let mut newer = Projector::new(world.log.clone(), world.database.clone(), "test.");
+    newer.start(Journeys::new(&world.topics));
+    let error = eventually("the build fails", PATIENCE, async || {
+        let listed = world.database.generations(Some(Journeys::NAME)).await.unwrap();
+        let failed = listed.into_iter().find(|listed| listed.state == GenerationState::Failed)?;
+        failed.error
+    })
+    .await;
+    assert!(error.contains(&*world.topics.facts) && error.contains("would lose it"), "{error}");
+    newer.stop().await;
+    older.stop().await;
 }

@@ -191,7 +191,7 @@ impl<E: Decode + Occurrence> Projection for Statistics<E> {
         progress.write(tx).await
     }
 
-    fn inherits(&self) -> bool {
+    fn inherits(&self, _topic: &str, _version: u32) -> bool {
         true
     }
 
