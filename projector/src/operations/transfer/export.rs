@@ -13,7 +13,7 @@ use super::digest::{Digest, of_record};
 use super::format::Format;
 use super::line::encode;
 use super::place::Place;
-use super::reading::{ends, read};
+use super::reading::{Gap, ends, read};
 use super::saved::Saved;
 use crate::installation::log_beside;
 use crate::operations::console::Console;
@@ -41,7 +41,7 @@ pub(in crate::operations) async fn export(
     let log = log_beside(application, settings).await?;
     let format = Format::new(application, settings)?;
     let to = ends(log.as_ref(), &format.topics).await?;
-    let digest = match &options.resume {
+    let (digest, gaps) = match &options.resume {
         None => {
             let mut out = BufWriter::with_capacity(BUFFER, &mut console.output);
             let written = write(log.as_ref(), &format, &Positions::new(), &to, Digest::default(), &mut out).await?;
@@ -59,11 +59,14 @@ pub(in crate::operations) async fn export(
             written
         }
     };
+    for gap in gaps {
+        writeln!(console.messages, "missing: {gap}")?;
+    }
     writeln!(console.messages, "{} events, SHA-256 {digest}", digest.events)?;
     Ok(())
 }
 
-/// Writes the records from `from` up to `to`; gives the digest of `before` and those.
+/// Writes the records from `from` up to `to`; gives the digest of `before` and those, and what was not there any more.
 async fn write(
     log: &dyn EventLog,
     format: &Format,
@@ -71,11 +74,11 @@ async fn write(
     to: &Positions,
     before: Digest,
     out: &mut impl Write,
-) -> anyhow::Result<Digest> {
+) -> anyhow::Result<(Digest, Vec<Gap>)> {
     let bar = progress(distance(from, to));
     let began = Instant::now();
     let mut digest = before;
-    read(log, &format.topics, from, to, |records, reached| {
+    let gaps = read(log, &format.topics, from, to, |records, reached| {
         for record in records {
             write_line(record, format, &mut digest, out)?;
         }
@@ -86,7 +89,7 @@ async fn write(
     })
     .await?;
     bar.finish_and_clear();
-    Ok(digest)
+    Ok((digest, gaps))
 }
 
 fn write_line(record: &Record, format: &Format, digest: &mut Digest, out: &mut impl Write) -> anyhow::Result<()> {

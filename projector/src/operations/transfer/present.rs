@@ -98,4 +98,5 @@ async fn read_digests(
         Ok(())
     })
     .await
+    .map(drop)
 }

@@ -1,5 +1,6 @@
 //! Reads a part of the log that has an end.
 
+use std::fmt;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -12,38 +13,77 @@ use crate::Topics;
 /// How long nothing may come of a log that has more.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Records that were wanted and are not in the log any more, although their topic is kept for ever.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Gap {
+    pub(super) partition: TopicPartition,
+    /// The first of their offsets.
+    pub(super) from: i64,
+    /// Where the log goes on.
+    pub(super) to: i64,
+}
+
+impl fmt::Display for Gap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { partition: TopicPartition { topic, partition }, from, to } = self;
+        write!(f, "{topic}/{partition}: what stood from offset {from} up to {to} is not in the log any more")
+    }
+}
+
 /// Where every topic ends now.
 pub(super) async fn ends(log: &dyn EventLog, topics: &Topics) -> anyhow::Result<Positions> {
-    let (names, deadline) = (topics.names(), Instant::now() + PATIENCE);
+    let names = topics.names();
+    patiently(async || log.ends(&names).await).await.context("the log does not say where it ends")
+}
+
+async fn starts(log: &dyn EventLog, topics: &Topics) -> anyhow::Result<Positions> {
+    let names = topics.names();
+    patiently(async || log.starts(&names).await).await.context("the log does not say where it begins")
+}
+
+/// Asks again while the log is away.
+async fn patiently(ask: impl AsyncFn() -> Result<Positions, LogError>) -> Result<Positions, LogError> {
+    let deadline = Instant::now() + PATIENCE;
     loop {
-        match log.ends(&names).await {
+        match ask().await {
             Err(error @ LogError::Unavailable(_)) if Instant::now() < deadline => {
                 tracing::warn!(%error, "waiting for the log");
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
-            ends => return ends.context("the log does not say where it ends"),
+            answer => return answer,
         }
     }
 }
 
 /// Reads every record from `from` up to `to`, in order within each partition, and gives them to `take` with how far
-/// reading has come. Partitions that `from` does not name are read from the beginning.
+/// reading has come. Partitions that `from` does not name are read from the beginning. What is gone is passed over; of
+/// topics that are kept for ever it is given back.
 pub(super) async fn read(
     log: &dyn EventLog,
     topics: &Topics,
     from: &Positions,
     to: &Positions,
     mut take: impl FnMut(&[Record], &Positions) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Vec<Gap>> {
     let mut reached: Positions = to.partitions().map(|of| (of.clone(), from.next_offset(of))).collect();
-    // Records whose time is over leave a finite topic, also while it is read. 0 asks for those that are left.
-    let mut forgetful = Vec::new();
+    let mut gaps = Vec::new();
+    let mut out_of_range = None;
     while !reached.covers(to) {
+        let before = reached.clone();
+        for (partition, start) in &starts(log, topics).await? {
+            let (from, to) = (reached.next_offset(partition), start.min(to.next_offset(partition)));
+            if from < to {
+                if !is_finite(&partition.topic, topics) {
+                    gaps.push(Gap { partition: partition.clone(), from, to });
+                }
+                reached.set(partition.clone(), to);
+            }
+        }
+        if let Some(error) = out_of_range.take().filter(|_| reached == before) {
+            return Err(error).context("the log cannot be read");
+        }
         let mut start = reached.clone();
         start.retain(|partition| reached.next_offset(partition) < to.next_offset(partition));
-        for partition in forgetful.iter().filter(|of| reached.next_offset(of) < to.next_offset(of)) {
-            start.set(TopicPartition::clone(partition), 0);
-        }
         let mut reader = log.read(start);
         while !reached.covers(to) {
             match next(&mut reader).await {
@@ -55,15 +95,16 @@ pub(super) async fn read(
                     tokio::task::block_in_place(|| take(&batch.records, &reached))?;
                 }
                 Ok(Incoming::Assigned(_) | Incoming::Revoked(_)) => {}
-                Err(LogError::OutOfRange { topic, partition, .. }) if is_finite(&topic, topics) => {
-                    forgetful.push(TopicPartition::new(topic, partition));
+                // Something was removed meanwhile.
+                Err(error @ LogError::OutOfRange { .. }) => {
+                    out_of_range = Some(error);
                     break;
                 }
                 Err(error) => return Err(error).context("the log cannot be read"),
             }
         }
     }
-    Ok(())
+    Ok(gaps)
 }
 
 /// The next delivery, waiting for a log that is away.
@@ -109,7 +150,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn what_left_a_finite_topic_is_passed_over_and_what_left_another_is_not() {
+    async fn what_is_gone_is_passed_over_and_said_of_topics_that_are_kept_for_ever() {
         let specs = |events, views| {
             [
                 TopicSpec { name: "events".into(), retention: events },
@@ -141,22 +182,27 @@ mod tests {
         let offsets = async |log: &EmbeddedLog, from: &Positions| {
             let to = ends(log, &topics).await?;
             let mut offsets = Vec::new();
-            read(log, &topics, from, &to, |records, _| {
+            let gaps = read(log, &topics, from, &to, |records, _| {
                 offsets.extend(records.iter().map(|record| record.offset));
                 Ok(())
             })
             .await?;
-            anyhow::Ok(offsets)
+            anyhow::Ok((offsets, gaps))
         };
         let of = |topic: &str| TopicPartition::new(topics.get(topic).clone(), 0);
         let middle: Positions = [(of("events"), 40), (of("views"), 40)].into_iter().collect();
         let log = open(None, over);
         until_forgotten(&log, &topics, "views").await;
         let left: Vec<i64> = (40..100).filter(|offset| offset % 2 == 1).collect();
-        assert_eq!(offsets(&log, &middle).await.unwrap(), left);
+        assert_eq!(offsets(&log, &middle).await.unwrap(), (left, vec![]));
         drop(log);
         let log = open(over, None);
         until_forgotten(&log, &topics, "events").await;
-        assert!(offsets(&log, &middle).await.is_err());
+        let gap = Gap { partition: of("events"), from: 40, to: 98 };
+        let (left, gaps) = offsets(&log, &middle).await.unwrap();
+        assert_eq!((left, gaps.as_slice()), (vec![99], [gap.clone()].as_slice()));
+        assert!(gap.to_string().contains("from offset 40 up to 98"), "{gap}");
+        let (_, gaps) = offsets(&log, &Positions::new()).await.unwrap();
+        assert_eq!(gaps, [Gap { from: 0, ..gap }]);
     }
 }

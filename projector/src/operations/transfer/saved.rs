@@ -73,7 +73,7 @@ impl Saved {
             behind_last.set(partition, offset + 1);
         }
         let mut found = Places::new();
-        read(log, topics, &last, &behind_last, |records, _| {
+        let gaps = read(log, topics, &last, &behind_last, |records, _| {
             for record in records {
                 let place = Place::of(record, topics);
                 let Record { key, headers, payload, .. } = record;
@@ -84,8 +84,9 @@ impl Saved {
         .await?;
         for (partition, offset, record) in self.places.last(topics) {
             let same = found.last(topics).any(|found| found == (partition.clone(), offset, record));
-            // Records of a finite topic may be gone by now.
-            ensure!(same || is_finite(&partition.topic, topics), "--resume: the file is of another log");
+            // Records of a finite topic may be gone by now, and others where somebody removed them.
+            let is_gone = is_finite(&partition.topic, topics) || gaps.iter().any(|gap| gap.partition == partition);
+            ensure!(same || is_gone, "--resume: the file is of another log");
         }
         Ok(behind_last)
     }
