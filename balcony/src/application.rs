@@ -4,13 +4,13 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use balcony_domain::{DecodeError, Recorded, Topics};
+use balcony_domain::{DERIVED, DecodeError, Recorded, Topics};
 use balcony_event_log::Message;
 use balcony_projector::{Application, TopicSpec};
 use balcony_read_models::{CompanyMail, PostOffice};
 
 /// What tokens, metrics, the types of problems and everything outside the process call this program.
-pub(crate) const NAME: &str = "balcony";
+const NAME: &str = "balcony";
 /// The topic of the facts.
 const FACTS: &str = "events";
 /// The topic of the page views.
@@ -29,7 +29,7 @@ pub(crate) fn balcony(office: Option<Arc<PostOffice>>) -> Application {
             None => catalogue,
         }
     };
-    Application::new(NAME, topics, steps).with_import_check(check)
+    Application::new(NAME, topics, steps).with_import_check(check).with_ids_in(DERIVED)
 }
 
 /// Balcony's topics as its domain calls them.

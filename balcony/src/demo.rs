@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use balcony_http::{Authority, Role};
 use balcony_projector::Deployment;
+use balcony_service::authority;
 use indicatif::{ProgressBar, ProgressStyle};
 use rand::RngExt as _;
 use rand::seq::IndexedRandom as _;
@@ -17,7 +18,6 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-use crate::authority::authority;
 use crate::settings::Settings;
 
 /// How much is done, and how fast.
@@ -211,13 +211,14 @@ struct Client {
 
 impl Client {
     fn new(settings: &Settings, options: &Options) -> anyhow::Result<Self> {
+        let listen = |default| settings.service.listen(default);
         let url = match (&options.url, settings.command_api_url()?, settings.deployment()?) {
             (Some(url), _, _) => url.trim_end_matches('/').to_owned(),
             (None, Some(url), _) => url.to_owned(),
-            (None, None, Deployment::Embedded { .. }) => format!("http://{}", settings.listen("127.0.0.1:8080")?),
-            (None, None, Deployment::Distributed { .. }) => format!("http://{}", settings.listen("127.0.0.1:8081")?),
+            (None, None, Deployment::Embedded { .. }) => format!("http://{}", listen("127.0.0.1:8080")?),
+            (None, None, Deployment::Distributed { .. }) => format!("http://{}", listen("127.0.0.1:8081")?),
         };
-        let authority = authority(settings)?;
+        let authority = authority(&settings.application, &settings.service)?;
         let admin = authority.issue("admin", Role::Admin, TOKEN_SECONDS)?;
         let http = reqwest::Client::builder().timeout(REQUEST_TIMEOUT).build()?;
         Ok(Self { http, url, authority, admin })

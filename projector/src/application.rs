@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use balcony_event_log::Message;
+use uuid::Uuid;
 
 use crate::Catalogue;
 
@@ -16,6 +17,7 @@ pub struct Application {
     topics: Vec<TopicSpec>,
     steps: Arc<Steps>,
     check: Option<Arc<Check>>,
+    ids: Uuid,
 }
 
 type Steps = dyn Fn(&Topics) -> Catalogue + Send + Sync;
@@ -59,7 +61,9 @@ impl Application {
         topics: impl IntoIterator<Item = TopicSpec>,
         steps: impl Fn(&Topics) -> Catalogue + Send + Sync + 'static,
     ) -> Self {
-        Self { name: name.into(), topics: topics.into_iter().collect(), steps: Arc::new(steps), check: None }
+        let name: Arc<str> = name.into();
+        let ids = Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes());
+        Self { name, topics: topics.into_iter().collect(), steps: Arc::new(steps), check: None, ids }
     }
 
     /// Checks every event of an import with `check`. It says what is wrong with an event, or into which topic (by its
@@ -72,6 +76,19 @@ impl Application {
     ) -> Self {
         self.check = Some(Arc::new(check));
         self
+    }
+
+    /// Derives ids from names, such as those of users, in `namespace` (RFC 9562). By default it is made of the program's
+    /// name.
+    #[must_use]
+    pub fn with_ids_in(mut self, namespace: Uuid) -> Self {
+        self.ids = namespace;
+        self
+    }
+
+    /// The namespace of the ids that the program derives from names.
+    pub fn ids(&self) -> Uuid {
+        self.ids
     }
 
     /// Its name.

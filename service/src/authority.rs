@@ -6,11 +6,9 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
-use balcony_domain::DERIVED;
 use balcony_http::{Authority, Subjects};
-use balcony_projector::{Deployment, private_folder};
+use balcony_projector::{Application, Deployment, private_folder};
 
-use crate::application::NAME;
 use crate::settings::Settings;
 
 /// The file of the secret in the data folder.
@@ -19,21 +17,29 @@ const SECRET_FILE: &str = "jwt-secret";
 const SECRET_BYTES: usize = 32;
 
 /// Whoever has the installation's secret, which is made when an embedded one has none.
-pub(crate) fn authority(settings: &Settings) -> anyhow::Result<Authority> {
-    of_secret(settings, secret)
+///
+/// # Errors
+/// Names the setting that is wrong or missing.
+pub fn authority(application: &Application, settings: &Settings) -> anyhow::Result<Authority> {
+    of_secret(application, settings, secret)
 }
 
 /// The same beside an installation. Nothing is made.
-pub(crate) fn authority_beside(settings: &Settings) -> anyhow::Result<Authority> {
-    of_secret(settings, |data_dir| {
+pub(crate) fn authority_beside(application: &Application, settings: &Settings) -> anyhow::Result<Authority> {
+    of_secret(application, settings, |data_dir| {
         let has_one = data_dir.join(SECRET_FILE).is_file();
-        ensure!(has_one, "DATA_DIR: there is no installation in {}; start {NAME} first", data_dir.display());
+        let (folder, name) = (data_dir.display(), application.name());
+        ensure!(has_one, "DATA_DIR: there is no installation in {folder}; start {name} first");
         read(data_dir)
     })
 }
 
-fn of_secret(settings: &Settings, in_folder: impl Fn(&Path) -> anyhow::Result<String>) -> anyhow::Result<Authority> {
-    let secret = match (settings.jwt_secret()?, settings.deployment()?) {
+fn of_secret(
+    application: &Application,
+    settings: &Settings,
+    in_folder: impl Fn(&Path) -> anyhow::Result<String>,
+) -> anyhow::Result<Authority> {
+    let secret = match (settings.jwt_secret()?, settings.installation.deployment(application)?) {
         (Some(secret), _) => secret,
         (None, Deployment::Embedded { data_dir }) => in_folder(&data_dir)?,
         (None, Deployment::Distributed { .. }) => {
@@ -42,8 +48,8 @@ fn of_secret(settings: &Settings, in_folder: impl Fn(&Path) -> anyhow::Result<St
             )
         }
     };
-    let subjects = Subjects::derived_in(DERIVED);
-    Ok(Authority::new(secret.as_bytes(), NAME, subjects, settings.expected_tokens()?))
+    let subjects = Subjects::derived_in(application.ids());
+    Ok(Authority::new(secret.as_bytes(), application.name(), subjects, settings.expected_tokens()?))
 }
 
 /// The secret in the data folder, made when there is none. A process that makes one at the same time wins or loses
