@@ -9,7 +9,6 @@ use balcony_read_models::Statistics;
 use balcony_statistics::{Point, Series, Stretch, Tally, Unknown, Window, points};
 use serde::Serialize;
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 use crate::cursor::{Key, Scope};
 use crate::page::{Page, PageParams, PageRequest};
@@ -114,19 +113,16 @@ impl Wanted {
         let series = match shapes.series(stream, dimension.as_deref()) {
             Err(Unknown::Dimension) => {
                 let shape = shapes.iter().find(|shape| &*shape.name == stream);
-                let known = shape.map(|shape| shape.dimensions.join(", ")).unwrap_or_default();
-                params.refuse("dimension", format!("is not one of {known}"));
+                let dimensions = shape.map(|shape| &*shape.dimensions).unwrap_or_default();
+                let known: Vec<&str> = dimensions.iter().map(|dimension| &*dimension.name).collect();
+                params.refuse("dimension", format!("is not one of {}", known.join(", ")));
                 shapes.series(stream, None)
             }
             found => found,
         };
         let series = series.map_err(|unknown| Problem::not_found(unknown.to_string()))?;
-        // An id may be written in other ways than it is counted by.
-        let value = params.text("value").map(|text| match Uuid::try_parse(&text) {
-            Ok(id) if dimension.as_deref() != Some("type") => id.to_string(),
-            _ => text,
-        });
-        let windows = [("1h", Window::Hour), ("1m", Window::Minute), ("1d", Window::Day)];
+        let value = params.text("value").map(|text| series.value(&text).into_owned());
+        let windows = [("1h", Window::HOUR), ("1m", Window::MINUTE), ("1d", Window::DAY)];
         let window = params.choice("window", &windows);
         let since = params.parsed::<Timestamp>("since").map(Timestamp::milliseconds);
         let until = params.parsed::<Timestamp>("until").map(Timestamp::milliseconds);
@@ -149,10 +145,9 @@ impl Wanted {
 pub(crate) async fn counts(api: &QueryApi, wanted: &Wanted) -> Result<Page<StatsItem>, Problem> {
     let after = wanted.page.after.clone().map(|after| (after.window_start, after.value));
     let stretch = Stretch { value: wanted.value.as_deref(), since: wanted.since, until: wanted.until, after };
-    let (retention, rows) = (Statistics::retention(), wanted.page.rows());
-    let found = points(&api.reader, &wanted.series, wanted.window, retention, &stretch, rows).await?;
+    let found = points(&api.reader, &wanted.series, wanted.window, &stretch, wanted.page.rows()).await?;
     let key = |point: &Point| PointKey { window_start: point.window_start, value: point.value.clone() };
-    let is_measured = wanted.series.is_measured;
+    let is_measured = wanted.series.decimals.is_some();
     wanted.page.page(found, key).try_map(|Point { window_start, value, tally }| {
         let Tally { count, sum, least: min, most: max } = tally;
         let measured = is_measured.then_some(Measured { sum, min, max });

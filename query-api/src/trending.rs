@@ -61,7 +61,7 @@ async fn trends(api: &QueryApi, minutes: u32, wanted: &PageRequest<RankKey>) -> 
     let after = wanted.after.map(|after| (after.views, after.movie.to_string()));
     let ranked = most_viewed(api, minutes, now, after.as_ref(), wanted.rows()).await?;
     let mut movies = titled(api, ranked.iter().map(|(movie, _)| *movie)).await?;
-    let minute = Window::Minute.start(now);
+    let minute = Window::MINUTE.start(now);
     let page = wanted.page(ranked, |&(movie, views)| RankKey { now: minute, views, movie });
     // A movie that the registry has not read yet has no title to show.
     Ok(page.filter_map(|(movie, views)| movies.remove(&movie).map(|movie| Trend { movie, views })))

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use balcony_domain::{Event, Topics};
 use balcony_event_log::TopicPartition;
 use balcony_projector::{Projection, Received};
-use balcony_statistics::{Occurrence, Retention, Series, Shapes, Stream, Tally};
+use balcony_statistics::{Occurrence, Series, Shapes, Stream, Tally, Windows};
 use balcony_store::{ReadModel, StoreError, Tx};
 use uuid::Uuid;
 
@@ -31,12 +31,7 @@ impl Statistics {
 
     /// What is counted, by what.
     pub fn shapes() -> Shapes {
-        Shapes::of(&streams())
-    }
-
-    /// How long windows are kept.
-    pub fn retention() -> Retention {
-        Retention::default()
+        Shapes::of(&streams(), Windows::default())
     }
 
     /// Views by movie.
@@ -47,21 +42,21 @@ impl Statistics {
 
 fn streams() -> [Stream<Logged>; 3] {
     let comment_on = |logged: &Logged| match &logged.event {
-        Event::CommentPosted(post) => Some(post.movie_id.to_string()),
+        Event::CommentPosted(post) => Some(post.movie_id.0),
         _ => None,
     };
     let comment_by = |logged: &Logged| match &logged.event {
-        Event::CommentPosted(post) => Some(post.author_id.to_string()),
+        Event::CommentPosted(post) => Some(post.author_id.0),
         _ => None,
     };
     let view_of = |logged: &Logged| match &logged.event {
-        Event::MovieViewed(view) => Some(view.movie_id.to_string()),
+        Event::MovieViewed(view) => Some(view.movie_id.0),
         _ => None,
     };
     [
         Stream::named("events").by("type", |logged: &Logged| Some(logged.event.type_name().to_owned())),
-        Stream::named("comments").by("movie", comment_on).by("author", comment_by),
-        Stream::named("views").by("movie", view_of),
+        Stream::named("comments").by_id("movie", comment_on).by_id("author", comment_by),
+        Stream::named("views").by_id("movie", view_of),
     ]
 }
 

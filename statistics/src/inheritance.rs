@@ -8,10 +8,10 @@ const PAGE: i64 = 5_000;
 /// Series, length of the window, its beginning, value; then count, sum, least and most.
 type Count = (String, i64, i64, String, i64, Option<i64>, Option<i64>, Option<i64>);
 
-/// Copies what was counted of `source`, as far as `is_counted` says yes to its series.
+/// Copies what was counted of `source`, as far as `is_counted` says yes to its series and the length of its window.
 pub(crate) async fn copy(
     source: &str,
-    is_counted: impl Fn(&str) -> bool,
+    is_counted: impl Fn(&str, i64) -> bool,
     before: &mut Tx,
     tx: &mut Tx,
 ) -> Result<(), StoreError> {
@@ -27,7 +27,7 @@ pub(crate) async fn copy(
 
 async fn copy_counts(
     source: &str,
-    is_counted: impl Fn(&str) -> bool,
+    is_counted: impl Fn(&str, i64) -> bool,
     before: &mut Tx,
     tx: &mut Tx,
 ) -> Result<(), StoreError> {
@@ -51,7 +51,7 @@ async fn copy_counts(
         let last = (series.clone(), *span, *start, value.clone());
         let rows: Vec<[Value<'_>; 9]> = page
             .iter()
-            .filter(|(series, ..)| is_counted(series))
+            .filter(|(series, span, ..)| is_counted(series, *span))
             .map(|(series, span, start, value, counted, sum, least, most)| {
                 [
                     series.as_str().into(),

@@ -1,5 +1,5 @@
 //! Statistics of anybody's events: how many there were, by whatever they are told apart by, in windows of a minute, an hour
-//! and a day, and since ever; with sum, least and most where there is something to measure.
+//! and a day, or of other lengths ([`Windows`]), and since ever; with sum, least and most where there is something to measure.
 //!
 //! A program says what its [`Stream`]s are; [`Statistics`] is then a projection like any other, which it lists among its
 //! steps. [`points`] reads a series in time, [`top`] the values that were most frequent in the last minutes,
@@ -7,8 +7,8 @@
 //!
 //! **Every event is counted once**, in the windows of the time when it happened, however late it comes: counts and
 //! checkpoint change in one transaction, a record that repeats an id is told, and nothing depends on where batches
-//! end. **The cost of an event does not depend on how many there were.** Windows are kept for a time
-//! ([`Retention`]), counted back from the newest event, not by a clock; what comes later than that counts in the longer
+//! end. **The cost of an event does not depend on how many there were.** Windows are kept for a time,
+//! counted back from the newest event, not by a clock; what comes later than that counts in the longer
 //! windows alone.
 //!
 //! A rebuild and a new version take over the counts of what the log has forgotten. **This crate knows nothing of what
@@ -27,7 +27,8 @@
 //!     fn id(&self) -> Option<Uuid> { Some(self.id) }
 //! }
 //!
-//! let sales = Stream::named("sales").by("shop", |sale: &Sale| Some(sale.shop.clone())).measuring(|sale| Some(sale.cents));
+//! let by_shop = Stream::named("sales").by("shop", |sale: &Sale| Some(sale.shop.clone()));
+//! let sales = by_shop.measuring_with_decimals(2, |sale| Some(sale.cents));
 //! let statistics = Statistics::new("statistics", 1, ["shop.sales"], [sales]);
 //! let shapes = statistics.shapes();
 //! let steps = Catalogue::new().with_projection(statistics);
@@ -48,6 +49,6 @@ mod window;
 
 pub use projection::Statistics;
 pub use reading::{Place, Point, Stretch, of_all_time, points, top};
-pub use stream::{Occurrence, Series, Shape, Shapes, Stream, Unknown};
+pub use stream::{DimensionShape, Occurrence, Series, Shape, Shapes, Stream, Unknown};
 pub use tally::Tally;
-pub use window::{Retention, Window};
+pub use window::{NotAWindow, Window, Windows};

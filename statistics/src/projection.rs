@@ -9,7 +9,7 @@ use crate::memory::Memory;
 use crate::progress::{Progress, source_name};
 use crate::stream::{Series, Shapes, Stream, stored};
 use crate::tally::Tally;
-use crate::window::{EVER, Retention, Window};
+use crate::window::{EVER, Windows};
 use crate::{Occurrence, inheritance};
 
 /// A projection that counts the events of streams in windows of time.
@@ -20,7 +20,7 @@ use crate::{Occurrence, inheritance};
 pub struct Statistics<E> {
     model: ReadModel,
     streams: Vec<Stream<E>>,
-    retention: Retention,
+    windows: Windows,
     memory: Memory,
 }
 
@@ -57,13 +57,14 @@ impl<E: Decode + Occurrence> Statistics<E> {
             assert!(is_new, "the stream {} is declared twice", stream.name);
         }
         let model = ReadModel::new(name, version, topics, include_str!("tables.sql"));
-        Self { model, streams, retention: Retention::default(), memory: Memory { reach: REACH } }
+        Self { model, streams, windows: Windows::default(), memory: Memory { reach: REACH } }
     }
 
-    /// Keeps windows for so long.
+    /// Counts in these windows, each kept for its time; in minutes, hours and days unless set. With others, what is written
+    /// is another, so the version is to be.
     #[must_use]
-    pub fn keeping(mut self, retention: Retention) -> Self {
-        self.retention = retention;
+    pub fn in_windows(mut self, windows: Windows) -> Self {
+        self.windows = windows;
         self
     }
 
@@ -78,12 +79,7 @@ impl<E: Decode + Occurrence> Statistics<E> {
 
     /// What can be read.
     pub fn shapes(&self) -> Shapes {
-        Shapes::of(&self.streams)
-    }
-
-    /// How long windows are kept.
-    pub fn retention(&self) -> Retention {
-        self.retention
+        Shapes::of(&self.streams, self.windows.clone())
     }
 
     /// Adds to the counts of all time what was counted before there was this projection, for one that inherits from
@@ -130,9 +126,9 @@ impl<E: Decode + Occurrence> Statistics<E> {
                     let key = (&*dimension.series, span, start, value, source.name.as_str());
                     counts.entry(key).or_default().add(tally);
                 };
-                for window in Window::ALL {
+                for window in self.windows.lengths() {
                     let start = window.start(event.value.at());
-                    if start >= self.retention.kept_since(window, source.at) {
+                    if start >= self.windows.kept_since(window, source.at) {
                         add(window.milliseconds(), start, value.clone());
                     }
                 }
@@ -153,9 +149,9 @@ impl<E: Decode + Occurrence> Statistics<E> {
         );
         for source in progress.sources() {
             let Some(before) = source.before else { continue };
-            for window in Window::ALL {
-                let since = self.retention.kept_since(window, source.at);
-                if self.retention.kept_since(window, before.at) < since && !series.is_empty() {
+            for window in self.windows.lengths() {
+                let since = self.windows.kept_since(window, source.at);
+                if self.windows.kept_since(window, before.at) < since && !series.is_empty() {
                     let mut params: Vec<Value<'_>> =
                         vec![window.milliseconds().into(), since.into(), source.name.as_str().into()];
                     params.extend(series.iter().map(|series| Value::from(*series)));
@@ -195,8 +191,8 @@ impl<E: Decode + Occurrence> Projection for Statistics<E> {
         true
     }
 
-    /// Counts of what the log has forgotten are taken over, as far as they are of series that are still counted. A
-    /// series that is new counts from where the generation before has come.
+    /// Counts of what the log has forgotten are taken over, as far as they are of series and windows that are still counted.
+    /// One that is new counts from where the generation before has come.
     async fn inherit(
         &self,
         partition: &TopicPartition,
@@ -204,8 +200,10 @@ impl<E: Decode + Occurrence> Projection for Statistics<E> {
         before: &mut Tx,
         tx: &mut Tx,
     ) -> Result<(), StoreError> {
-        let is_counted = |series: &str| {
-            self.streams.iter().flat_map(|stream| &stream.dimensions).any(|dimension| *dimension.series == *series)
+        let is_counted = |series: &str, span: i64| {
+            let is_kept = span == EVER || self.windows.lengths().any(|window| window.milliseconds() == span);
+            let mut dimensions = self.streams.iter().flat_map(|stream| &stream.dimensions);
+            is_kept && dimensions.any(|dimension| *dimension.series == *series)
         };
         inheritance::copy(&source_name(partition), is_counted, before, tx).await
     }

@@ -6,7 +6,7 @@ use balcony_store::{Reader, StoreError, Value, row};
 
 use crate::stream::{Series, stored};
 use crate::tally::Tally;
-use crate::window::{EVER, HOUR, MINUTE, Retention, Window};
+use crate::window::{EVER, Window};
 
 /// A part of a series in time. Times are milliseconds since 1970.
 #[derive(Debug, Clone, Default)]
@@ -47,8 +47,8 @@ row! {
 }
 
 /// The first `limit` points of a series in `window`s: the newest first, and in one window values backwards. A window in
-/// which nothing was counted has none. Nothing is given of the time of which some windows are gone already, because
-/// `retention` keeps them no longer.
+/// which nothing was counted has none. Nothing is given of the time of which some windows are gone already, because they
+/// are kept no longer.
 ///
 /// # Errors
 /// The reader's.
@@ -56,11 +56,10 @@ pub async fn points(
     reader: &Reader,
     series: &Series,
     window: Window,
-    retention: Retention,
     stretch: &Stretch<'_>,
     limit: i64,
 ) -> Result<Vec<Point>, StoreError> {
-    let kept_since = kept_since(reader, window, retention).await?;
+    let kept_since = kept_since(reader, series, window).await?;
     let since = stretch.since.unwrap_or(i64::MIN).max(kept_since);
     let until = stretch.until.unwrap_or(i64::MAX);
     let mut params: Vec<Value<'_>> =
@@ -85,9 +84,10 @@ pub async fn points(
     Ok(rows.into_iter().map(Point::from).collect())
 }
 
-/// The first `limit` values of a series by how often they were counted in the last `minutes`, up to and with the one that
-/// `now` (milliseconds since 1970) is in; among equals by value. It slides by the minute: hours in the middle are read
-/// as such, so that a day costs little more than two hours. What claims to be of a later time does not count.
+/// The first `limit` values of a series by how often they were counted in the last `minutes`, up to and with the window that
+/// `now` (milliseconds since 1970) is in; among equals by value. It slides by the shortest window that is kept for so long;
+/// longer ones in the middle are read as such, so that a day costs little more than two hours. What claims to be of a
+/// later time does not count.
 ///
 /// # Errors
 /// The reader's.
@@ -99,41 +99,51 @@ pub async fn top(
     after: Option<&Place>,
     limit: i64,
 ) -> Result<Vec<Place>, StoreError> {
-    let until = Window::Minute.start(now).saturating_add(MINUTE);
-    let since = until.saturating_sub(i64::from(minutes) * MINUTE);
-    // Whole hours, if any, from here to there.
-    let from = Window::Hour.start(since.saturating_add(HOUR - 1));
-    let to = Window::Hour.start(until);
-    let (from, to) = if from < to { (from, to) } else { (until, until) };
-    let sql = "
-        SELECT value, CAST(SUM(counted) AS BIGINT) AS counted FROM (
-            SELECT value, counted FROM window_counts
-            WHERE series = $1 AND span = $2 AND window_start >= $4 AND window_start < $5
-            UNION ALL
-            SELECT value, counted FROM window_counts
-            WHERE series = $1 AND span = $3 AND window_start >= $5 AND window_start < $6
-            UNION ALL
-            SELECT value, counted FROM window_counts
-            WHERE series = $1 AND span = $2 AND window_start >= $6 AND window_start < $7
-        ) AS parts
-        GROUP BY value
-        HAVING SUM(counted) < $8 OR (SUM(counted) = $8 AND value > $9)
-        ORDER BY 2 DESC, 1 LIMIT $10";
     let (count, value) = after.map_or((i64::MAX, ""), |(count, value)| (*count, value.as_str()));
-    let params = [
-        (&*series.key).into(),
-        MINUTE.into(),
-        HOUR.into(),
-        since.into(),
-        from.into(),
-        to.into(),
-        until.into(),
-        count.into(),
-        value.into(),
-        limit.into(),
-    ];
+    let mut params: Vec<Value<'_>> = vec![(&*series.key).into(), count.into(), value.into(), limit.into()];
+    let mut parts = Vec::new();
+    for (window, since, until) in stretches(series, minutes, now) {
+        let first = params.len() + 1;
+        params.extend([window.milliseconds().into(), since.into(), until.into()]);
+        parts.push(format!(
+            "SELECT value, counted FROM window_counts
+             WHERE series = $1 AND span = ${first} AND window_start >= ${} AND window_start < ${}",
+            first + 1,
+            first + 2
+        ));
+    }
+    let sql = format!(
+        "SELECT value, CAST(SUM(counted) AS BIGINT) AS counted FROM ({}) AS parts
+         GROUP BY value
+         HAVING SUM(counted) < $2 OR (SUM(counted) = $2 AND value > $3)
+         ORDER BY 2 DESC, 1 LIMIT $4",
+        parts.join(" UNION ALL ")
+    );
     let rows: Vec<(String, i64)> = reader.fetch(sql, &params).await?;
     Ok(rows.into_iter().map(|(value, count)| (count, value)).collect())
+}
+
+/// Windows that make up the last `minutes`, each time of it once: their length, where the first begins, and where the last
+/// ends. They are as long as fit.
+fn stretches(series: &Series, minutes: u32, now: i64) -> Vec<(Window, i64, i64)> {
+    let length = i64::from(minutes).max(1) * Window::MINUTE.milliseconds();
+    let mut window = series.windows.finest_for(length);
+    let mut until = window.start(now).saturating_add(window.milliseconds());
+    // A window that is longer than what is asked for is read whole.
+    let mut since = window.start(until.saturating_sub(length));
+    let mut found = Vec::new();
+    for longer in series.windows.lengths().filter(|longer| *longer > window).collect::<Vec<_>>() {
+        let from = longer.start(since.saturating_add(longer.milliseconds() - 1));
+        let to = longer.start(until);
+        if from >= to {
+            break;
+        }
+        found.extend([(window, since, from), (window, to, until)]);
+        (window, since, until) = (longer, from, to);
+    }
+    found.push((window, since, until));
+    found.retain(|(_, since, until)| since < until);
+    found
 }
 
 /// What was counted of each of `values` since ever; those of which nothing was are missing.
@@ -165,10 +175,10 @@ pub async fn of_all_time(
 }
 
 /// Where the windows begin that every partition still has.
-async fn kept_since(reader: &Reader, window: Window, retention: Retention) -> Result<i64, StoreError> {
+async fn kept_since(reader: &Reader, series: &Series, window: Window) -> Result<i64, StoreError> {
     let newest: Vec<(Option<i64>,)> = reader.fetch("SELECT MAX(at) FROM counted_to", &[]).await?;
     let newest = newest.first().and_then(|(newest,)| *newest);
-    Ok(newest.map_or(i64::MIN, |newest| retention.kept_since(window, newest)))
+    Ok(newest.map_or(i64::MIN, |newest| series.windows.kept_since(window, newest)))
 }
 
 impl From<PointRow> for Point {

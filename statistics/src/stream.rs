@@ -3,6 +3,8 @@ use std::sync::Arc;
 
 use balcony_store::Uuid;
 
+use crate::window::Windows;
+
 /// An event that can be counted.
 pub trait Occurrence {
     /// When it happened, in milliseconds since 1970. It is counted in the windows of that time, however late it comes.
@@ -23,12 +25,13 @@ pub trait Occurrence {
 /// let sales: Stream<Sale> = Stream::named("sales")
 ///     .by("shop", |sale: &Sale| Some(sale.shop.to_owned()))
 ///     .by("range", |sale: &Sale| Some(if sale.cents < 1_000 { "below 10" } else { "10 and more" }.to_owned()))
-///     .measuring(|sale| Some(sale.cents));
+///     .measuring_with_decimals(2, |sale| Some(sale.cents));
 /// ```
 pub struct Stream<E> {
     pub(crate) name: Arc<str>,
     pub(crate) dimensions: Vec<Dimension<E>>,
     pub(crate) measure: Option<Measure<E>>,
+    decimals: u8,
 }
 
 type Measure<E> = Box<dyn Fn(&E) -> Option<i64> + Send + Sync>;
@@ -40,29 +43,45 @@ pub(crate) struct Dimension<E> {
     /// The stream's name and its own, as the table has them.
     pub(crate) series: Arc<str>,
     pub(crate) value: ValueOf<E>,
+    has_ids: bool,
 }
 
-/// What streams there are and what they are counted by, for those who read. Cheap to clone.
+/// What streams there are, what they are counted by and in which windows, for those who read. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Shapes(Arc<[Shape]>);
+pub struct Shapes {
+    streams: Arc<[Shape]>,
+    windows: Windows,
+}
 
 /// What a stream is counted by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shape {
     /// The stream's name.
     pub name: Arc<str>,
-    /// The names of its dimensions, in the order in which they were declared.
-    pub dimensions: Vec<Arc<str>>,
-    /// Whether it has a measure.
-    pub is_measured: bool,
+    /// Its dimensions, in the order in which they were declared.
+    pub dimensions: Vec<DimensionShape>,
+    /// How many digits of its measure are decimals; `None` where it has no measure.
+    pub decimals: Option<u8>,
+}
+
+/// What a dimension is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DimensionShape {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Whether its values are ids; see [`Stream::by_id`].
+    pub has_ids: bool,
 }
 
 /// One dimension of one stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Series {
     pub(crate) key: Arc<str>,
-    /// Whether its stream has a measure.
-    pub is_measured: bool,
+    has_ids: bool,
+    /// How many digits of its stream's measure are decimals; `None` where there is no measure.
+    pub decimals: Option<u8>,
+    /// The windows that it is counted in.
+    pub windows: Windows,
 }
 
 /// What there is not.
@@ -78,6 +97,8 @@ pub enum Unknown {
 
 /// The longest value, in bytes. What is longer is counted under its beginning.
 const LONGEST_VALUE: usize = 256;
+/// The most decimals that a measure has.
+const MOST_DECIMALS: u8 = 12;
 
 impl<E> Stream<E> {
     /// A stream without a dimension, which counts nothing yet.
@@ -85,7 +106,7 @@ impl<E> Stream<E> {
     /// # Panics
     /// When the name is not made of lower-case letters, digits and hyphens.
     pub fn named(name: &str) -> Self {
-        Self { name: checked(name), dimensions: Vec::new(), measure: None }
+        Self { name: checked(name), dimensions: Vec::new(), measure: None, decimals: 0 }
     }
 
     /// Counts by `dimension`: an event under the value that it has there, and not at all where it has none.
@@ -93,11 +114,24 @@ impl<E> Stream<E> {
     /// # Panics
     /// When the name is not made of lower-case letters, digits and hyphens, or is there already.
     #[must_use]
-    pub fn by(mut self, dimension: &str, value: impl Fn(&E) -> Option<String> + Send + Sync + 'static) -> Self {
+    pub fn by(self, dimension: &str, value: impl Fn(&E) -> Option<String> + Send + Sync + 'static) -> Self {
+        self.counted_by(dimension, Box::new(value), false)
+    }
+
+    /// Counts by a `dimension` whose values are ids. Whoever reads may write one in any form of a UUID.
+    ///
+    /// # Panics
+    /// As [`Stream::by`].
+    #[must_use]
+    pub fn by_id(self, dimension: &str, id: impl Fn(&E) -> Option<Uuid> + Send + Sync + 'static) -> Self {
+        self.counted_by(dimension, Box::new(move |event| id(event).map(|id| id.to_string())), true)
+    }
+
+    fn counted_by(mut self, dimension: &str, value: ValueOf<E>, has_ids: bool) -> Self {
         let name = checked(dimension);
         assert!(self.dimensions.iter().all(|known| known.name != name), "{name} is declared twice");
         let series = series_key(&self.name, &name);
-        self.dimensions.push(Dimension { name, series, value: Box::new(value) });
+        self.dimensions.push(Dimension { name, series, value, has_ids });
         self
     }
 
@@ -105,26 +139,49 @@ impl<E> Stream<E> {
     /// milliseconds), so that the order in which they are added up does not matter. An event whose measure is beyond a
     /// million million, either way, is refused, and so parked.
     #[must_use]
-    pub fn measuring(mut self, measure: impl Fn(&E) -> Option<i64> + Send + Sync + 'static) -> Self {
+    pub fn measuring(self, measure: impl Fn(&E) -> Option<i64> + Send + Sync + 'static) -> Self {
+        self.measuring_with_decimals(0, measure)
+    }
+
+    /// The same of numbers whose last `decimals` digits are decimals when they are shown: of cents with 2 decimals, 524 is
+    /// shown as 5.24, and -5 as -0.05. They are counted as whole numbers all the same.
+    ///
+    /// # Panics
+    /// With more than 12 decimals, as many as the largest measure has digits.
+    #[must_use]
+    pub fn measuring_with_decimals(
+        mut self,
+        decimals: u8,
+        measure: impl Fn(&E) -> Option<i64> + Send + Sync + 'static,
+    ) -> Self {
+        assert!(decimals <= MOST_DECIMALS, "a measure has at most {MOST_DECIMALS} decimals");
         self.measure = Some(Box::new(measure));
+        self.decimals = decimals;
         self
     }
 
     fn shape(&self) -> Shape {
-        let dimensions = self.dimensions.iter().map(|dimension| dimension.name.clone()).collect();
-        Shape { name: self.name.clone(), dimensions, is_measured: self.measure.is_some() }
+        let shape =
+            |dimension: &Dimension<E>| DimensionShape { name: dimension.name.clone(), has_ids: dimension.has_ids };
+        let dimensions = self.dimensions.iter().map(shape).collect();
+        Shape { name: self.name.clone(), dimensions, decimals: self.measure.as_ref().map(|_| self.decimals) }
     }
 }
 
 impl Shapes {
-    /// What `streams` are counted by.
-    pub fn of<E>(streams: &[Stream<E>]) -> Self {
-        Self(streams.iter().map(Stream::shape).collect())
+    /// What `streams` are counted by in `windows`.
+    pub fn of<E>(streams: &[Stream<E>], windows: Windows) -> Self {
+        Self { streams: streams.iter().map(Stream::shape).collect(), windows }
     }
 
     /// The streams, in the order in which they were declared.
     pub fn iter(&self) -> impl Iterator<Item = &Shape> {
-        self.0.iter()
+        self.streams.iter()
+    }
+
+    /// The windows that all of them are counted in.
+    pub fn windows(&self) -> &Windows {
+        &self.windows
     }
 
     /// A dimension of a stream; the stream's first where none is named.
@@ -132,14 +189,29 @@ impl Shapes {
     /// # Errors
     /// [`Unknown`] says what there is not.
     pub fn series(&self, stream: &str, dimension: Option<&str>) -> Result<Series, Unknown> {
-        let shape = self.0.iter().find(|shape| *shape.name == *stream).ok_or(Unknown::Stream)?;
+        let shape = self.iter().find(|shape| *shape.name == *stream).ok_or(Unknown::Stream)?;
         let mut dimensions = shape.dimensions.iter();
         let found = match dimension {
-            Some(name) => dimensions.find(|known| ***known == *name),
+            Some(name) => dimensions.find(|known| *known.name == *name),
             None => dimensions.next(),
         };
         let found = found.ok_or(Unknown::Dimension)?;
-        Ok(Series { key: series_key(stream, found), is_measured: shape.is_measured })
+        Ok(Series {
+            key: series_key(stream, &found.name),
+            has_ids: found.has_ids,
+            decimals: shape.decimals,
+            windows: self.windows.clone(),
+        })
+    }
+}
+
+impl Series {
+    /// `value` as it is counted: an id may be written in other ways.
+    pub fn value<'a>(&self, value: &'a str) -> Cow<'a, str> {
+        match Uuid::try_parse(value) {
+            Ok(id) if self.has_ids => id.to_string().into(),
+            _ => value.into(),
+        }
     }
 }
 
@@ -172,9 +244,21 @@ mod tests {
     }
 
     #[test]
+    fn an_id_is_read_in_any_form_and_another_value_as_it_is() {
+        let stream: Stream<()> = Stream::named("sales").by_id("who", |()| None).by("code", |()| None);
+        let shapes = Shapes::of(&[stream], Windows::default());
+        let value =
+            |dimension, value: &str| shapes.series("sales", Some(dimension)).expect("known").value(value).into_owned();
+        let (plain, written) = ("0192F0C17C3E7B0A9D582F6A1B3C4D5E", "0192f0c1-7c3e-7b0a-9d58-2f6a1b3c4d5e");
+        assert_eq!(value("who", plain), written);
+        assert_eq!(value("who", "nobody"), "nobody");
+        assert_eq!(value("code", plain), plain);
+    }
+
+    #[test]
     fn a_series_is_found_by_stream_and_dimension() {
         let stream: Stream<()> = Stream::named("sales").by("shop", |()| None).by("range", |()| None);
-        let shapes = Shapes::of(&[stream]);
+        let shapes = Shapes::of(&[stream], Windows::default());
         assert_eq!(&*shapes.series("sales", None).expect("the first").key, "sales/shop");
         assert_eq!(&*shapes.series("sales", Some("range")).expect("named").key, "sales/range");
         assert_eq!(shapes.series("sales", Some("who")), Err(Unknown::Dimension));

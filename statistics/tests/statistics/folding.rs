@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 
 use balcony_projector::testkit::Scenario;
-use balcony_statistics::{Stretch, Window, of_all_time, points, top};
+use balcony_statistics::{Stretch, Window, Windows, of_all_time, points, top};
 use balcony_store::{Reader, Uuid};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-use crate::sales::{SERIES, Sale, distinct, folded, retention, statistics};
+use crate::sales::{SERIES, Sale, distinct, folded, many, short, statistics};
 
 const HISTORIES: u64 = 3;
 const SCHEDULES: u64 = 10;
@@ -43,35 +43,39 @@ fn drawn(seed: u64, length: usize) -> Vec<Sale> {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_schedule_counts_what_a_plain_fold_does() {
     for seed in 0..HISTORIES {
-        let sales = drawn(seed, 70);
-        let scenario = Scenario::of(|| statistics(1).keeping(retention())).given(sales.clone());
-        for reader in scenario.every_schedule(SCHEDULES).await.readers().await {
-            equals_the_fold(&reader, &sales).await;
+        for windows in [short(), many()] {
+            let sales = drawn(seed, 70);
+            let counted = windows.clone();
+            let scenario = Scenario::of(move || statistics(1).in_windows(counted.clone())).given(sales.clone());
+            for reader in scenario.every_schedule(SCHEDULES).await.readers().await {
+                equals_the_fold(&reader, &sales, &windows).await;
+            }
         }
     }
 }
 
-async fn equals_the_fold(reader: &Reader, sales: &[Sale]) {
-    let shapes = statistics(1).shapes();
+async fn equals_the_fold(reader: &Reader, sales: &[Sale], windows: &Windows) {
+    let shapes = statistics(1).in_windows(windows.clone()).shapes();
     let newest = distinct(sales).iter().map(|sale| sale.at).max().unwrap();
     for (stream, dimension, value_of, is_measured) in SERIES {
         let series = shapes.series(stream, Some(dimension)).unwrap();
-        for window in Window::ALL {
-            let kept_since = match window {
-                Window::Minute => floor(newest - 2 * HOUR, 6 * HOUR),
-                Window::Hour => floor(newest - 48 * HOUR, 24 * HOUR),
-                Window::Day => i64::MIN,
+        for window in windows.lengths() {
+            let kept_since = match window.to_string().as_str() {
+                "10s" => floor(newest - HOUR, HOUR),
+                "1m" => floor(newest - 2 * HOUR, 6 * HOUR),
+                "1h" => floor(newest - 48 * HOUR, 24 * HOUR),
+                _ => i64::MIN,
             };
             let expected = folded(sales, (value_of, is_measured), window, kept_since);
             let whole = Stretch::default();
-            let found = points(reader, &series, window, retention(), &whole, 10_000).await.unwrap();
+            let found = points(reader, &series, window, &whole, 10_000).await.unwrap();
             assert_eq!(found, expected, "{stream} by {dimension} in {window:?}s");
 
             // Page by page.
             let mut paged = Vec::new();
             let mut stretch = Stretch::default();
             loop {
-                let page = points(reader, &series, window, retention(), &stretch, 7).await.unwrap();
+                let page = points(reader, &series, window, &stretch, 7).await.unwrap();
                 let Some(last) = page.last() else { break };
                 stretch.after = Some((last.window_start, last.value.clone()));
                 paged.extend(page);
@@ -86,7 +90,7 @@ async fn equals_the_fold(reader: &Reader, sales: &[Sale]) {
                 until: Some(middle.window_start + 1),
                 after: None,
             };
-            let found = points(reader, &series, window, retention(), &part, 10_000).await.unwrap();
+            let found = points(reader, &series, window, &part, 10_000).await.unwrap();
             let is_in = |point: &&balcony_statistics::Point| {
                 point.value == middle.value
                     && point.window_start >= middle.window_start - 5 * window.milliseconds()
@@ -106,7 +110,10 @@ async fn equals_the_fold(reader: &Reader, sales: &[Sale]) {
         for now in [newest, newest + 17 * MINUTE, newest + 2 * HOUR] {
             for minutes in [1, 30, 60, 90, 240] {
                 let first_kept = floor(newest - 2 * HOUR, 6 * HOUR);
-                let until = floor(now, MINUTE) + MINUTE;
+                // The shortest windows that are kept for so long.
+                let is_in_seconds = minutes <= 60 && windows.lengths().any(|window| window == Window::seconds(10));
+                let unit = if is_in_seconds { 10_000 } else { MINUTE };
+                let until = floor(now, unit) + unit;
                 if until - i64::from(minutes) * MINUTE < first_kept {
                     continue;
                 }
@@ -140,7 +147,7 @@ fn floor(at: i64, length: i64) -> i64 {
 async fn what_is_out_of_memorys_reach_counts_again_whatever_the_schedule() {
     let sales = drawn(7, 80);
     for reach in [0, 1, 3, 12] {
-        let scenario = Scenario::of(move || statistics(1).keeping(retention()).remembering(reach));
+        let scenario = Scenario::of(move || statistics(1).in_windows(short()).remembering(reach));
         // The kit compares the rows of every table.
         let applied = scenario.given(sales.clone()).every_schedule(SCHEDULES).await;
         let rows: Vec<(i64,)> = applied.rows("SELECT CAST(COUNT(*) AS BIGINT) FROM counted_ids").await;

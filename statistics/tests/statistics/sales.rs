@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use balcony_event_log::{Message, Record};
 use balcony_projector::Decode;
 use balcony_projector::testkit::Given;
-use balcony_statistics::{Occurrence, Point, Retention, Statistics, Stream, Tally, Window};
+use balcony_statistics::{Occurrence, Point, Statistics, Stream, Tally, Window, Windows};
 use balcony_store::Uuid;
 
 /// Something that was sold.
@@ -112,7 +112,19 @@ pub(crate) fn folded(
 }
 
 /// Minutes are kept for two hours, hours for two days.
-pub(crate) fn retention() -> Retention {
+pub(crate) fn short() -> Windows {
     let hour = std::time::Duration::from_secs(3_600);
-    Retention { minutes: 2 * hour, hours: 48 * hour, days: None }
+    Windows::of([(Window::MINUTE, Some(2 * hour)), (Window::HOUR, Some(48 * hour)), (Window::DAY, None)])
+}
+
+/// The same with ten seconds, which are kept for an hour, and with weeks.
+pub(crate) fn many() -> Windows {
+    let hour = std::time::Duration::from_secs(3_600);
+    Windows::of([
+        (Window::seconds(10), Some(hour)),
+        (Window::MINUTE, Some(2 * hour)),
+        (Window::HOUR, Some(48 * hour)),
+        (Window::DAY, None),
+        (Window::seconds(7 * 24 * 3_600), None),
+    ])
 }
