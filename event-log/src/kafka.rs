@@ -24,6 +24,7 @@ use used::Used;
 /// The log on a Kafka cluster. See the [module](self).
 pub struct KafkaLog {
     topics: Vec<Topic>,
+    bootstrap_servers: String,
     cluster: Arc<Cluster>,
     appender: Appender,
     reader_settings: ReaderSettings,
@@ -74,6 +75,7 @@ impl KafkaLog {
         let names: Vec<&str> = topics.iter().map(|topic| &*topic.name).collect();
         Ok(Self {
             topics: topics.to_vec(),
+            bootstrap_servers: bootstrap_servers.to_owned(),
             appender: Appender::new(bootstrap_servers, topics, Arc::clone(&used))?,
             reader_settings: ReaderSettings::new(bootstrap_servers, topics, Arc::clone(&used)),
             used,
@@ -131,6 +133,10 @@ impl EventLog for KafkaLog {
 
     fn keep_to(&self, partitions: &BTreeMap<Arc<str>, i32>) {
         self.used.keep_to(partitions);
+    }
+
+    fn ailments(&self) -> BoxFuture<'_, Result<Vec<String>, LogError>> {
+        Box::pin(topics::ailments(&self.cluster, &self.bootstrap_servers, &self.topics))
     }
 
     fn unused(&self) -> BoxFuture<'_, Result<Positions, LogError>> {

@@ -63,6 +63,14 @@ pub trait EventLog: Send + Sync + 'static {
         false
     }
 
+    /// What is wrong with how the log keeps its topics now, each with what to do: that it would lose facts, say.
+    ///
+    /// # Errors
+    /// As [`EventLog::ends`].
+    fn ailments(&self) -> BoxFuture<'_, Result<Vec<String>, LogError>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+
     /// The ends of the partitions that are not used.
     ///
     /// # Errors

@@ -308,6 +308,10 @@ impl EventLog for BoundLog {
         self.inner.shares_offsets()
     }
 
+    fn ailments(&self) -> BoxFuture<'_, Result<Vec<String>, LogError>> {
+        self.inner.ailments()
+    }
+
     fn unused(&self) -> BoxFuture<'_, Result<Positions, LogError>> {
         self.inner.unused()
     }

@@ -8,6 +8,7 @@ use reqwest::StatusCode;
 use serde_json::Value;
 
 use crate::deployment::{Deployment, Kind};
+use crate::kafka::Administrator;
 use crate::parked::{append, broken, complaint, movie, run, stdout};
 use crate::services::Services;
 
@@ -136,4 +137,27 @@ async fn what_nobody_works_on_is_named_with_how_far_it_is_behind() {
         (registry["state"] == "running" && registry["lag"]["events"] == 0 && registry["ill"] == false).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_of_facts_that_is_changed_to_forget_is_an_illness_at_once() {
+    let Some(services) = Services::shared() else { return };
+    let mut deployment = Deployment::distributed_idle(&services).await;
+    deployment.start("projector", &["projector"]).await;
+    let (administrator, facts) = (Administrator::of(&deployment), deployment.topics().facts);
+    let complains = format!("log: the topic {facts} would lose facts: retention.ms is 3600000");
+    for (retention, is_ill) in [("-1", false), ("3600000", true), ("-1", false)] {
+        administrator.retain(&facts, retention).await;
+        let output = eventually("doctor sees it", PATIENCE, async || {
+            let output = run(&deployment, &["doctor"]).await;
+            (stdout(&output).contains(&complains) == is_ill).then_some(output)
+        })
+        .await;
+        assert!(stdout(&output).contains("registry"), "{output:?}");
+        if is_ill {
+            assert!(stdout(&output).contains("--add-config retention.ms=-1"), "{output:?}");
+            assert_eq!(output.status.code(), Some(1));
+            assert!(complaint(&output).contains("log"), "{output:?}");
+        }
+    }
 }

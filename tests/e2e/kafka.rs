@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use balcony_event_log::testing::eventually;
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -49,6 +51,13 @@ impl Administrator {
             .await;
             eventually("the topic is there", PATIENCE, async || (self.partitions(topic) == count).then_some(())).await;
         }
+    }
+
+    /// Lets the brokers of `topic` remove what is older, or nothing with -1.
+    pub async fn retain(&self, topic: &str, milliseconds: &str) {
+        let kept = AlterConfig::new(ResourceSpecifier::Topic(topic)).set("retention.ms", milliseconds);
+        let changed = self.admin.alter_configs([&kept], &AdminOptions::new()).await.unwrap();
+        changed.into_iter().next().unwrap().unwrap();
     }
 
     /// Gives `topic` so many partitions.

@@ -17,19 +17,39 @@ const READY_PAUSE: Duration = Duration::from_millis(50);
 
 /// Creates the topics that are missing and checks the others; returns when all have leaders.
 pub(super) async fn ensure(cluster: &Arc<Cluster>, bootstrap_servers: &str, topics: &[Topic]) -> Result<(), LogError> {
-    let admin: AdminClient<LogLines> =
-        client::config(bootstrap_servers).create_with_context(LogLines).map_err(|error| client::not_created(&error))?;
+    let admin = admin(bootstrap_servers)?;
     for topic in topics {
         let mut metadata = first_metadata(cluster, bootstrap_servers, topic).await?;
         if !exists(&metadata) {
             create(&admin, topic, metadata.brokers().len()).await?;
             metadata = wait_for_leaders(cluster, topic).await?;
         }
-        if topic.retention.is_none() {
-            check_settings(&admin, bootstrap_servers, &topic.name, replicas(&metadata)).await?;
+        if topic.retention.is_none()
+            && let Some(ailment) = ailment(&admin, bootstrap_servers, &topic.name, replicas(&metadata)).await?
+        {
+            return Err(LogError::Misconfigured(ailment));
         }
     }
     Ok(())
+}
+
+/// What is wrong now with the topics that are kept for ever.
+pub(super) async fn ailments(
+    cluster: &Arc<Cluster>,
+    bootstrap_servers: &str,
+    topics: &[Topic],
+) -> Result<Vec<String>, LogError> {
+    let admin = admin(bootstrap_servers)?;
+    let mut ailments = Vec::new();
+    for topic in topics.iter().filter(|topic| topic.retention.is_none()) {
+        let metadata = cluster.metadata(Arc::clone(&topic.name), PATIENCE).await?;
+        ailments.extend(ailment(&admin, bootstrap_servers, &topic.name, replicas(&metadata)).await?);
+    }
+    Ok(ailments)
+}
+
+fn admin(bootstrap_servers: &str) -> Result<AdminClient<LogLines>, LogError> {
+    client::config(bootstrap_servers).create_with_context(LogLines).map_err(|error| client::not_created(&error))
 }
 
 /// Refuses a cluster that has not all of the topics.
@@ -94,13 +114,13 @@ async fn wait_for_leaders(cluster: &Arc<Cluster>, topic: &Topic) -> Result<Metad
     }
 }
 
-/// Refuses a topic whose broker would remove facts, or acknowledge what a single broker has.
-async fn check_settings(
+/// Why the brokers of a topic would remove facts, or acknowledge what a single one has, and how that is mended.
+async fn ailment(
     admin: &AdminClient<LogLines>,
     bootstrap_servers: &str,
     topic: &str,
     replicas: usize,
-) -> Result<(), LogError> {
+) -> Result<Option<String>, LogError> {
     let options = AdminOptions::new().request_timeout(Some(PATIENCE));
     let described = admin
         .describe_configs([&ResourceSpecifier::Topic(topic)], &options)
@@ -114,12 +134,12 @@ async fn check_settings(
     let value = |name: &str| resource.get(name).and_then(|entry| entry.value.as_deref()).unwrap_or_default();
     let wrong = wrong_settings(value, replicas);
     if wrong.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let findings: Vec<String> =
         wrong.iter().map(|(name, right)| format!("{name} is {} and has to be {right}", value(name))).collect();
     let changes: Vec<String> = wrong.iter().map(|(name, right)| format!("{name}={right}")).collect();
-    Err(LogError::Misconfigured(format!(
+    Ok(Some(format!(
         "the topic {topic} would lose facts: {}. Mend it with: kafka-configs.sh --bootstrap-server \
          {bootstrap_servers} --alter --entity-type topics --entity-name {topic} --add-config {}",
         findings.join(", "),

@@ -5,7 +5,9 @@ use std::time::Duration;
 use balcony_event_log::kafka::KafkaLog;
 use balcony_event_log::testing::eventually;
 use balcony_event_log::{AppendError, EventLog, Incoming, LogError, Positions, Reader, Topic, TopicPartition};
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
@@ -92,6 +94,26 @@ async fn topics_that_would_lose_facts_are_refused() {
         assert!(reason.contains("--add-config"), "{reason}");
         let forgettable = Topic { retention: Some(Duration::from_secs(1)), ..events };
         KafkaLog::open(servers(&log), &[forgettable]).await.expect("a topic that may forget is taken");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_changed_to_lose_facts_is_named_while_the_log_is_open() {
+    let Some(log) = LogUnderTest::kafka() else { return };
+    let open = log.open().await;
+    assert_eq!(open.ailments().await.expect("the cluster answers"), [""; 0]);
+    for (retention, complaints) in [("604800000", 1), ("-1", 0)] {
+        let changed = AlterConfig::new(ResourceSpecifier::Topic(&log.events.name)).set("retention.ms", retention);
+        admin(&log).alter_configs([&changed], &AdminOptions::new()).await.expect("the setting can be changed");
+        let ailments = eventually("the change is seen", PATIENCE, async || {
+            let ailments = open.ailments().await.expect("the cluster answers");
+            (ailments.len() == complaints).then_some(ailments)
+        })
+        .await;
+        let names_it = |ailment: &String| {
+            ailment.contains(&*log.events.name) && ailment.contains("retention.ms is 604800000 and has to be -1")
+        };
+        assert!(ailments.iter().all(names_it), "{ailments:?}");
     }
 }
 
