@@ -161,3 +161,30 @@ async fn a_topic_of_facts_that_is_changed_to_forget_is_an_illness_at_once() {
         }
     }
 }
+
+/// As on a standby, which answers and takes no writes.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_only_looks_needs_a_database_that_takes_no_writes() {
+    let Some(services) = Services::shared() else { return };
+    let mut deployment = Deployment::distributed_idle(&services).await;
+    deployment.start("projector", &["projector"]).await;
+    append(&mut deployment, vec![broken()]).await;
+    let Kind::Distributed { database_url, .. } = &deployment.kind else { unreachable!("it is distributed") };
+    let only_reading = format!("{database_url}?options=-c%20default_transaction_read_only%3Don");
+    let run = async |arguments: &[&str]| {
+        let mut command = deployment.command(arguments);
+        command.env("DATABASE_URL", &only_reading);
+        tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+    };
+    let id = eventually("the broken record is listed", PATIENCE, async || {
+        let listed = run(&["parked", "list", "--json"]).await;
+        assert!(listed.status.success(), "{listed:?}");
+        let listed: Vec<Value> = serde_json::from_slice(&listed.stdout).unwrap();
+        listed.first().map(|parked| parked["id"].as_str().unwrap().to_owned())
+    })
+    .await;
+    let doctor = run(&["doctor"]).await;
+    assert!(stdout(&doctor).contains("registry") && stdout(&doctor).contains("running"), "{doctor:?}");
+    let refused = run(&["parked", "discard", &id]).await;
+    assert_eq!(refused.status.code(), Some(1), "that would write: {refused:?}");
+}
