@@ -257,6 +257,32 @@ async fn a_replica_on_disk_goes_on_from_its_last_commit_and_takes_nothing_twice(
     projector.stop().await;
 }
 
+/// As on a disk that is full: what is there is read on, and how far that has come is known.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_cannot_commit_goes_on_answering_from_what_it_has_and_says_so() {
+    let world = World::new().await;
+    let words = Words::new();
+    let (projector, serving) = world.start(&words, world.on_disk());
+    world.say(&["a"]).await;
+    assert_eq!(world.counts(&serving).await, pairs(&[("a", 1)]));
+    *words.failing.lock().unwrap() = usize::MAX;
+    world.say(&["b"]).await;
+    let error = eventually("it was tried again and again", PATIENCE, async || {
+        assert!(serving.view().is_ok(), "readers go on");
+        let tried = usize::MAX - *words.failing.lock().unwrap();
+        let step = projector.observe()().into_iter().find(|step| step.name == "words")?;
+        step.last_error.filter(|_| tried >= 3)
+    })
+    .await;
+    assert!(error.contains("as it was asked to"), "{error}");
+    let ends = world.log.ends(&world.topics).await.unwrap();
+    assert_eq!(serving.wait_for(&ends, Instant::now()).await, Ok(false));
+    assert_eq!(*serving.view().unwrap().lock().unwrap(), BTreeMap::from([("a".to_owned(), 1)]));
+    *words.failing.lock().unwrap() = 0;
+    assert_eq!(world.counts(&serving).await, pairs(&[("a", 1), ("b", 1)]));
+    projector.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_broken_is_parked_with_what_follows_of_its_key_on_every_node_alike() {
     let world = World::new().await;

@@ -98,7 +98,6 @@ impl Copying {
     }
 
     async fn follow(&self, build: Build, stop: watch::Receiver<bool>) -> Result<(), WorkError> {
-        self.shown.send_modify(|shown| shown.has_caught_up = false);
         let ends = self.log.ends(&self.replica.read_model().topics).await?;
         let OpenedAny { store, view, lost } = self.open(ends.clone()).await?;
         if let Some(lost) = &lost {
@@ -106,7 +105,9 @@ impl Copying {
         }
         let partitions: Vec<TopicPartition> = ends.partitions().cloned().collect();
         let positions = store.positions().among(&partitions);
-        let has_caught_up = positions.covers(&ends);
+        // What was read before a commit failed, of a full disk say, is read on: it is as good as it was.
+        let goes_on = |shown: &Shown| shown.has_caught_up && positions.covers(&shown.positions);
+        let has_caught_up = positions.covers(&ends) || goes_on(&self.shown.borrow());
         self.shown.send_replace(Shown { view: Some(view.clone()), positions, has_caught_up, ends, lost });
 
         let passed_over = self.discarded(build.before.as_ref()).await?;
