@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use balcony_store::ReadModel;
+
 use crate::projection::AnyProjection;
 use crate::reactor::AnyReactor;
 use crate::replica::AnyReplica;
@@ -127,6 +129,15 @@ impl Step {
             Self::Projection(projection) => projection.read_model().version,
             Self::Replica { replica, .. } => replica.read_model().version,
             Self::Reactor(_) => 1,
+        }
+    }
+
+    /// What it writes. A reactor writes nothing that is read.
+    pub fn read_model(&self) -> Option<&ReadModel> {
+        match self {
+            Self::Projection(projection) => Some(projection.read_model()),
+            Self::Replica { replica, .. } => Some(replica.read_model()),
+            Self::Reactor(_) => None,
         }
     }
 

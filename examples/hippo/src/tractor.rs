@@ -1,0 +1,147 @@
+//! The tractor: hauls messages that a step has had to it again, as new ones.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use balcony_event_log::{EventLog, Headers, Incoming, Message};
+use balcony_projector::{Application, Deployment, Installation, Moment, Settings, Topics};
+use balcony_store::Uuid;
+use serde::{Deserialize, Serialize};
+use tokio::time::sleep;
+
+use crate::config::{Config, HAUL, Step};
+use crate::step::{FOR_STEP, FROM, is_of_type, place};
+
+/// What is to be hauled.
+#[derive(Debug, Clone, clap::Args, Serialize, Deserialize)]
+pub(crate) struct Options {
+    /// The step.
+    #[arg(long, value_name = "NAME")]
+    step: String,
+    /// From when on (2026-01-31T18:30:00Z), or from which offset on in each of its topics.
+    #[arg(long, value_name = "TIME|OFFSET")]
+    from: String,
+    #[arg(skip = Uuid::now_v7())]
+    id: Uuid,
+}
+
+/// How often the one who runs hippo is asked by the one who wants a haul, and looks.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How long it may take until it has looked.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Hauls, or has the process haul that alone may append to the log.
+pub(crate) async fn run(
+    options: &Options,
+    config: &Config,
+    hippo: &Application,
+    settings: &Settings,
+) -> anyhow::Result<()> {
+    let step = find(options, config)?;
+    options.start()?;
+    let hauled = match settings.deployment(hippo)? {
+        Deployment::Distributed { .. } => {
+            let installation = Installation::beside(hippo, settings).await?;
+            haul(options, step, installation.log.as_ref(), &installation.topics).await?
+        }
+        Deployment::Embedded { data_dir } => {
+            let wish = wishes(&data_dir).join(options.id.to_string());
+            fs::create_dir_all(wishes(&data_dir))?;
+            fs::write(wish.with_extension("new"), serde_json::to_vec(options)?)?;
+            fs::rename(wish.with_extension("new"), wish.with_extension("json"))?;
+            let granted = tokio::time::timeout(PATIENCE, async {
+                loop {
+                    match fs::read_to_string(wish.with_extension("done")) {
+                        Ok(done) => return done,
+                        Err(_) => sleep(LOOK_EVERY).await,
+                    }
+                }
+            });
+            let done = granted.await.context("hippo does not run; it hauls once it does")?;
+            fs::remove_file(wish.with_extension("done"))?;
+            done.parse().with_context(|| done.clone())?
+        }
+    };
+    println!("{hauled} messages are started again for {}", step.name);
+    Ok(())
+}
+
+/// Does what is wished for by others, until it is dropped.
+pub(crate) async fn serve(data_dir: PathBuf, config: Arc<Config>, log: Arc<dyn EventLog>, topics: Topics) {
+    loop {
+        sleep(LOOK_EVERY).await;
+        let wishes = fs::read_dir(wishes(&data_dir)).into_iter().flatten().flatten().map(|entry| entry.path());
+        for wish in
+            wishes.filter(|wish| wish.extension().is_some_and(|extension| extension == "json")).collect::<Vec<_>>()
+        {
+            let granted = async {
+                let options: Options = serde_json::from_slice(&fs::read(&wish)?)?;
+                haul(&options, find(&options, &config)?, log.as_ref(), &topics).await
+            };
+            let answer = granted.await.map_or_else(|error| format!("{error:#}"), |hauled| hauled.to_string());
+            let answered = fs::write(wish.with_extension("done"), answer).and_then(|()| fs::remove_file(&wish));
+            if let Err(error) = answered {
+                tracing::warn!(%error, "a haul is done and will be done again");
+            }
+        }
+    }
+}
+
+/// Appends every message that the step would have had, and says how many. Doing it again appends the same ones.
+async fn haul(options: &Options, step: &Step, log: &dyn EventLog, topics: &Topics) -> anyhow::Result<u64> {
+    let names: Vec<Arc<str>> = step.subscribe.iter().map(|topic| topics.get(topic).clone()).collect();
+    let (mut from, ends) = (log.starts(&names).await?, log.ends(&names).await?);
+    let (offset, since) = options.start()?;
+    for partition in ends.partitions() {
+        from.advance(partition, offset);
+    }
+    let mut reached = from.clone();
+    let mut reader = log.read(from.behind(&ends));
+    let mut hauled = 0;
+    while !reached.covers(&ends) {
+        let Incoming::Records(batch) = reader.next().await? else { continue };
+        reached.merge(&batch.reached);
+        for record in batch.records {
+            let is_past = record.offset >= ends.next_offset(&record.partition);
+            if is_past || record.timestamp < since || !is_of_type(&record, &step.types) {
+                continue;
+            }
+            let place = place(&record.partition.topic, record.partition.partition, record.offset);
+            let id = Uuid::new_v5(&options.id, place.as_bytes()).to_string();
+            let mut headers = Headers::new();
+            for (name, value) in
+                [("ce_id", &*id), ("ce_source", "/hippo/tractor"), (FOR_STEP, &step.name), (FROM, &place)]
+            {
+                headers.push(name, value.as_bytes());
+            }
+            let others = record.headers.iter().filter(|(name, _)| !["ce_id", "ce_source", FROM].contains(name));
+            others.for_each(|(name, value)| headers.push(name, value));
+            log.append(topics.get(HAUL), Message { key: record.key, headers, payload: record.payload }).await?;
+            hauled += 1;
+        }
+    }
+    Ok(hauled)
+}
+
+impl Options {
+    /// The first offset, and the earliest time in milliseconds since 1970.
+    fn start(&self) -> anyhow::Result<(i64, i64)> {
+        if let Ok(offset) = self.from.parse::<u32>() {
+            return Ok((offset.into(), 0));
+        }
+        let since: Moment = self.from.parse().with_context(|| format!("--from: {:?}", self.from))?;
+        Ok((0, since.milliseconds()))
+    }
+}
+
+fn find<'c>(options: &Options, config: &'c Config) -> anyhow::Result<&'c Step> {
+    let found = config.steps.iter().find(|step| step.name == options.step);
+    found.with_context(|| format!("--step: there is no step called {:?}", options.step))
+}
+
+fn wishes(data_dir: &Path) -> PathBuf {
+    data_dir.join("tractor")
+}

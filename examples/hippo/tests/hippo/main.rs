@@ -1,0 +1,8 @@
+//! Hippo as its users meet it: the program, its file, and commands in several languages.
+#![allow(clippy::unwrap_used, unreachable_pub)]
+
+mod configuration;
+mod demo;
+mod jobs;
+mod tractor;
+mod world;

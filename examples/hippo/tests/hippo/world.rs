@@ -1,0 +1,180 @@
+//! A hippo of one's own: a folder with its configuration, and an installation.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output};
+use std::time::Duration;
+
+use balcony_event_log::testing::{eventually, service};
+use balcony_store::Scratch;
+use serde_json::Value;
+use tempfile::TempDir;
+use uuid::Uuid;
+
+/// How long anything may take.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A hippo that may run.
+pub struct Hippo {
+    pub folder: TempDir,
+    settings: Vec<(&'static str, String)>,
+    child: Option<Child>,
+    /// Goes after the process.
+    _database: Option<Scratch>,
+}
+
+impl Hippo {
+    /// An embedded one with this configuration, beside the demo's commands. It does not run yet.
+    pub fn embedded(config: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        copy(&package().join("demo"), &folder.path().join("demo"));
+        fs::write(folder.path().join("hippo.toml"), config).unwrap();
+        let data_dir = folder.path().join("data").display().to_string();
+        let settings = vec![("DATA_DIR", data_dir), ("LISTEN", "127.0.0.1:0".to_owned())];
+        Self { folder, settings, child: None, _database: None }
+    }
+
+    /// The same on Kafka and PostgreSQL. `None` without them.
+    pub async fn distributed(config: &str) -> Option<Self> {
+        let (brokers, url) = (service("KAFKA_BOOTSTRAP_SERVERS")?, service("DATABASE_URL")?);
+        let database = Scratch::postgres_at(&url).await.unwrap();
+        let mut hippo = Self::embedded(config);
+        let prefix = format!("t{}.", Uuid::now_v7().simple());
+        hippo.settings.extend([
+            ("KAFKA_BOOTSTRAP_SERVERS", brokers),
+            ("DATABASE_URL", database.url().unwrap().to_owned()),
+            ("KAFKA_TOPIC_PREFIX", prefix),
+            ("KAFKA_PARTITIONS", "3".to_owned()),
+            ("JWT_SECRET", "a secret for tests, of 32 bytes or more".to_owned()),
+        ]);
+        hippo._database = Some(database);
+        Some(hippo)
+    }
+
+    /// Both that there are.
+    pub async fn everywhere(config: &str) -> Vec<Self> {
+        [Some(Self::embedded(config)), Self::distributed(config).await].into_iter().flatten().collect()
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap_or_default()
+    }
+
+    pub fn write(&self, name: &str, text: &str) {
+        fs::create_dir_all(self.path(name).parent().unwrap()).unwrap();
+        fs::write(self.path(name), text).unwrap();
+    }
+
+    /// The program with these arguments and the settings of this hippo alone.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hippo"));
+        command.args(arguments).current_dir(self.folder.path()).env_clear();
+        command.envs(["PATH", "HOME"].iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// Runs the program to its end.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    pub fn start(&mut self) {
+        let log = File::options().create(true).append(true).open(self.path("stderr")).unwrap();
+        self.child = Some(self.command(&[]).stderr(log).spawn().unwrap());
+    }
+
+    /// Ends it with -9.
+    pub fn kill(&mut self) {
+        let mut child = self.child.take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Tells it to end, and waits until it has.
+    pub fn stop(&mut self) {
+        let mut child = self.child.take().unwrap();
+        assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+        assert!(child.wait().unwrap().success(), "{}", self.read("stderr"));
+    }
+
+    /// The data of every message of a topic, in the order of the log.
+    pub fn messages(&self, topic: &str) -> Vec<Value> {
+        let exported = self.run(&["export"]);
+        let lines = String::from_utf8(exported.stdout).unwrap();
+        let events = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let is_of = |event: &Value| event["hippoposition"].as_str().unwrap().starts_with(&format!("{topic}/"));
+        events.filter(is_of).map(|event| event["data"].clone()).collect()
+    }
+
+    /// The ends of a step's jobs.
+    pub fn finishes(&self, step: &str) -> Vec<Value> {
+        let mut finishes = self.messages("hippo-finish");
+        finishes.retain(|finish| finish["hippo_name"] == step);
+        finishes
+    }
+
+    /// What a step's jobs have printed, sorted.
+    pub fn printed(&self, step: &str) -> Vec<String> {
+        let outputs = self.messages("hippo-output").into_iter().filter(|output| output["step"] == step);
+        let mut printed: Vec<_> = outputs.map(|output| output["stdout"].as_str().unwrap().to_owned()).collect();
+        printed.sort();
+        printed
+    }
+
+    /// Waits until a step has ended so many jobs, and gives their ends.
+    pub async fn finished(&self, step: &str, many: usize) -> Vec<Value> {
+        self.eventually(&format!("{many} jobs of {step}"), || {
+            Some(self.finishes(step)).filter(|finishes| finishes.len() >= many)
+        })
+        .await
+    }
+
+    /// Waits for what `ask` gives.
+    pub async fn eventually<T>(&self, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+        eventually(what, PATIENCE, async || {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            ask()
+        })
+        .await
+    }
+}
+
+impl Drop for Hippo {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if std::thread::panicking() {
+            eprintln!("{}", self.read("stderr"));
+        }
+    }
+}
+
+/// Whether a process of this number is there, and is more than what its parent has not buried.
+pub fn is_alive(pid: &str) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+}
+
+/// The folder of this package.
+pub fn package() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in from.read_dir().unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target)
+        } else {
+            fs::copy(entry.path(), target).map(drop).unwrap()
+        }
+    }
+}
