@@ -88,6 +88,7 @@ impl Board {
             parked: work.parked,
             last_error: work.last_error.clone(),
             last_error_at: work.last_error_at.map(Moment::from_milliseconds),
+            troubled_seconds: work.troubled_for(now).map(|lasted| lasted.as_secs()),
             rebuild: shown.rebuild.clone(),
             process: Process::this(),
         }

@@ -54,6 +54,7 @@ mod sink;
 mod supervise;
 #[cfg(feature = "testkit")]
 pub mod testkit;
+mod trouble;
 
 pub use application::{Application, InstalledTopic, TopicSpec, Topics};
 pub use bound::{BindError, BoundLog, Unrecognised};

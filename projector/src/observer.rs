@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use crate::clock::milliseconds_now;
 use crate::recent::Recent;
 use crate::report::State;
+use crate::trouble::Trouble;
 
 /// Where whoever works on one generation reports to.
 #[derive(Clone)]
@@ -33,6 +34,20 @@ pub(crate) struct Work {
     pub(crate) last_error: Option<String>,
     /// In milliseconds since 1970.
     pub(crate) last_error_at: Option<i64>,
+    trouble: Trouble,
+}
+
+impl Work {
+    fn note_error(&mut self, error: String) {
+        self.trouble.noted(Instant::now(), self.state.is_trouble());
+        self.last_error = Some(error);
+        self.last_error_at = Some(milliseconds_now());
+    }
+
+    /// For how long it has gone wrong again and again, if it still does.
+    pub(crate) fn troubled_for(&self, now: Instant) -> Option<Duration> {
+        self.trouble.lasts(now, self.state.is_trouble())
+    }
 }
 
 /// What is counted of one step, whatever its generation.
@@ -77,6 +92,7 @@ impl Observer {
             parked: 0,
             last_error: None,
             last_error_at: None,
+            trouble: Trouble::default(),
         };
         let figures = Arc::new(Figures::of(namespace, name));
         Self { name: name.into(), figures, shared: Arc::new(Mutex::new(work)), measured: Arc::default() }
@@ -172,9 +188,8 @@ impl Observer {
 
     fn went_wrong(&self, now: State, error: String) {
         let mut work = self.work();
+        work.note_error(error);
         work.state = now;
-        work.last_error = Some(error);
-        work.last_error_at = Some(milliseconds_now());
     }
 
     /// Reports an attempt after which there will be another.
@@ -184,9 +199,7 @@ impl Observer {
             offset = record.offset, attempt, reason, "tries again"
         );
         self.figures.retries.increment(1);
-        let mut work = self.work();
-        work.last_error = Some(reason.to_owned());
-        work.last_error_at = Some(milliseconds_now());
+        self.work().note_error(reason.to_owned());
     }
 
     /// Reports that an event was delivered, or was of a type that is not known here.

@@ -37,6 +37,9 @@ pub struct StepState {
     pub last_error: Option<String>,
     /// When.
     pub last_error_at: Option<Moment>,
+    /// For how many seconds things have gone wrong again and again, where they still do.
+    #[serde(default)]
+    pub troubled_seconds: Option<u64>,
     /// The generation that is built beside it.
     pub rebuild: Option<RebuildState>,
     /// Where it runs.
@@ -128,6 +131,11 @@ impl State {
             Self::Failed => "failed",
             Self::Stopped => "stopped",
         }
+    }
+
+    /// Whether it is one of those that something wrong leads to.
+    pub(crate) fn is_trouble(self) -> bool {
+        matches!(self, Self::Waiting | Self::Failed | Self::Stopped)
     }
 
     /// How bad it is: 0 is well, and the worse the more.

@@ -201,7 +201,16 @@ impl Diagnosed {
                 complaints.push(format!("it fails and is started again by itself: {error}"));
             }
             state if state == State::Stopped.as_str() => complaints.push(format!("it has stopped: {error}")),
-            _ => {}
+            _ => {
+                let reports = self.workers.iter().filter(|seen| seen.is_alive).filter_map(|seen| seen.report.as_ref());
+                if let Some(seconds) = reports.filter_map(|report| report.troubled_seconds).max()
+                    && seconds >= TROUBLED_FOR
+                {
+                    complaints.push(format!(
+                        "it has been in trouble for {seconds} s, and goes on by itself once that is over: {error}"
+                    ));
+                }
+            }
         }
         if self.parked > 0 {
             let name = &self.name;
@@ -246,6 +255,8 @@ impl Diagnosed {
     }
 }
 
+/// For how many seconds something may go wrong again and again before that is an illness.
+const TROUBLED_FOR: u64 = 30;
 /// After how many attempts a build that does not get on is an illness.
 const IN_VAIN: i64 = 3;
 
@@ -338,6 +349,7 @@ mod tests {
             parked: 0,
             last_error: error.map(str::to_owned),
             last_error_at: error.map(|_| "1970-01-01T00:00:00.001Z".parse().expect("a time")),
+            troubled_seconds: error.map(|_| 29),
             rebuild: None,
             process: Process { host: "here".into(), pid: 7 },
         };
@@ -364,6 +376,21 @@ mod tests {
         let diagnosed = Diagnosed::of(facts);
         assert_eq!(diagnosed.ill, !diagnosed.complaints.is_empty());
         (diagnosed.state, diagnosed.complaints.join("; "))
+    }
+
+    #[test]
+    fn who_waits_or_fails_for_long_is_ill() {
+        let troubled = |state, seconds| {
+            let mut worker = worker(1, state, Some("no broker answers"));
+            worker.report.as_mut().expect("a report").troubled_seconds = Some(seconds);
+            Diagnosed::of(facts(vec![worker]))
+        };
+        for state in [State::Waiting, State::Running] {
+            assert!(!troubled(state, 29).ill);
+            let ill = troubled(state, 95);
+            let said = "it has been in trouble for 95 s, and goes on by itself once that is over: no broker answers";
+            assert_eq!((ill.ill, ill.complaints.as_slice()), (true, &[said.to_owned()][..]));
+        }
     }
 
     #[test]
