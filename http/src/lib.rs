@@ -1,21 +1,28 @@
 //! What services on an event log share at their edge: who asks ([`auth`]), what was sent ([`body`], [`params`]), what
-//! the client has seen ([`consistency`]), what is answered when something is wrong ([`problem`]), how all of it is
-//! described ([`describe`]), what every service shows of itself ([`service`]), whether it is ready ([`probes`]), and how it is served ([`server`]). **Nothing here knows what the events
+//! the client has seen ([`consistency`]), how queries wait for that ([`query`], [`reading`]) and are answered ([`answer`],
+//! [`list`], [`events`]), what is answered when something is wrong ([`problem`]), how all of it is described ([`describe`]), what every service shows of itself ([`service`]), whether it is ready ([`probes`]), and how it is served ([`server`]). **Nothing here knows what the events
 //! are**: the names that clients and operators see come from the program.
 
+pub mod answer;
 pub mod auth;
 pub mod body;
 pub mod consistency;
 mod cors;
+pub mod cursor;
 pub mod describe;
+pub mod events;
 mod json;
+pub mod list;
+mod log_end;
 mod message;
 pub mod page;
 pub mod params;
 pub mod probes;
 pub mod problem;
 mod proxies;
+pub mod query;
 pub mod rate_limit;
+pub mod reading;
 mod role;
 pub mod server;
 pub mod service;

@@ -26,6 +26,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::Problem;
+use crate::events::Stopping;
 use exchange::Exchange;
 use socket::Socket;
 use unread::Unread;
@@ -57,7 +58,7 @@ struct Shared {
 
 /// What connections are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+pub(crate) enum Phase {
     Running,
     /// To end after what is under way.
     Stopping,
@@ -205,7 +206,8 @@ impl Connection {
 
         let watch = Arc::new(Watch::default());
         let socket = Socket::new(stream, self.server.clone(), watch.clone());
-        let exchange = Exchange::new(router, self.remote, self.server.clone(), watch.clone());
+        let stopping = Stopping::told_by(self.phases.clone());
+        let exchange = Exchange::new(router, self.remote, stopping, self.server.clone(), watch.clone());
         if self.converse(socket, exchange).await == Phase::Ended {
             return;
         }

@@ -47,7 +47,9 @@ impl FromStr for Moment {
 
     fn from_str(text: &str) -> Result<Self, NotAMoment> {
         let time = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| NotAMoment)?;
-        Ok(Self(time.to_offset(time::UtcOffset::UTC)))
+        // In UTC the year may be another, of five digits or before 0.
+        let time = time.checked_to_offset(time::UtcOffset::UTC).ok_or(NotAMoment)?;
+        (0..=9999).contains(&time.year()).then_some(Self(time)).ok_or(NotAMoment)
     }
 }
 
@@ -78,5 +80,8 @@ mod tests {
         assert_eq!(Moment::from_milliseconds(i64::MAX).to_string(), "1970-01-01T00:00:00.000Z");
         assert_eq!((Moment::in_range(i64::MIN), Moment::in_range(i64::MAX)), (None, None));
         assert_eq!(Moment::from_milliseconds(-1).to_string(), "1969-12-31T23:59:59.999Z");
+        for beyond in ["9999-12-31T23:59:59-00:01", "0000-01-01T00:00:00+00:01"] {
+            assert_eq!(beyond.parse::<Moment>(), Err(NotAMoment), "{beyond}");
+        }
     }
 }

@@ -8,9 +8,10 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::conditions::Conditions;
-use crate::cursor::{AuthorKey, Key, NameKey, TimeKey};
-use crate::page::{Page, PageRequest};
+use crate::keys::{AuthorKey, NameKey};
 use crate::stored_time;
+use balcony_http::cursor::{Key, TimeKey};
+use balcony_http::list::{Page, PageRequest};
 
 /// A comment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]

@@ -10,11 +10,12 @@ use uuid::Uuid;
 use crate::QueryApi;
 use crate::comment::{self, COLUMNS, Comment, CommentRow, TABLES};
 use crate::conditions::Conditions;
-use crate::cursor::{AuthorKey, NameKey, Scope, TimeKey};
-use crate::page::{Page, PageParams, PageRequest};
-use crate::query::Query;
+use crate::keys::{AuthorKey, NameKey};
 use crate::time_range::{Direction, TimeRange};
 use crate::timeline::{self, Sources};
+use balcony_http::cursor::{Scope, TimeKey};
+use balcony_http::list::{Page, PageParams, PageRequest};
+use balcony_http::query::Query;
 
 /// What is read for any list of comments.
 pub(crate) const READS: &[&str] = &[Registry::NAME, Comments::NAME];
@@ -85,12 +86,12 @@ pub(crate) async fn list(State(api): State<QueryApi>, mut query: Query) -> Resul
         Sort::Oldest => Direction::Oldest,
         Sort::Author => {
             let wanted = PageRequest::take(&mut query.params, scope);
-            let answer = query.wait(&api, READS).await?;
+            let answer = query.wait(&api.read_models, READS).await?;
             return Ok(answer.public_list(by_author(&api, &filter, &wanted).await));
         }
     };
     let wanted = PageRequest::take(&mut query.params, scope);
-    let answer = query.wait(&api, READS).await?;
+    let answer = query.wait(&api.read_models, READS).await?;
     Ok(answer.public_list(by_time(&api, &filter, direction, &wanted).await))
 }
 
@@ -108,7 +109,7 @@ pub(crate) async fn get(
     PathId(id): PathId<CommentId>,
     query: Query,
 ) -> Result<Response, Problem> {
-    let answer = query.wait(&api, READS).await?;
+    let answer = query.wait(&api.read_models, READS).await?;
     Ok(answer.json(find(&api, id).await))
 }
 

@@ -8,11 +8,11 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::comment::Comment;
-use crate::cursor::{Scope, TimeKey};
-use crate::page::{Page, PageParams, PageRequest};
-use crate::query::Query;
 use crate::timeline::{self, Sources};
 use crate::{QueryApi, comments, stored_time};
+use balcony_http::cursor::{Scope, TimeKey};
+use balcony_http::list::{Page, PageParams, PageRequest};
+use balcony_http::query::Query;
 
 /// A company. Where its mail goes is not public.
 #[derive(Serialize, ToSchema)]
@@ -34,7 +34,7 @@ pub(crate) async fn get(
     PathId(id): PathId<CompanyId>,
     query: Query,
 ) -> Result<Response, Problem> {
-    let answer = query.wait(&api, &[Registry::NAME]).await?;
+    let answer = query.wait(&api.read_models, &[Registry::NAME]).await?;
     Ok(answer.json(find(&api, id).await))
 }
 
@@ -53,7 +53,7 @@ pub(crate) async fn list_comments(
     mut query: Query,
 ) -> Result<Response, Problem> {
     let wanted = PageRequest::take(&mut query.params, Scope::of("companies/comments").with("company", id));
-    let answer = query.wait(&api, comments::READS).await?;
+    let answer = query.wait(&api.read_models, comments::READS).await?;
     Ok(answer.public_list(comments_on(&api, id, &wanted).await))
 }
 

@@ -8,10 +8,10 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::comment::{CommentedMovie, NamedUser};
-use crate::cursor::{Scope, TimeKey};
-use crate::page::{Page, PageParams, PageRequest};
-use crate::query::Query;
 use crate::{QueryApi, stored_time, users};
+use balcony_http::cursor::{Scope, TimeKey};
+use balcony_http::list::{Page, PageParams, PageRequest};
+use balcony_http::query::Query;
 
 /// Something that a user did.
 #[derive(Serialize, ToSchema)]
@@ -60,7 +60,7 @@ pub(crate) async fn list(
     mut query: Query,
 ) -> Result<Response, Problem> {
     let wanted = PageRequest::take(&mut query.params, Scope::of("users/journey").with("user", id));
-    let answer = query.wait(&api, &[Registry::NAME, Journeys::NAME]).await?;
+    let answer = query.wait(&api.read_models, &[Registry::NAME, Journeys::NAME]).await?;
     if visitor.is_some_and(|visitor| visitor.user == id.0) {
         return Ok(answer.json(page(&api, id, OWN_STEPS, &wanted).await));
     }

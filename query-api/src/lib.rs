@@ -1,28 +1,22 @@
 //! The query API: timelines, favourites, movies and people, from the read models, search, and live streams.
 //!
-//! A query takes its parameters, waits for what its client has seen ([`query`]), reads, and answers ([`answer`]). One
-//! file per resource, which names the read models that it reads; what lists share is their shape ([`page`]) and their
-//! cursors ([`cursor`]). **Nothing is written here, and no state is held between requests** but by streams ([`live`]), which
+//! A query takes its parameters, waits for what its client has seen ([`balcony_http::query`]), reads, and answers
+//! ([`balcony_http::answer`]). One file per resource, which names the read models that it reads. Statistics are those of any
+//! program ([`balcony_statistics::http`]). **Nothing is written here, and no state is held between requests** but by streams ([`live`]), which
 //! go on from any other node.
 
-mod again;
-mod answer;
 mod comment;
 mod comments;
 mod companies;
 mod conditions;
-mod cursor;
 mod journey;
+mod keys;
 mod live;
-mod log_end;
 mod me;
 mod movies;
-mod page;
-mod query;
 mod ranking;
 mod recommendations;
 mod search;
-mod stats;
 mod time_range;
 mod timeline;
 mod trending;
@@ -33,20 +27,21 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::{Router, middleware};
 use balcony_domain::Timestamp;
-use balcony_event_log::{EventLog, Positions};
+use balcony_event_log::EventLog;
 use balcony_http::probes::Check;
-use balcony_http::{Consistency, ConsistencyToken, FieldError, Problem, operation};
+use balcony_http::reading::ReadModels;
+use balcony_http::{Consistency, Problem, answer, operation};
 use balcony_projector::{Catalogue, Serving, Step};
+use balcony_read_models::Statistics;
 use balcony_search::Index;
-use balcony_store::{Database, GenerationState, ReadModel, Reader, StoreError};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use balcony_statistics::http::StatisticsApi;
+use balcony_store::{Database, GenerationState, Reader, StoreError};
 use tokio::time::Instant;
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::live::Live;
-use crate::log_end::LogEnd;
 use crate::search::Search;
 
 /// The query API over the read models. Cheap to clone.
@@ -55,26 +50,16 @@ pub struct QueryApi {
     reader: Reader,
     database: Database,
     /// What it reads, in the database and elsewhere.
-    models: Arc<[ReadModel]>,
-    consistency: Consistency,
+    read_models: ReadModels,
     search: Search,
     /// `None` where no log is read.
     live: Option<Live>,
     opened: Instant,
-    /// `None` when the log is not there to be asked.
-    log_end: Option<LogEnd>,
-    /// What queries that wait take one of.
-    turns: Arc<Semaphore>,
 }
 
 /// How long the service is not ready for a read model that is still being built. One that takes longer makes only its own
 /// queries wait.
 const BUILT_IN: Duration = Duration::from_secs(10);
-
-/// How many queries may wait for what was written, in one process.
-const WAITERS: usize = 1_024;
-/// How long it is waited before the log is asked whether what is waited for was ever written.
-const SOON: Duration = Duration::from_millis(250);
 
 /// The path of the search.
 pub const SEARCH: &str = "/v1/search";
@@ -102,12 +87,10 @@ fn operations() -> OpenApiRouter<QueryApi> {
         .routes(operation!(journey::list))
         .routes(operation!(live::movie))
         .routes(operation!(live::timeline))
-        .routes(operation!(live::stats))
         .routes(operation!(me::get))
         .routes(operation!(me::list_favorites))
         .routes(operation!(me::timeline))
         .routes(operation!(recommendations::list))
-        .routes(operation!(stats::list))
 }
 
 impl QueryApi {
@@ -119,69 +102,36 @@ impl QueryApi {
         consistency: Consistency,
         serving: Serving<Index>,
     ) -> Self {
-        let (mut in_database, mut models) = (Vec::new(), Vec::new());
+        let in_database = catalogue.steps().iter().filter_map(|step| match step {
+            Step::Projection(projection) => Some(projection.read_model().clone()),
+            _ => None,
+        });
+        let reader = Reader::open(database, in_database.collect()).await;
+        let search = Search::new(serving);
+        let mut read_models = ReadModels::new(reader.clone(), consistency);
         for step in catalogue.steps() {
-            match step {
-                Step::Projection(projection) => {
-                    in_database.push(projection.read_model().clone());
-                    models.push(projection.read_model().clone());
-                }
-                Step::Replica { replica, .. } => models.push(replica.read_model().clone()),
-                Step::Reactor(_) => {}
+            if let Step::Replica { replica, .. } = step {
+                let search = search.clone();
+                read_models = read_models.with(replica.read_model().clone(), move |wanted, deadline| {
+                    let search = search.clone();
+                    async move { search.wait_for(&wanted, deadline).await }
+                });
             }
         }
-        Self {
-            reader: Reader::open(database, in_database).await,
-            database: database.clone(),
-            models: models.into(),
-            consistency,
-            search: Search::new(serving),
-            live: None,
-            opened: Instant::now(),
-            log_end: None,
-            turns: Arc::new(Semaphore::new(WAITERS)),
-        }
+        Self { reader, database: database.clone(), read_models, search, live: None, opened: Instant::now() }
     }
 
     /// The same, which refuses tokens from beyond the end of `log`.
     #[must_use]
     pub fn bounded_by(mut self, log: Arc<dyn EventLog>) -> Self {
-        let mut topics: Vec<_> = self.models.iter().flat_map(|model| model.topics.iter().cloned()).collect();
-        topics.sort_unstable();
-        topics.dedup();
-        self.log_end = Some(LogEnd::new(log, topics));
+        self.read_models = self.read_models.bounded_by(log);
         self
-    }
-
-    /// The right to wait for `token`, until it is dropped. Nobody needs one to wait for nothing.
-    fn turn(&self, token: &ConsistencyToken) -> Result<Option<SemaphorePermit<'_>>, Problem> {
-        if token.0.is_empty() {
-            return Ok(None);
-        }
-        let turn = self.turns.try_acquire();
-        turn.map(Some).map_err(|_| Problem::unavailable("too many queries wait for what was written; try again"))
-    }
-
-    /// As [`QueryApi::wait_for`], for what a client's token stands for. What has not come soon may be beyond the log's
-    /// end, as when the log was restored to an earlier time: it is not waited for.
-    async fn wait_for_written(&self, name: &str, token: &ConsistencyToken, deadline: Instant) -> Result<bool, Problem> {
-        let soon = deadline.min(Instant::now() + SOON);
-        if self.wait_for(name, &token.0, soon).await? {
-            return Ok(true);
-        }
-        if let Some(log_end) = &self.log_end
-            && log_end.is_before(&token.0).await
-        {
-            let detail = "stands for what the log does not have; leave it out";
-            return Err(Problem::invalid(vec![FieldError::header("Consistency-Token", detail)]));
-        }
-        if soon < deadline { self.wait_for(name, &token.0, deadline).await } else { Ok(false) }
     }
 
     /// With live streams of what is in `facts`, a topic of `log`.
     #[must_use]
     pub fn with_live(mut self, log: Arc<dyn EventLog>, facts: Arc<str>) -> Self {
-        self.live = Some(Live::start(log, facts, self.reader.clone(), self.consistency.clone()));
+        self.live = Some(Live::start(log, facts, self.reader.clone(), self.read_models.consistency().clone()));
         self
     }
 
@@ -197,26 +147,19 @@ impl QueryApi {
         self.live.as_ref().ok_or_else(|| Problem::unavailable("there are no live streams here"))
     }
 
-    /// Waits until the read model called `name` has everything below `wanted` of its topics; `false` when it has not by
-    /// `deadline`.
-    async fn wait_for(&self, name: &str, wanted: &Positions, deadline: Instant) -> Result<bool, Problem> {
-        let model = self.models.iter().find(|model| &*model.name == name);
-        let model = model.expect("a query reads what the catalogue has");
-        let wanted = wanted.of_topics(&model.topics);
-        if name == balcony_read_models::Search::NAME {
-            return if wanted.is_empty() { Ok(true) } else { self.search.wait_for(&wanted, deadline).await };
-        }
-        if wanted.is_empty() {
-            self.reader.check(model).await?;
-            return Ok(true);
-        }
-        Ok(self.reader.wait_for(model, &wanted, deadline).await?)
-    }
-
     /// The routes and what they are described as.
     pub fn routes(&self) -> (Router, OpenApi) {
-        let (routes, openapi) = operations().with_state(self.clone()).split_for_parts();
-        (routes.layer(middleware::from_fn(again::when_taken_back)), openapi)
+        let (routes, mut openapi) = operations().with_state(self.clone()).split_for_parts();
+        let routes = routes.layer(middleware::from_fn(answer::when_taken_back));
+        let (stats, stats_openapi) = self.statistics().routes();
+        openapi.merge(stats_openapi);
+        (routes.merge(stats), openapi)
+    }
+
+    fn statistics(&self) -> StatisticsApi {
+        let model = self.reader.models().iter().find(|model| &*model.name == Statistics::NAME);
+        let model = model.expect("the catalogue has the statistics").clone();
+        StatisticsApi::of(Statistics::shapes(), model, self.read_models.clone())
     }
 
     /// What has to be there for queries to be answered.
@@ -356,7 +299,9 @@ mod tests {
     ];
 
     fn openapi() -> OpenApi {
-        described(super::operations().split_for_parts().1)
+        let mut openapi = super::operations().split_for_parts().1;
+        openapi.merge(balcony_statistics::http::described(&Statistics::shapes()));
+        described(openapi)
     }
 
     #[test]

@@ -8,11 +8,12 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::comment::{Comment, NamedUser};
-use crate::cursor::{NameKey, Scope};
-use crate::page::{Page, PageParams, PageRequest};
-use crate::query::Query;
+use crate::keys::NameKey;
 use crate::timeline::{self, Sources};
 use crate::{QueryApi, users};
+use balcony_http::cursor::Scope;
+use balcony_http::list::{Page, PageParams, PageRequest};
+use balcony_http::query::Query;
 
 /// What is read for the comments of one's favourites.
 pub(crate) const READS: &[&str] = &[Registry::NAME, Comments::NAME, Favorites::NAME];
@@ -41,7 +42,7 @@ pub(crate) struct Me {
     responses((status = 200, description = "One's profile and role", body = Me)),
 )]
 pub(crate) async fn get(State(api): State<QueryApi>, me: Identity, query: Query) -> Result<Response, Problem> {
-    let answer = query.wait(&api, &[Registry::NAME]).await?;
+    let answer = query.wait(&api.read_models, &[Registry::NAME]).await?;
     Ok(answer.json(profile(&api, me).await))
 }
 
@@ -58,7 +59,7 @@ pub(crate) async fn list_favorites(
 ) -> Result<Response, Problem> {
     let me = UserId(me.user);
     let wanted = PageRequest::take(&mut query.params, Scope::of("me/favorites").with("user", me));
-    let answer = query.wait(&api, &[Registry::NAME, Favorites::NAME]).await?;
+    let answer = query.wait(&api.read_models, &[Registry::NAME, Favorites::NAME]).await?;
     Ok(answer.json(favorites(&api, me, &wanted).await))
 }
 
@@ -71,7 +72,7 @@ pub(crate) async fn list_favorites(
 pub(crate) async fn timeline(State(api): State<QueryApi>, me: Identity, mut query: Query) -> Result<Response, Problem> {
     let me = UserId(me.user);
     let wanted = PageRequest::take(&mut query.params, Scope::of("me/timeline").with("user", me));
-    let answer = query.wait(&api, READS).await?;
+    let answer = query.wait(&api.read_models, READS).await?;
     Ok(answer.json(timeline::newest(&api, Sources::FavoritesOf(me), &wanted).await))
 }
 

@@ -13,11 +13,11 @@ use uuid::Uuid;
 
 use crate::comment::Comment;
 use crate::comments::{self, Filter};
-use crate::cursor::{Scope, TimeKey};
-use crate::page::{Page, PageParams, PageRequest};
-use crate::query::Query;
 use crate::time_range::Direction;
 use crate::{QueryApi, stored_time};
+use balcony_http::cursor::{Scope, TimeKey};
+use balcony_http::list::{Page, PageParams, PageRequest};
+use balcony_http::query::Query;
 
 /// A movie.
 #[derive(Serialize, ToSchema)]
@@ -78,7 +78,7 @@ const SELECT: &str = "
 )]
 pub(crate) async fn list(State(api): State<QueryApi>, mut query: Query) -> Result<Response, Problem> {
     let wanted = PageRequest::take(&mut query.params, Scope::of("movies"));
-    let answer = query.wait(&api, READS).await?;
+    let answer = query.wait(&api.read_models, READS).await?;
     Ok(answer.public_list(newest(&api, &wanted).await))
 }
 
@@ -93,7 +93,7 @@ pub(crate) async fn get(
     PathId(id): PathId<MovieId>,
     query: Query,
 ) -> Result<Response, Problem> {
-    let answer = query.wait(&api, READS).await?;
+    let answer = query.wait(&api.read_models, READS).await?;
     Ok(answer.json(find(&api, id).await))
 }
 
@@ -112,7 +112,7 @@ pub(crate) async fn list_comments(
     mut query: Query,
 ) -> Result<Response, Problem> {
     let wanted = PageRequest::take(&mut query.params, Scope::of("movies/comments").with("movie", id));
-    let answer = query.wait(&api, comments::READS).await?;
+    let answer = query.wait(&api.read_models, comments::READS).await?;
     Ok(answer.public_list(comments_on(&api, id, &wanted).await))
 }
 

@@ -13,12 +13,12 @@ use uuid::Uuid;
 
 use crate::QueryApi;
 use crate::comment::CommentedMovie;
-use crate::cursor::{Key, Scope, TimeKey};
-use crate::page::{Page, PageParams, PageRequest};
-use crate::query::Query;
 use crate::ranking::{most_viewed, names, titled};
 use crate::time_range::{Direction, TimeRange};
 use crate::timeline::{self, Sources};
+use balcony_http::cursor::{Key, Scope, TimeKey};
+use balcony_http::list::{Page, PageParams, PageRequest};
+use balcony_http::query::Query;
 
 /// A movie that may be of interest, and why.
 #[derive(Serialize, ToSchema)]
@@ -66,7 +66,7 @@ pub(crate) async fn list(
     let reader = visitor.map(|visitor| UserId(visitor.user));
     let wanted = PageRequest::take(&mut query.params, Scope::of("recommendations").with_any("reader", reader));
     let reads = [Registry::NAME, Comments::NAME, Favorites::NAME, Journeys::NAME, Statistics::NAME];
-    let answer = query.wait(&api, &reads).await?;
+    let answer = query.wait(&api.read_models, &reads).await?;
     let found = recommended(&api, reader, &wanted).await;
     Ok(if reader.is_some() { answer.json(found) } else { answer.public_list(found) })
 }

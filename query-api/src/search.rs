@@ -18,9 +18,9 @@ use uuid::Uuid;
 
 use crate::QueryApi;
 use crate::comment::{self, Comment, CommentRow};
-use crate::cursor::{Key, Scope};
-use crate::page::{PageParams, PageRequest};
-use crate::query::Query;
+use balcony_http::cursor::{Key, Scope};
+use balcony_http::list::{PageParams, PageRequest};
+use balcony_http::query::Query;
 
 /// The index, and how many may search it at a time.
 #[derive(Clone)]
@@ -28,6 +28,10 @@ pub(crate) struct Search {
     pub(crate) serving: Serving<Index>,
     places: Arc<Semaphore>,
 }
+
+/// The place of a comment among those that were found.
+#[derive(Clone, Copy)]
+struct Place(Cursor);
 
 /// A comment that was found.
 #[derive(Debug, Serialize, ToSchema)]
@@ -117,13 +121,13 @@ pub(crate) async fn search(State(api): State<QueryApi>, mut query: Query) -> Res
     wanted.until = params.parsed("until");
     wanted.sort = params.choice("sort", &[("relevance", Sort::Relevance), ("newest", Sort::Newest)]);
     let page = PageRequest::take(params, scope(&text, &wanted));
-    (wanted.limit, wanted.after) = (page.limit(), page.after);
+    (wanted.limit, wanted.after) = (page.limit(), page.after.map(|Place(after)| after));
 
-    let answer = query.wait(&api, READS).await?;
+    let answer = query.wait(&api.read_models, READS).await?;
     Ok(answer.public_list(find(&api, wanted, &page).await))
 }
 
-async fn find(api: &QueryApi, wanted: balcony_search::Query, page: &PageRequest<Cursor>) -> Result<FoundPage, Problem> {
+async fn find(api: &QueryApi, wanted: balcony_search::Query, page: &PageRequest<Place>) -> Result<FoundPage, Problem> {
     let index = api.search.index()?;
     let searching = api.search.in_turn(move || {
         let found = index.search(&wanted);
@@ -144,7 +148,7 @@ async fn find(api: &QueryApi, wanted: balcony_search::Query, page: &PageRequest<
         listed.push((Comment::try_from(row)?, hit.score));
     }
     let items = api.search.in_turn(move || with_snippets(&wanted, listed)).await?;
-    let next_cursor = found.next.map(|next| page.cursor(&next));
+    let next_cursor = found.next.map(|next| page.cursor(&Place(next)));
     Ok(FoundPage { items, next_cursor, total: found.total, total_is_exact: found.total_is_exact })
 }
 
@@ -218,17 +222,18 @@ impl Search {
     }
 }
 
-impl Key for Cursor {
+impl Key for Place {
     fn write(&self, bytes: &mut Vec<u8>) {
-        bytes.extend_from_slice(&self.key.to_be_bytes());
-        bytes.extend_from_slice(&self.snapshot.to_be_bytes());
-        bytes.extend_from_slice(self.id.0.as_bytes());
+        let Self(Cursor { key, snapshot, id }) = self;
+        bytes.extend_from_slice(&key.to_be_bytes());
+        bytes.extend_from_slice(&snapshot.to_be_bytes());
+        bytes.extend_from_slice(id.0.as_bytes());
     }
 
     fn read(bytes: &[u8]) -> Option<Self> {
         let (key, rest) = bytes.split_first_chunk()?;
         let (snapshot, id) = rest.split_first_chunk()?;
         let id = CommentId(Uuid::from_slice(id).ok()?);
-        Some(Self { key: i64::from_be_bytes(*key), id, snapshot: u64::from_be_bytes(*snapshot) })
+        Some(Self(Cursor { key: i64::from_be_bytes(*key), id, snapshot: u64::from_be_bytes(*snapshot) }))
     }
 }

@@ -1,7 +1,7 @@
 use balcony_domain::Timestamp;
 use uuid::Uuid;
 
-use crate::cursor::TimeKey;
+use balcony_http::cursor::TimeKey;
 
 /// Which way a list by time is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

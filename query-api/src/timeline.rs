@@ -25,9 +25,9 @@ use balcony_store::{StoreError, Value};
 
 use crate::QueryApi;
 use crate::comment::{self, COLUMNS, Comment, CommentRow};
-use crate::cursor::TimeKey;
-use crate::page::{Page, PageRequest};
 use crate::time_range::{Direction, TimeRange};
+use balcony_http::cursor::TimeKey;
+use balcony_http::list::{Page, PageRequest};
 
 /// Whose comments are put together.
 #[derive(Debug, Clone, Copy)]

@@ -9,10 +9,10 @@ use uuid::Uuid;
 
 use crate::QueryApi;
 use crate::comment::CommentedMovie;
-use crate::cursor::{Key, Scope};
-use crate::page::{Page, PageParams, PageRequest};
-use crate::query::Query;
 use crate::ranking::{most_viewed, titled};
+use balcony_http::cursor::{Key, Scope};
+use balcony_http::list::{Page, PageParams, PageRequest};
+use balcony_http::query::Query;
 
 /// A movie that is viewed.
 #[derive(Serialize, ToSchema)]
@@ -52,7 +52,7 @@ struct RankKey {
 pub(crate) async fn list(State(api): State<QueryApi>, mut query: Query) -> Result<Response, Problem> {
     let minutes = query.params.choice("window", &[("30m", 30), ("1h", 60), ("24h", 24 * 60)]);
     let wanted = PageRequest::take(&mut query.params, Scope::of("movies/trending").with("minutes", minutes));
-    let answer = query.wait(&api, &[Registry::NAME, Statistics::NAME]).await?;
+    let answer = query.wait(&api.read_models, &[Registry::NAME, Statistics::NAME]).await?;
     Ok(answer.public_list(trends(&api, minutes, &wanted).await))
 }
 

@@ -9,11 +9,11 @@ use uuid::Uuid;
 
 use crate::comment::Comment;
 use crate::comments::{self, Filter};
-use crate::cursor::{Scope, TimeKey};
-use crate::page::{Page, PageParams, PageRequest};
-use crate::query::Query;
 use crate::time_range::Direction;
 use crate::{QueryApi, stored_time};
+use balcony_http::cursor::{Scope, TimeKey};
+use balcony_http::list::{Page, PageParams, PageRequest};
+use balcony_http::query::Query;
 
 /// A user's profile.
 #[derive(Serialize, ToSchema)]
@@ -50,7 +50,7 @@ pub(crate) async fn get(
     PathId(id): PathId<UserId>,
     query: Query,
 ) -> Result<Response, Problem> {
-    let answer = query.wait(&api, &[Registry::NAME]).await?;
+    let answer = query.wait(&api.read_models, &[Registry::NAME]).await?;
     Ok(answer.json(known(&api, id).await))
 }
 
@@ -69,7 +69,7 @@ pub(crate) async fn list_comments(
     mut query: Query,
 ) -> Result<Response, Problem> {
     let wanted = PageRequest::take(&mut query.params, Scope::of("users/comments").with("user", id));
-    let answer = query.wait(&api, comments::READS).await?;
+    let answer = query.wait(&api.read_models, comments::READS).await?;
     Ok(answer.public_list(comments_by(&api, id, &wanted).await))
 }
 

@@ -38,6 +38,8 @@
 //!
 //! The tables are called `window_counts`, `counted_to` and `counted_ids`; a program has one such projection.
 
+#[cfg(feature = "http")]
+pub mod http;
 mod inheritance;
 mod memory;
 mod progress;

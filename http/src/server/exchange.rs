@@ -16,6 +16,7 @@ use tower_service::Service as _;
 
 use super::Shared;
 use super::watch::Watch;
+use crate::events::Stopping;
 use crate::message;
 use crate::message::{Caching, standard_headers};
 
@@ -27,6 +28,7 @@ const PIECE: usize = 16 << 10;
 pub(super) struct Exchange {
     router: Router,
     remote: SocketAddr,
+    stopping: Stopping,
     server: Arc<Shared>,
     watch: Arc<Watch>,
 }
@@ -48,8 +50,14 @@ struct Underway {
 }
 
 impl Exchange {
-    pub(super) fn new(router: Router, remote: SocketAddr, server: Arc<Shared>, watch: Arc<Watch>) -> Self {
-        Self { router, remote, server, watch }
+    pub(super) fn new(
+        router: Router,
+        remote: SocketAddr,
+        stopping: Stopping,
+        server: Arc<Shared>,
+        watch: Arc<Watch>,
+    ) -> Self {
+        Self { router, remote, stopping, server, watch }
     }
 
     async fn route(mut router: Router, request: Request<Body>) -> Response<Body> {
@@ -72,6 +80,7 @@ impl hyper::service::Service<Request<Incoming>> for Exchange {
             return Box::pin(async { Ok(underway.answer(answer)) });
         }
         request.extensions_mut().insert(ConnectInfo(self.remote));
+        request.extensions_mut().insert(self.stopping.clone());
         let answer = Self::route(self.router.clone(), request.map(Body::new));
         Box::pin(async { Ok(underway.answer(answer.await)) })
     }

@@ -8,14 +8,14 @@ use std::time::Duration;
 use axum::body::Bytes;
 use balcony_domain::Event;
 use balcony_event_log::{Batch, EventLog, Incoming, LogError, Positions, Record, TopicPartition};
+use balcony_http::events::EventIds;
 use balcony_projector::Decode as _;
 use balcony_read_models::{Comments, Favorites, Logged, Registry};
 use balcony_store::{ReadModel, Reader, StoreError};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use super::event_id::EventIds;
-use super::frame::Frame;
+use super::frame;
 use super::history::{Comment, Entry, What};
 use super::hub::{Delivery, Hub};
 use crate::conditions::Conditions;
@@ -213,7 +213,7 @@ impl Feed {
     async fn hand_out(&self, deliveries: &[Delivery], reached: &Positions) {
         for deliveries in deliveries.chunks(CHUNK) {
             let entries: Vec<&Entry> = deliveries.iter().map(|delivery| &delivery.entry).collect();
-            let frames = self.as_of(reached, || Frame::of(&self.reader, &entries)).await;
+            let frames = self.as_of(reached, || frame::of(&self.reader, &entries)).await;
             for (delivery, frame) in deliveries.iter().zip(frames) {
                 let Some(frame) = frame else { continue };
                 self.hub.hand_out(delivery, |positions| Bytes::from(frame.with_id(&self.ids.text(positions))));

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use balcony_event_log::Positions;
+use balcony_http::events::{EventIds, Frame, HEARTBEAT, heartbeat};
 use balcony_read_models::{Comments, Registry};
 use balcony_store::{Reader, StoreError};
 use tokio::time::{Instant, sleep_until};
 
-use super::event_id::EventIds;
 use super::feed::{CHUNK, model};
-use super::frame::{Frame, heartbeat};
+use super::frame;
 use super::history::Entry;
 use super::hub::Subscription;
 
@@ -28,8 +28,6 @@ pub(super) struct Stream {
     quiet: bool,
 }
 
-/// How often a comment line is sent.
-pub(super) const HEARTBEAT: Duration = Duration::from_secs(15);
 /// How long what was missed is waited for, where a database that crashed has it no more.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -82,7 +80,7 @@ impl Stream {
                 return Err(StoreError::NotReady(name.to_owned()));
             }
         }
-        let frames = Frame::of(&self.reader, &entries.iter().collect::<Vec<_>>()).await?;
+        let frames = frame::of(&self.reader, &entries.iter().collect::<Vec<_>>()).await?;
         self.reader.stayed_on(&since)?;
 
         let mut text = String::new();

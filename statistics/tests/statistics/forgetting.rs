@@ -16,17 +16,17 @@ use crate::sales::{SERIES, Sale, TOPIC, folded, statistics};
 const PATIENCE: Duration = Duration::from_secs(30);
 const KEPT: Duration = Duration::from_secs(60);
 
-struct World {
+pub(crate) struct World {
     clock: Clock,
     now: SystemTime,
-    log: Arc<MemoryLog>,
-    database: Database,
+    pub(crate) log: Arc<MemoryLog>,
+    pub(crate) database: Database,
     sales: Vec<Sale>,
     _scratch: Scratch,
 }
 
 impl World {
-    async fn open(scratch: Scratch) -> Self {
+    pub(crate) async fn open(scratch: Scratch) -> Self {
         let now = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
         let clock = Clock::at(now);
         let topic = Topic { name: TOPIC.into(), partitions: 3, replication: 1, retention: Some(KEPT) };

@@ -4,4 +4,6 @@
 
 mod folding;
 mod forgetting;
+#[cfg(feature = "http")]
+mod over_http;
 mod sales;

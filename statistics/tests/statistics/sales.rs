@@ -60,7 +60,7 @@ pub(crate) fn statistics(version: u32) -> Statistics<Sale> {
     let sales = Stream::named("sales")
         .by("shop", |sale: &Sale| Some(sale.shop.clone()))
         .by("range", |sale: &Sale| sale.cents.map(range))
-        .measuring(|sale: &Sale| sale.cents);
+        .measuring_with_decimals(2, |sale: &Sale| sale.cents);
     let gifts = Stream::named("gifts").by("shop", |sale: &Sale| sale.cents.is_none().then(|| sale.shop.clone()));
     Statistics::new("statistics", version, [TOPIC], [sales, gifts])
 }

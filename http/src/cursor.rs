@@ -11,10 +11,11 @@ use uuid::Uuid;
 
 /// What a cursor belongs to: a list with its filters and its order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Scope([u8; SCOPE]);
+pub struct Scope([u8; SCOPE]);
 
 /// The place of an item in a list, unique in it: what the list is ordered by.
-pub(crate) trait Key: Sized {
+pub trait Key: Sized {
+    /// Adds the key to `bytes`.
     fn write(&self, bytes: &mut Vec<u8>);
     /// Reads what [`Key::write`] wrote; `None` for anything else.
     fn read(bytes: &[u8]) -> Option<Self>;
@@ -22,25 +23,11 @@ pub(crate) trait Key: Sized {
 
 /// The place of an item in a list by time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct TimeKey {
+pub struct TimeKey {
     /// Milliseconds since 1970.
-    pub(crate) at: i64,
-    pub(crate) id: Uuid,
-}
-
-/// The place of a user in a list by name.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct NameKey {
-    /// The name in UTF-8.
-    pub(crate) name: Vec<u8>,
-    pub(crate) id: Uuid,
-}
-
-/// The place of a comment in a list by author.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct AuthorKey {
-    pub(crate) author: NameKey,
-    pub(crate) comment: TimeKey,
+    pub at: i64,
+    /// The item's id: among those of one time, the order goes by it.
+    pub id: Uuid,
 }
 
 const VERSION: u8 = 1;
@@ -49,12 +36,12 @@ const CHECK: usize = 4;
 
 impl Scope {
     /// The list `name` without filters, in its only order.
-    pub(crate) fn of(name: &str) -> Self {
+    pub fn of(name: &str) -> Self {
         Self(prefix(name.as_bytes()))
     }
 
     /// The same list with the filter or order `name` set to `value`. Filters are added in a fixed order.
-    pub(crate) fn with(self, name: &str, value: impl std::fmt::Display) -> Self {
+    pub fn with(self, name: &str, value: impl std::fmt::Display) -> Self {
         let mut bytes = self.0.to_vec();
         bytes.extend_from_slice(name.as_bytes());
         bytes.push(0);
@@ -63,21 +50,16 @@ impl Scope {
     }
 
     /// The same, or this list where there is no value.
-    pub(crate) fn with_any(self, name: &str, value: Option<impl std::fmt::Display>) -> Self {
+    pub fn with_any(self, name: &str, value: Option<impl std::fmt::Display>) -> Self {
         value.map_or(self, |value| self.with(name, value))
     }
 }
 
 impl TimeKey {
     /// Later than everything: where a list begins whose newest item comes first.
-    pub(crate) const LATEST: Self = Self { at: i64::MAX, id: Uuid::max() };
+    pub const LATEST: Self = Self { at: i64::MAX, id: Uuid::max() };
     /// Earlier than everything: where a list begins whose oldest item comes first.
-    pub(crate) const EARLIEST: Self = Self { at: i64::MIN, id: Uuid::nil() };
-}
-
-impl NameKey {
-    /// Before every name: where a list by name begins.
-    pub(crate) const FIRST: Self = Self { name: Vec::new(), id: Uuid::nil() };
+    pub const EARLIEST: Self = Self { at: i64::MIN, id: Uuid::nil() };
 }
 
 impl Key for TimeKey {
@@ -92,32 +74,8 @@ impl Key for TimeKey {
     }
 }
 
-impl Key for NameKey {
-    fn write(&self, bytes: &mut Vec<u8>) {
-        bytes.extend_from_slice(self.id.as_bytes());
-        bytes.extend_from_slice(&self.name);
-    }
-
-    fn read(bytes: &[u8]) -> Option<Self> {
-        let (id, name) = bytes.split_first_chunk()?;
-        Some(Self { name: name.to_vec(), id: Uuid::from_bytes(*id) })
-    }
-}
-
-impl Key for AuthorKey {
-    fn write(&self, bytes: &mut Vec<u8>) {
-        self.comment.write(bytes);
-        self.author.write(bytes);
-    }
-
-    fn read(bytes: &[u8]) -> Option<Self> {
-        let (comment, author) = bytes.split_at_checked(24)?;
-        Some(Self { author: NameKey::read(author)?, comment: TimeKey::read(comment)? })
-    }
-}
-
 /// The cursor after the item at `key`.
-pub(crate) fn encode(scope: Scope, key: &impl Key) -> String {
+pub fn encode(scope: Scope, key: &impl Key) -> String {
     let mut bytes = vec![VERSION];
     bytes.extend_from_slice(&scope.0);
     key.write(&mut bytes);
@@ -127,7 +85,7 @@ pub(crate) fn encode(scope: Scope, key: &impl Key) -> String {
 }
 
 /// The key in a cursor; `None` when it is malformed or belongs elsewhere.
-pub(crate) fn decode<K: Key>(scope: Scope, text: &str) -> Option<K> {
+pub fn decode<K: Key>(scope: Scope, text: &str) -> Option<K> {
     let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?;
     let (body, check) = bytes.split_last_chunk::<CHECK>()?;
     let (&version, rest) = body.split_first()?;
@@ -154,32 +112,23 @@ mod tests {
         (any::<i64>(), any::<u128>()).prop_map(|(at, id)| TimeKey { at, id: Uuid::from_u128(id) })
     }
 
-    fn author_key() -> impl Strategy<Value = AuthorKey> {
-        (".{0,200}", any::<u128>(), time_key()).prop_map(|(name, id, comment)| AuthorKey {
-            author: NameKey { name: name.into_bytes(), id: Uuid::from_u128(id) },
-            comment,
-        })
-    }
-
     proptest! {
         #[test]
-        fn a_cursor_gives_the_key_it_was_made_of(time in time_key(), author in author_key()) {
+        fn a_cursor_gives_the_key_it_was_made_of(time in time_key()) {
             let scope = Scope::of("list");
             prop_assert_eq!(decode(scope, &encode(scope, &time)), Some(time));
-            prop_assert_eq!(decode(scope, &encode(scope, &author.author)), Some(author.author.clone()));
-            prop_assert_eq!(decode(scope, &encode(scope, &author)), Some(author));
         }
 
         #[test]
         fn a_cursor_with_a_changed_character_is_refused(
-            key in author_key(), at in any::<proptest::sample::Index>(), to in "[A-Za-z0-9_-]"
+            key in time_key(), at in any::<proptest::sample::Index>(), to in "[A-Za-z0-9_-]"
         ) {
             let scope = Scope::of("list");
             let cursor = encode(scope, &key);
             let at = at.index(cursor.len());
             prop_assume!(cursor[at..=at] != to);
             let changed = format!("{}{to}{}", &cursor[..at], &cursor[at + 1..]);
-            prop_assert_eq!(decode::<AuthorKey>(scope, &changed), None);
+            prop_assert_eq!(decode::<TimeKey>(scope, &changed), None);
         }
 
         #[test]
@@ -195,8 +144,6 @@ mod tests {
         #[test]
         fn no_text_makes_reading_panic(text in "\\PC{0,60}") {
             let _ = decode::<TimeKey>(Scope::of("list"), &text);
-            let _ = decode::<NameKey>(Scope::of("list"), &text);
-            let _ = decode::<AuthorKey>(Scope::of("list"), &text);
         }
     }
 

@@ -3,63 +3,37 @@ use std::str::FromStr;
 
 use axum::extract::State;
 use axum::response::Response;
-use balcony_domain::Timestamp;
+use balcony_http::cursor::{Key, Scope};
+use balcony_http::list::{Page, PageParams, PageRequest};
+use balcony_http::query::Query;
 use balcony_http::{Params, PathId, Problem};
-use balcony_read_models::Statistics;
-use balcony_statistics::{Point, Series, Stretch, Tally, Unknown, Window, points};
-use serde::Serialize;
-use utoipa::ToSchema;
+use balcony_projector::Moment;
 
-use crate::cursor::{Key, Scope};
-use crate::page::{Page, PageParams, PageRequest};
-use crate::query::Query;
-use crate::{QueryApi, stored_time};
-
-/// What was counted of one value in one window of time.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct StatsItem {
-    /// Where the window begins.
-    #[schema(value_type = String, format = DateTime)]
-    window_start: Timestamp,
-    /// The value of the dimension: the id of a movie or a user, or the type of an event.
-    value: String,
-    /// How many.
-    count: i64,
-    #[serde(flatten)]
-    measured: Option<Measured>,
-}
-
-/// Of a stream that has a measure: its sum, its least and its most in the window; null where nothing was measured.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct Measured {
-    sum: Option<i64>,
-    min: Option<i64>,
-    max: Option<i64>,
-}
+use super::StatisticsApi;
+use super::item::StatsItem;
+use crate::{Point, Series, Stretch, Unknown, Window, points};
 
 #[derive(utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "describes the parameters, which are read one by one")]
-pub(crate) struct StatsParams {
-    /// What is counted by: `type` of `events`, `movie` or `author` of `comments`, `movie` of `views`; the first of them
-    /// when absent.
+pub(super) struct StatsParams {
+    /// What is counted by.
     dimension: Option<String>,
     /// Only this value of the dimension.
     value: Option<String>,
     /// How long a window is.
-    #[param(pattern = "^(1m|1h|1d)$", default = "1h")]
     window: Option<String>,
     /// Only windows that begin at this time or later.
     #[param(value_type = Option<String>, format = DateTime)]
-    since: Option<Timestamp>,
+    since: Option<Moment>,
     /// Only windows that begin before this time.
     #[param(value_type = Option<String>, format = DateTime)]
-    until: Option<Timestamp>,
+    until: Option<Moment>,
 }
 
 /// The name of a stream in a path, which may be none.
 #[derive(Debug)]
-pub(crate) struct StreamName(pub(crate) String);
+pub(super) struct StreamName(pub(super) String);
 
 /// The place of a point in a series.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,7 +43,7 @@ struct PointKey {
 }
 
 /// What is wanted of a stream.
-pub(crate) struct Wanted {
+pub(super) struct Wanted {
     series: Series,
     window: Window,
     value: Option<String>,
@@ -77,62 +51,55 @@ pub(crate) struct Wanted {
     until: Option<i64>,
     page: PageRequest<PointKey>,
     /// What is wanted, as a name: the same for the same.
-    name: String,
+    pub(super) name: String,
 }
 
 /// How many events of a stream there were in windows of time, the newest first. A window in which there were none of a
-/// value has no item for it. Minutes are kept for two days, hours for 90, days for ever.
+/// value has no item for it.
 #[utoipa::path(
     get, path = "/v1/stats/{stream}", tag = "stats", operation_id = "list_stats",
-    params(("stream" = String, Path, description = "`events`, `comments` or `views`"), StatsParams, PageParams),
+    params(("stream" = String, Path, description = "The stream"), StatsParams, PageParams),
     responses(
         (status = 200, description = "A page of counts, with an `ETag`", body = Page<StatsItem>),
         (status = 304, description = "The client has this page already"),
     ),
 )]
-pub(crate) async fn list(
-    State(api): State<QueryApi>,
+pub(super) async fn list(
+    State(api): State<StatisticsApi>,
     PathId(StreamName(stream)): PathId<StreamName>,
     mut query: Query,
 ) -> Result<Response, Problem> {
-    let wanted = Wanted::take(&mut query.params, &stream)?;
-    let answer = query.wait(&api, &[Statistics::NAME]).await?;
+    let wanted = Wanted::take(&api, &mut query.params, &stream)?;
+    let answer = query.wait(&api.read_models, &[&api.model.name]).await?;
     Ok(answer.public_list(counts(&api, &wanted).await))
 }
 
 impl Wanted {
-    /// See [`Wanted::name`].
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
     /// Takes what is wanted of `stream`.
-    pub(crate) fn take(params: &mut Params, stream: &str) -> Result<Self, Problem> {
+    pub(super) fn take(api: &StatisticsApi, params: &mut Params, stream: &str) -> Result<Self, Problem> {
         let dimension = params.text("dimension");
-        let shapes = Statistics::shapes();
-        let series = match shapes.series(stream, dimension.as_deref()) {
+        let series = match api.shapes.series(stream, dimension.as_deref()) {
             Err(Unknown::Dimension) => {
-                let shape = shapes.iter().find(|shape| &*shape.name == stream);
+                let shape = api.shapes.iter().find(|shape| &*shape.name == stream);
                 let dimensions = shape.map(|shape| &*shape.dimensions).unwrap_or_default();
                 let known: Vec<&str> = dimensions.iter().map(|dimension| &*dimension.name).collect();
                 params.refuse("dimension", format!("is not one of {}", known.join(", ")));
-                shapes.series(stream, None)
+                api.shapes.series(stream, None)
             }
             found => found,
         };
         let series = series.map_err(|unknown| Problem::not_found(unknown.to_string()))?;
         let value = params.text("value").map(|text| series.value(&text).into_owned());
-        let windows = [("1h", Window::HOUR), ("1m", Window::MINUTE), ("1d", Window::DAY)];
-        let window = params.choice("window", &windows);
-        let since = params.parsed::<Timestamp>("since").map(Timestamp::milliseconds);
-        let until = params.parsed::<Timestamp>("until").map(Timestamp::milliseconds);
+        let window = window(params, &series);
+        let since = params.parsed::<Moment>("since").map(Moment::milliseconds);
+        let until = params.parsed::<Moment>("until").map(Moment::milliseconds);
         let length = window.milliseconds();
         let name = format!("{stream} {dimension:?} {value:?} {length} {since:?} {until:?}");
         let scope = Scope::of("stats")
             .with("stream", stream)
             .with_any("dimension", dimension)
             .with_any("value", value.as_ref())
-            .with("window", window.milliseconds())
+            .with("window", length)
             .with_any("since", since)
             .with_any("until", until);
         let page = PageRequest::take(params, scope);
@@ -141,18 +108,26 @@ impl Wanted {
     }
 }
 
+/// Takes `window`, one of those in which `series` is counted.
+fn window(params: &mut Params, series: &Series) -> Window {
+    let usual = series.windows.usual();
+    let Some(text) = params.text("window") else { return usual };
+    let known = || series.windows.lengths();
+    known().find(|window| window.to_string() == text).unwrap_or_else(|| {
+        let names: Vec<String> = known().map(|window| window.to_string()).collect();
+        params.refuse("window", format!("is not one of {}", names.join(", ")));
+        usual
+    })
+}
+
 /// A page of counts.
-pub(crate) async fn counts(api: &QueryApi, wanted: &Wanted) -> Result<Page<StatsItem>, Problem> {
+pub(super) async fn counts(api: &StatisticsApi, wanted: &Wanted) -> Result<Page<StatsItem>, Problem> {
     let after = wanted.page.after.clone().map(|after| (after.window_start, after.value));
     let stretch = Stretch { value: wanted.value.as_deref(), since: wanted.since, until: wanted.until, after };
-    let found = points(&api.reader, &wanted.series, wanted.window, &stretch, wanted.page.rows()).await?;
+    let reader = api.read_models.reader();
+    let found = points(reader, &wanted.series, wanted.window, &stretch, wanted.page.rows()).await?;
     let key = |point: &Point| PointKey { window_start: point.window_start, value: point.value.clone() };
-    let is_measured = wanted.series.decimals.is_some();
-    wanted.page.page(found, key).try_map(|Point { window_start, value, tally }| {
-        let Tally { count, sum, least: min, most: max } = tally;
-        let measured = is_measured.then_some(Measured { sum, min, max });
-        Ok(StatsItem { window_start: stored_time(window_start)?, value, count, measured })
-    })
+    wanted.page.page(found, key).try_map(|point| StatsItem::of(point, wanted.series.decimals))
 }
 
 impl FromStr for StreamName {

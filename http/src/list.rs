@@ -1,14 +1,14 @@
 //! The shape of every list: a page of items and the cursor of the next.
 
-use balcony_http::Params;
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
+use crate::Params;
 use crate::cursor::{self, Key, Scope};
 
 /// A page of a list.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Page<T> {
+pub struct Page<T> {
     /// The items, in the list's order.
     items: Vec<T>,
     /// What to send as `cursor` for the next page; null on the last.
@@ -17,18 +17,18 @@ pub(crate) struct Page<T> {
 }
 
 /// Which page of a list is wanted.
-pub(crate) struct PageRequest<K> {
+pub struct PageRequest<K> {
     limit: usize,
     scope: Scope,
     /// The key of the last item of the page before.
-    pub(crate) after: Option<K>,
+    pub after: Option<K>,
 }
 
 /// The parameters of every list.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "describes the parameters, which are read one by one")]
-pub(crate) struct PageParams {
+pub struct PageParams {
     /// How many items a page has.
     #[param(minimum = 1, maximum = 100, default = 20)]
     limit: Option<u8>,
@@ -38,7 +38,7 @@ pub(crate) struct PageParams {
 
 impl<K: Key> PageRequest<K> {
     /// Takes `limit` and `cursor`, which has to belong to `scope`.
-    pub(crate) fn take(params: &mut Params, scope: Scope) -> Self {
+    pub fn take(params: &mut Params, scope: Scope) -> Self {
         let limit = params.limit();
         let after = params.text("cursor").and_then(|text| {
             let key = cursor::decode(scope, &text);
@@ -51,27 +51,27 @@ impl<K: Key> PageRequest<K> {
     }
 
     /// How many items the page has.
-    pub(crate) fn limit(&self) -> usize {
+    pub fn limit(&self) -> usize {
         self.limit
     }
 
     /// The cursor after the item at `key`.
-    pub(crate) fn cursor(&self, key: &K) -> String {
+    pub fn cursor(&self, key: &K) -> String {
         cursor::encode(self.scope, key)
     }
 
     /// How many rows to ask for: one more than the page has, which tells whether there is another page.
-    pub(crate) fn rows(&self) -> i64 {
+    pub fn rows(&self) -> i64 {
         self.rows_beyond(0)
     }
 
     /// How many more to ask for when some are there.
-    pub(crate) fn rows_beyond(&self, some: usize) -> i64 {
+    pub fn rows_beyond(&self, some: usize) -> i64 {
         i64::try_from((self.limit + 1).saturating_sub(some)).expect("a limit is at most 100")
     }
 
     /// The page that begins with `rows`, of which there are up to [`PageRequest::rows`].
-    pub(crate) fn page<T>(&self, mut rows: Vec<T>, key: impl FnOnce(&T) -> K) -> Page<T> {
+    pub fn page<T>(&self, mut rows: Vec<T>, key: impl FnOnce(&T) -> K) -> Page<T> {
         let more = rows.len() > self.limit;
         rows.truncate(self.limit);
         let last = rows.last().filter(|_| more);
@@ -82,12 +82,12 @@ impl<K: Key> PageRequest<K> {
 
 impl<T> Page<T> {
     /// The same page with its items in another form, without those that have none.
-    pub(crate) fn filter_map<U>(self, form: impl FnMut(T) -> Option<U>) -> Page<U> {
+    pub fn filter_map<U>(self, form: impl FnMut(T) -> Option<U>) -> Page<U> {
         Page { items: self.items.into_iter().filter_map(form).collect(), next_cursor: self.next_cursor }
     }
 
     /// The same page with its items in another form.
-    pub(crate) fn try_map<U, E>(self, form: impl FnMut(T) -> Result<U, E>) -> Result<Page<U>, E> {
+    pub fn try_map<U, E>(self, form: impl FnMut(T) -> Result<U, E>) -> Result<Page<U>, E> {
         let items = self.items.into_iter().map(form).collect::<Result<_, E>>()?;
         Ok(Page { items, next_cursor: self.next_cursor })
     }
@@ -95,7 +95,6 @@ impl<T> Page<T> {
 
 #[cfg(test)]
 mod tests {
-    use balcony_http::Params;
     use uuid::Uuid;
 
     use super::*;

@@ -1,18 +1,23 @@
 //! How an answer leaves: as JSON, marked when it is stale, and, for public lists, with an entity tag.
 
 use axum::body::Body;
+use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use balcony_http::Problem;
-use balcony_http::consistency::CONSISTENCY;
 use balcony_store::{Reader, Standing};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
+use crate::Problem;
+use crate::consistency::CONSISTENCY;
+use crate::events::Stopping;
+
 /// The answer to a query that is about to be read from the database.
-pub(crate) struct Answer {
+pub struct Answer {
     freshness: Freshness,
     request_headers: HeaderMap,
+    stopping: Stopping,
     waited: Option<Waited>,
 }
 
@@ -24,22 +29,40 @@ struct Waited {
 
 /// Marks an answer that was read while what was waited for was taken back: the query is to be done again.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct TakenBack;
+struct TakenBack;
 
 /// Whether an answer has everything that the client has seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Freshness {
+pub enum Freshness {
+    /// It has.
     Fresh,
+    /// It may have not: the client did not want to wait.
     Stale,
 }
 
 /// How many bytes of a body's digest tell it from others.
 const TAG_BYTES: usize = 16;
+/// How often a query is done. Two rollbacks or crashes within one are for its client to try again.
+const TIMES: usize = 3;
+
+/// Middleware that does a query again when what it had waited for was taken back while it was read. Queries change
+/// nothing, and their bodies mean nothing.
+pub async fn when_taken_back(request: Request, next: Next) -> Response {
+    let (parts, _) = request.into_parts();
+    let mut response = next.clone().run(Request::from_parts(parts.clone(), Body::empty())).await;
+    for _ in 1..TIMES {
+        if response.extensions().get::<TakenBack>().is_none() {
+            break;
+        }
+        response = next.clone().run(Request::from_parts(parts.clone(), Body::empty())).await;
+    }
+    response
+}
 
 impl Answer {
-    /// An answer to the request with `request_headers`.
-    pub(crate) fn new(freshness: Freshness, request_headers: HeaderMap) -> Self {
-        Self { freshness, request_headers, waited: None }
+    /// An answer to the request with `request_headers`; a stream ends with `stopping`.
+    pub(crate) fn new(freshness: Freshness, request_headers: HeaderMap, stopping: Stopping) -> Self {
+        Self { freshness, request_headers, stopping, waited: None }
     }
 
     /// The same after a waiting that began on `since`. Where that was left before everything was read, it is not known
@@ -49,7 +72,7 @@ impl Answer {
     }
 
     /// What was found, or why it was not.
-    pub(crate) fn json<T: Serialize>(self, found: Result<T, Problem>) -> Response {
+    pub fn json<T: Serialize>(self, found: Result<T, Problem>) -> Response {
         match self.read(found).and_then(|found| body(&found)) {
             Ok(body) => self.mark(([JSON], body).into_response()),
             Err(problem) => self.mark(problem.into_response()),
@@ -57,7 +80,7 @@ impl Answer {
     }
 
     /// A list that everybody sees alike: with an `ETag`, and without a body where the client has the same already.
-    pub(crate) fn public_list<T: Serialize>(self, found: Result<T, Problem>) -> Response {
+    pub fn public_list<T: Serialize>(self, found: Result<T, Problem>) -> Response {
         let body = match self.read(found).and_then(|found| body(&found)) {
             Ok(body) => body,
             Err(problem) => return self.mark(problem.into_response()),
@@ -79,15 +102,18 @@ impl Answer {
         found
     }
 
-    /// Server-sent events, which nobody on the way is to keep or to hold back.
-    pub(crate) fn events(self, stream: Result<Body, Problem>) -> Response {
+    /// Server-sent events, which nobody on the way is to keep or to hold back. They end when the server is to stop.
+    pub fn events(self, stream: Result<Body, Problem>) -> Response {
         const HEADERS: [(HeaderName, HeaderValue); 3] = [
             (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
             (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
             (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
         ];
         match self.read(stream) {
-            Ok(body) => self.mark((HEADERS, body).into_response()),
+            Ok(body) => {
+                let body = self.stopping.clone().ends(body);
+                self.mark((HEADERS, body).into_response())
+            }
             Err(problem) => self.mark(problem.into_response()),
         }
     }

@@ -5,21 +5,23 @@ use std::convert::Infallible;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
-use balcony_http::consistency::Patience;
-use balcony_http::describe::{Describe, Description};
-use balcony_http::{Params, Problem};
 use tokio::time::Instant;
 use utoipa::IntoParams;
 
-use crate::QueryApi;
 use crate::answer::{Answer, Freshness};
+use crate::consistency::Patience;
+use crate::describe::{Describe, Description};
+use crate::events::Stopping;
+use crate::reading::ReadModels;
+use crate::{Params, Problem};
 
 /// What comes with every query: its parameters, and how long it waits for what the client's token stands for.
-pub(crate) struct Query {
+pub struct Query {
     /// The parameters that are not taken yet.
-    pub(crate) params: Params,
+    pub params: Params,
     patience: Patience,
     headers: HeaderMap,
+    stopping: Stopping,
 }
 
 /// The parameters of every query.
@@ -52,34 +54,37 @@ impl Query {
     /// # Errors
     /// 422 for parameters that are wrong and for a token that is malformed, of another installation, or from beyond the
     /// log's end; 503 when a read model is behind and older data is not wanted.
-    pub(crate) async fn wait(self, api: &QueryApi, reads: &[&str]) -> Result<Answer, Problem> {
+    ///
+    /// # Panics
+    /// When `read_models` has none of that name.
+    pub async fn wait(self, read_models: &ReadModels, reads: &[&str]) -> Result<Answer, Problem> {
         self.params.finish()?;
-        let token = api.consistency.token(&self.headers)?;
+        let token = read_models.consistency().token(&self.headers)?;
         let deadline = Instant::now() + self.patience.wait;
-        let since = api.reader.standing();
-        let _turn = api.turn(&token)?;
+        let since = read_models.reader().standing();
+        let _turn = read_models.turn(&token)?;
         for name in reads {
-            let has_come = api.wait_for_written(name, &token, deadline).await?;
+            let has_come = read_models.wait_for_written(name, &token, deadline).await?;
             if has_come {
                 continue;
             }
             if !self.patience.stale {
                 return Err(Problem::projection_behind());
             }
-            return Ok(Answer::new(Freshness::Stale, self.headers));
+            return Ok(Answer::new(Freshness::Stale, self.headers, self.stopping));
         }
-        let answer = Answer::new(Freshness::Fresh, self.headers);
-        Ok(if token.0.is_empty() { answer } else { answer.after_waiting(api.reader.clone(), since) })
+        let answer = Answer::new(Freshness::Fresh, self.headers, self.stopping);
+        Ok(if token.0.is_empty() { answer } else { answer.after_waiting(read_models.reader().clone(), since) })
     }
 }
 
-impl FromRequestParts<QueryApi> for Query {
+impl<S: Send + Sync> FromRequestParts<S> for Query {
     type Rejection = Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, _: &QueryApi) -> Result<Self, Infallible> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         let mut params = Params::new(parts.uri.query());
         let patience = Patience::take(&mut params);
-        Ok(Self { params, patience, headers: parts.headers.clone() })
+        Ok(Self { params, patience, headers: parts.headers.clone(), stopping: Stopping::of(parts) })
     }
 }
 

@@ -1,0 +1,94 @@
+//! Statistics over HTTP: a series as a list (`GET /v1/stats/{stream}`), and as server-sent events while it moves
+//! (`GET /v1/live/stats/{stream}`), for the streams of any program.
+//!
+//! ```
+//! use balcony_http::Consistency;
+//! # use balcony_event_log::Record;
+//! # use balcony_projector::Decode;
+//! use balcony_statistics::http::StatisticsApi;
+//! use balcony_statistics::{Occurrence, Statistics};
+//! use balcony_store::Database;
+//! # use balcony_store::Uuid;
+//! # struct Sale;
+//! # impl Decode for Sale { fn decode(_: &Record) -> Result<Option<Self>, String> { Ok(None) } }
+//! # impl Occurrence for Sale { fn at(&self) -> i64 { 0 } fn id(&self) -> Option<Uuid> { None } }
+//!
+//! async fn routes(statistics: &Statistics<Sale>, database: &Database, consistency: Consistency) -> axum::Router {
+//!     let api = StatisticsApi::open(statistics, database, consistency).await;
+//!     let (routes, openapi) = api.routes();
+//!     // … merged with the program's own.
+//!     routes
+//! }
+//! ```
+
+mod decimal;
+mod describing;
+mod item;
+mod list;
+mod live;
+mod watched;
+
+use std::sync::Arc;
+
+use axum::{Router, middleware};
+use balcony_event_log::EventLog;
+use balcony_http::events::EventIds;
+use balcony_http::reading::ReadModels;
+use balcony_http::{Consistency, answer, operation};
+use balcony_projector::{Decode, Projection as _};
+use balcony_store::{Database, ReadModel, Reader};
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+
+use self::watched::Watched;
+use crate::{Occurrence, Shapes, Statistics};
+
+/// The statistics of a program over HTTP. Cheap to clone.
+#[derive(Clone)]
+pub struct StatisticsApi {
+    shapes: Shapes,
+    model: ReadModel,
+    read_models: ReadModels,
+    ids: EventIds,
+    watched: Arc<Watched>,
+}
+
+impl StatisticsApi {
+    /// The statistics that `statistics` counts into `database`, for clients whose tokens `consistency` reads.
+    pub async fn open<E: Decode + Occurrence>(
+        statistics: &Statistics<E>,
+        database: &Database,
+        consistency: Consistency,
+    ) -> Self {
+        let model = statistics.read_model().clone();
+        let reader = Reader::open(database, vec![model.clone()]).await;
+        Self::of(statistics.shapes(), model, ReadModels::new(reader, consistency))
+    }
+
+    /// Streams of `shapes` that are counted into `model`, one of `read_models`: for a program whose queries read others, too.
+    pub fn of(shapes: Shapes, model: ReadModel, read_models: ReadModels) -> Self {
+        let ids = EventIds::new(read_models.consistency().clone());
+        Self { shapes, model, read_models, ids, watched: Arc::default() }
+    }
+
+    /// The same, which refuses tokens from beyond the end of `log`.
+    #[must_use]
+    pub fn bounded_by(self, log: Arc<dyn EventLog>) -> Self {
+        Self { read_models: self.read_models.bounded_by(log), ..self }
+    }
+
+    /// The routes and what they are described as.
+    pub fn routes(&self) -> (Router, OpenApi) {
+        let (routes, openapi) = operations().with_state(self.clone()).split_for_parts();
+        (routes.layer(middleware::from_fn(answer::when_taken_back)), describing::with_names(openapi, &self.shapes))
+    }
+}
+
+/// What [`StatisticsApi::routes`] are described as, for streams of `shapes`.
+pub fn described(shapes: &Shapes) -> OpenApi {
+    describing::with_names(operations().split_for_parts().1, shapes)
+}
+
+fn operations() -> OpenApiRouter<StatisticsApi> {
+    OpenApiRouter::new().routes(operation!(list::list)).routes(operation!(live::watch))
+}

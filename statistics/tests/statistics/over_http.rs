@@ -1,0 +1,205 @@
+//! Statistics of the shop over HTTP.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, BodyDataStream, to_bytes};
+use axum::http::{HeaderMap, Request};
+use balcony_event_log::testing::eventually;
+use balcony_event_log::{EventLog as _, Positions};
+use balcony_http::{Consistency, ConsistencyToken};
+use balcony_projector::{Projection as _, Projector};
+use balcony_statistics::http::StatisticsApi;
+use balcony_statistics::{Statistics, Window, Windows};
+use balcony_store::{Reader, Scratch, Uuid};
+use futures_util::StreamExt as _;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+use tower::ServiceExt as _;
+
+use crate::forgetting::World;
+use crate::sales::{Sale, TOPIC, statistics};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Noon of a day.
+const NOON: i64 = 1_700_000_000_000 - 1_700_000_000_000 % 86_400_000 + 43_200_000;
+
+/// A shop that counts, and is asked.
+struct Shop {
+    world: World,
+    routes: Router,
+    consistency: Consistency,
+    _projector: Projector,
+}
+
+struct Answer {
+    status: u16,
+    headers: HeaderMap,
+    body: Value,
+}
+
+fn counted() -> Statistics<Sale> {
+    let hour = Duration::from_secs(3_600);
+    let windows = [(Window::seconds(10), Some(2 * hour)), (Window::MINUTE, Some(48 * hour)), (Window::DAY, None)];
+    statistics(1).in_windows(Windows::of(windows))
+}
+
+impl Shop {
+    async fn open() -> Self {
+        let world = World::open(Scratch::sqlite().unwrap()).await;
+        let mut projector = Projector::new(world.log.clone(), world.database.clone(), "test.");
+        projector.start(counted());
+        let consistency = Consistency::new("the shop's", vec![TOPIC.into()], &[7; 32]);
+        let api = StatisticsApi::open(&counted(), &world.database, consistency.clone()).await;
+        let (routes, _) = api.bounded_by(world.log.clone()).routes();
+        let model = counted().read_model().clone();
+        let reader = Reader::open(&world.database, vec![model.clone()]).await;
+        eventually("statistics are live", PATIENCE, async || reader.check(&model).await.ok()).await;
+        Self { world, routes, consistency, _projector: projector }
+    }
+
+    /// Sells, and gives the token of it.
+    async fn sell(&self, at: i64, shop: &str, cents: Option<i64>) -> String {
+        let sale = Sale { id: Uuid::from_u128(rand::random()), at, shop: shop.to_owned(), cents };
+        self.world.log.append(TOPIC, sale.message()).await.unwrap();
+        self.consistency.text(&ConsistencyToken(self.world.log.ends(&[TOPIC.into()]).await.unwrap()))
+    }
+
+    async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let (head, body) = self.ask(path, headers).await;
+        let bytes = to_bytes(body, 1 << 20).await.unwrap();
+        let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        Answer { status: head.0, headers: head.1, body }
+    }
+
+    async fn ask(&self, path: &str, headers: &[(&str, &str)]) -> ((u16, HeaderMap), Body) {
+        let mut request = Request::get(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let answer = self.routes.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        let (head, body) = answer.into_parts();
+        ((head.status.as_u16(), head.headers), body)
+    }
+
+    async fn watch(&self, path: &str, headers: &[(&str, &str)]) -> BodyDataStream {
+        let ((status, headers), body) = self.ask(path, headers).await;
+        assert_eq!((status, &headers["content-type"]), (200, &"text/event-stream".parse().unwrap()));
+        body.into_data_stream()
+    }
+}
+
+/// The next event: its id, its name and its data.
+async fn next(stream: &mut BodyDataStream) -> (String, String, Value) {
+    let frame = timeout(PATIENCE, stream.next()).await.unwrap().unwrap().unwrap();
+    let text = String::from_utf8(frame.to_vec()).unwrap();
+    let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).unwrap().to_owned();
+    (field("id: "), field("event: "), serde_json::from_str(&field("data: ")).unwrap())
+}
+
+fn time(at: i64) -> String {
+    balcony_projector::Moment::from_milliseconds(at).to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_series_is_shown_in_the_programs_windows_with_its_measure() {
+    let shop = Shop::open().await;
+    shop.sell(NOON, "Oslo", Some(524)).await;
+    shop.sell(NOON + 1_000, "Oslo", Some(-5)).await;
+    shop.sell(NOON + 10_000, "Oslo", None).await;
+    let token = shop.sell(NOON + 60_000, "Rome", Some(100)).await;
+    let seen = [("consistency-token", token.as_str())];
+    let item = |at: i64, value: &str, count: i64, measured: [Value; 3]| {
+        let [sum, min, max] = measured;
+        json!({"window_start": time(NOON + at), "value": value, "count": count, "sum": sum, "min": min, "max": max})
+    };
+    let unmeasured = || [Value::Null, Value::Null, Value::Null];
+    let tens = [
+        item(60_000, "Rome", 1, [json!(1.00), json!(1.00), json!(1.00)]),
+        item(10_000, "Oslo", 1, unmeasured()),
+        item(0, "Oslo", 2, [json!(5.19), json!(-0.05), json!(5.24)]),
+    ];
+    let answer = shop.get("/v1/stats/sales?window=10s", &seen).await;
+    assert_eq!((answer.status, &answer.body["items"]), (200, &json!(tens)));
+    // Where there are no hours, the shortest.
+    assert_eq!(shop.get("/v1/stats/sales", &[]).await.body, answer.body);
+    let minutes = shop.get("/v1/stats/sales?window=1m&value=Oslo&dimension=shop", &seen).await;
+    assert_eq!(minutes.body["items"], json!([item(0, "Oslo", 3, [json!(5.19), json!(-0.05), json!(5.24)])]));
+    let part = format!("/v1/stats/sales?window=10s&since={}&until={}", time(NOON + 1), time(NOON + 60_000));
+    assert_eq!(shop.get(&part, &[]).await.body["items"], json!([tens[1]]));
+    let days = shop.get("/v1/stats/gifts?window=1d", &[]).await;
+    let day = json!({"window_start": time(NOON - 43_200_000), "value": "Oslo", "count": 1});
+    assert_eq!(days.body["items"], json!([day]), "a stream without a measure shows none");
+
+    let first = shop.get("/v1/stats/sales?limit=2", &[]).await;
+    let cursor = first.body["next_cursor"].as_str().unwrap();
+    let rest = shop.get(&format!("/v1/stats/sales?limit=2&cursor={cursor}"), &[]).await;
+    assert_eq!(rest.body, json!({"items": [tens[2]], "next_cursor": null}));
+    assert_eq!(shop.get(&format!("/v1/stats/sales?window=1m&cursor={cursor}"), &[]).await.status, 422);
+
+    let tag = first.headers["etag"].to_str().unwrap();
+    assert_eq!(shop.get("/v1/stats/sales?limit=2", &[("if-none-match", tag)]).await.status, 304);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_is_a_problem_that_says_what_there_is() {
+    let shop = Shop::open().await;
+    for path in ["/v1/stats/people", "/v1/live/stats/people", "/v1/stats/people?dimension=x"] {
+        assert_eq!(shop.get(path, &[]).await.status, 404, "{path}");
+    }
+    for path in ["/v1/stats/sales", "/v1/live/stats/sales"] {
+        let wrong = shop.get(&format!("{path}?window=1h&dimension=who&since=x&limit=0&colour=red"), &[]).await;
+        assert_eq!(wrong.status, 422);
+        let errors = wrong.body["errors"].as_array().unwrap();
+        let said = |name: &str| {
+            let error = errors.iter().find(|error| error["parameter"] == name);
+            error.unwrap_or_else(|| panic!("{name} is wrong"))["detail"].as_str().unwrap().to_owned()
+        };
+        assert_eq!(said("window"), "is not one of 10s, 1m, 1d");
+        assert_eq!(said("dimension"), "is not one of shop, range");
+        assert_eq!((errors.len(), said("colour").is_empty()), (5, false));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_waits_for_what_its_client_has_seen_and_no_longer_than_it_is_told() {
+    let shop = Shop::open().await;
+    for number in 1..20 {
+        let token = shop.sell(NOON, "Oslo", None).await;
+        let answer = shop.get("/v1/stats/sales", &[("consistency-token", &token)]).await;
+        assert_eq!(answer.body["items"][0]["count"], number);
+    }
+    let mut beyond: Positions = shop.world.log.ends(&[TOPIC.into()]).await.unwrap();
+    beyond.set(balcony_event_log::TopicPartition::new(TOPIC, 0), 1_000_000);
+    let beyond = shop.consistency.text(&ConsistencyToken(beyond));
+    for token in [beyond.as_str(), "x"] {
+        for path in ["/v1/stats/sales", "/v1/stats/sales?stale=allow", "/v1/live/stats/sales"] {
+            assert_eq!(shop.get(path, &[("consistency-token", token)]).await.status, 422, "{path}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn counts_are_told_when_they_move_and_go_on_from_an_id() {
+    let shop = Shop::open().await;
+    let path = "/v1/live/stats/sales?window=10s&value=Oslo";
+    let mut stream = shop.watch(path, &[]).await;
+    let mut last = String::new();
+    for count in 1..4 {
+        shop.sell(NOON, "Rome", None).await;
+        let token = shop.sell(NOON, "Oslo", Some(-150)).await;
+        let (id, name, data) = next(&mut stream).await;
+        assert_eq!((name.as_str(), &data["items"][0]["count"]), ("stats", &json!(count)));
+        assert_eq!(data["items"][0]["min"], json!(-1.5));
+        // Whoever is told finds the same.
+        let answer = shop.get("/v1/stats/sales?window=10s&value=Oslo", &[("consistency-token", &token)]).await;
+        assert_eq!(answer.body, data);
+        last = id;
+    }
+    // What may have moved meanwhile is told at once; of another installation's id it is told that something may be missing.
+    assert_eq!(next(&mut shop.watch(path, &[("last-event-id", &last)]).await).await.1, "stats");
+    let mut lost = shop.watch(path, &[("last-event-id", "x")]).await;
+    let (id, name, _) = next(&mut lost).await;
+    assert_eq!(name, "reset");
+    assert_eq!(next(&mut shop.watch(path, &[("last-event-id", &id)]).await).await.1, "stats");
+}
