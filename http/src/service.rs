@@ -36,7 +36,14 @@ pub struct Edge {
 
 /// What the edge refuses of any request.
 const REFUSALS: &[(StatusCode, &str)] = &[
+    (StatusCode::BAD_REQUEST, "the request is not well-formed HTTP"),
     (StatusCode::UNAUTHORIZED, "the token is not accepted"),
+    (StatusCode::REQUEST_TIMEOUT, "the request comes too slowly"),
+    (StatusCode::PAYLOAD_TOO_LARGE, "the body is announced as too large"),
+    (StatusCode::URI_TOO_LONG, "the URI is too long"),
+    (StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body is sent in a `Content-Encoding`"),
+    (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the headers are too many or too long"),
+    (StatusCode::SERVICE_UNAVAILABLE, "there are as many connections as the service takes"),
     (
         StatusCode::TOO_MANY_REQUESTS,
         "the user or the address asks too often; `Retry-After` says when there is room again",

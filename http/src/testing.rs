@@ -38,8 +38,9 @@ pub fn operations(openapi: &OpenApi) -> Vec<Operation> {
 ///
 /// - operations have ids, each its own;
 /// - every part of a path is a parameter, and the id in it may name nothing (404);
-/// - a token may be wrong (401) and a client may ask too often (429), everywhere;
-/// - a body may be no JSON (400), too large (413), sent as something else (415) and against the rules (422);
+/// - what is no HTTP (400), comes too slowly (408), is too long (413, 414, 431) or encoded (415), has a wrong token (401), comes
+///   too often (429) or when there is no room (503) is refused, everywhere;
+/// - a body may be against the rules (422);
 /// - every refusal says when it happens and is a problem document.
 pub fn gaps(openapi: &OpenApi) -> Vec<String> {
     let mut ids = BTreeSet::new();
@@ -74,12 +75,12 @@ impl Operation {
             in_path.iter().filter(|name| !parameters.contains(name)).map(|name| format!("the parameter {name}")),
         );
 
-        let mut refusals = vec![401, 429];
+        let mut refusals = vec![400, 401, 408, 413, 414, 415, 429, 431, 503];
         if !in_path.is_empty() {
             refusals.push(404);
         }
         if self.described.get("requestBody").is_some() {
-            refusals.extend([400, 413, 415, 422]);
+            refusals.push(422);
         }
         gaps.extend(
             refusals.iter().filter(|status| !self.answers(**status)).map(|status| format!("the refusal {status}")),
