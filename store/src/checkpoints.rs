@@ -97,7 +97,17 @@ impl GenerationTx {
     }
 
     /// Moves the checkpoints of a claim to `reached`, each only from where the claim knows it to be and under the
-    /// claim's epoch. Done first in a transaction, it makes whoever else is at the same partitions wait or fail.
+    /// claim's epoch. Done first in a transaction, it makes whoever else is at the same partitions wait or fail. What may
+    /// be committed is decided here and nowhere else:
+    ///
+    /// | of a partition in `reached` | the checkpoint |
+    /// |---|---|
+    /// | the claim's epoch, and it stands where the claim knows it to | moves |
+    /// | the claim's epoch, and it stands elsewhere: a commit went through whose answer was lost | fenced |
+    /// | another epoch: somebody has claimed the partition since | fenced |
+    /// | is not the claim's | fenced |
+    ///
+    /// Where one is fenced none moves, because the transaction ends. Where it stands then is learnt by claiming again.
     ///
     /// # Errors
     /// [`StoreError::Fenced`] when a checkpoint stands elsewhere or was taken over; the transaction must be dropped.
