@@ -2,6 +2,9 @@
 //! read model once: name, version, topics, tables. [`steps`] is the one list of them. And the reactor that mails companies,
 //! which is a step where there is a server to send through.
 
+// A file that is printed in the docs compiles there and here.
+extern crate self as balcony_read_models;
+
 mod comments;
 mod company_mail;
 mod event;
