@@ -27,7 +27,7 @@ use crate::refusal::Refusal;
         (status = 200, description = "A page of records. One that was ended by time, or by the number of records that were \
                                       looked at, has a cursor and may have few items or none", body = serde_json::Value),
         (status = 404, description = "There is no topic of this name"),
-        (status = 409, description = "The topic has no such partition"),
+        (status = 422, description = "The topic has no such partition"),
     ),
 )]
 pub(crate) async fn list(
@@ -35,10 +35,7 @@ pub(crate) async fn list(
     Path(topic): Path<String>,
     mut params: Params,
 ) -> Result<impl IntoResponse, Refusal> {
-    let (partition, offset) = (params.parsed::<i32>("partition"), params.parsed::<i64>("from"));
-    if offset.is_some_and(|offset| offset < 0) {
-        params.refuse("from", "is not an offset: the first is 0");
-    }
+    let (partition, offset) = (params.number::<i32>("partition"), params.number::<i64>("from"));
     let key = params.text("key").map(String::into_bytes);
     let since = params.parsed::<Moment>("since").map(Moment::milliseconds);
     let most = params.limit();

@@ -1,5 +1,5 @@
 use axum::response::{IntoResponse, Response};
-use balcony_http::Problem;
+use balcony_http::{FieldError, Problem};
 use balcony_projector::operations::DeskError;
 
 /// Why the desk did not do something, as an answer.
@@ -10,6 +10,9 @@ impl From<DeskError> for Refusal {
         Self(match error {
             DeskError::UnknownStep(_) | DeskError::UnknownTopic { .. } | DeskError::UnknownRecord(_) => {
                 Problem::not_found(error.to_string())
+            }
+            DeskError::UnknownPartition { .. } => {
+                Problem::invalid(vec![FieldError::parameter("partition", error.to_string())])
             }
             DeskError::Reactor(_) => Problem::broken_rule(error.to_string()),
             DeskError::NothingToCancel(_) | DeskError::Refused(_) => Problem::conflict(error.to_string()),

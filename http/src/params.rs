@@ -107,6 +107,15 @@ impl Params {
         text.parse().map_err(|error: T::Err| self.refuse(name, error.to_string())).ok()
     }
 
+    /// Takes the parameter `name`, a whole number from 0 on.
+    pub fn number<T: TryFrom<u64>>(&mut self, name: &str) -> Option<T> {
+        let number = self.text(name)?.parse::<u64>().ok().and_then(|number| T::try_from(number).ok());
+        if number.is_none() {
+            self.refuse(name, "is not a whole number from 0 on, or too large");
+        }
+        number
+    }
+
     /// Takes the parameter `name`, which is one of `choices`; the first is meant when it is absent.
     pub fn choice<T: Copy>(&mut self, name: &str, choices: &[(&str, T)]) -> T {
         let default = choices[0].1;

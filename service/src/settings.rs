@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, anyhow, ensure};
 use axum::http::{HeaderValue, Uri};
 use balcony_http::Expected;
 use balcony_http::auth::SECRET_MIN;
@@ -114,7 +114,8 @@ impl Settings {
             directive.contains(['=', '[']) || LEVELS.contains(&name.to_lowercase().as_str()) || is_part(name)
         };
         ensure!(text.split(',').map(str::trim).all(is_known), wrong());
-        EnvFilter::try_new(text).with_context(wrong)
+        // What the library says would be said twice.
+        EnvFilter::try_new(text).map_err(|_| anyhow!(wrong()))
     }
 
     /// The secret, if one was given.

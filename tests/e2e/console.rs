@@ -106,7 +106,11 @@ pub async fn operators_look_into_the_log(deployment: Deployment) {
     assert_eq!(items(&admin.get(&since("2020-01-01T00:00:00Z")).await.expect(StatusCode::OK)).len(), 31);
     assert_eq!(items(&admin.get(&since("2999-01-01T00:00:00Z")).await.expect(StatusCode::OK)).len(), 0);
     admin.get("/v1/admin/topics/nothing/records").await.problem(404);
-    admin.get("/v1/admin/topics/events/records?partition=99").await.problem(409);
+    for wrong in ["partition=99", "partition=x", "partition=-1", "from=-1", "from=9223372036854775808"] {
+        let parameter = wrong.split('=').next().unwrap();
+        let refused = admin.get(&format!("/v1/admin/topics/events/records?{wrong}")).await.problem(422);
+        assert_eq!(refused, [format!("?{parameter}")], "{wrong}");
+    }
     for wrong in ["from=-1", "from=x", "since=yesterday", "limit=0", "cursor=x", "colour=red"] {
         admin.get(&format!("/v1/admin/topics/events/records?{wrong}")).await.problem(422);
     }

@@ -39,6 +39,14 @@ pub enum DeskError {
         /// The topics that there are.
         known: Vec<String>,
     },
+    /// The topic has no such partition.
+    #[error("is not a partition of {topic}, which has {partitions}")]
+    UnknownPartition {
+        /// The topic, by its name in the log.
+        topic: String,
+        /// How many partitions it has.
+        partitions: usize,
+    },
     /// Nothing is parked under this id.
     #[error("no record {0} is parked")]
     UnknownRecord(Uuid),

@@ -84,7 +84,7 @@ impl Desk {
     /// key on in the order of the log (of several partitions by time within what was read together), or the newest.
     ///
     /// # Errors
-    /// [`DeskError::Log`], [`DeskError::UnknownTopic`], and [`DeskError::Refused`] for a partition that is not there.
+    /// [`DeskError::Log`], [`DeskError::UnknownTopic`], and [`DeskError::UnknownPartition`].
     pub async fn records(&self, topic: &str, wanted: &RecordsWanted) -> Result<RecordsFound, DeskError> {
         let log = self.installation.log.as_ref();
         let topic = self.topic(topic)?.full.clone();
@@ -94,7 +94,7 @@ impl Desk {
         if let Some(number) = wanted.partition {
             partitions.retain(|partition| partition.partition == number);
             if partitions.is_empty() {
-                return Err(DeskError::Refused(format!("{topic} has no partition {number}")));
+                return Err(DeskError::UnknownPartition { topic: topic.to_string(), partitions: ends.len() });
             }
         }
         let ends = ends.among(&partitions);
