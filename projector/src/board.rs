@@ -43,7 +43,16 @@ impl Board {
 
     /// For a reactor, which has nothing but what is live.
     pub(crate) fn of_reactor(namespace: &Namespace, name: &Arc<str>) -> Self {
-        let board = Self::new(namespace, name, Kind::Reactor, 1);
+        Self::without_builds(namespace, name, Kind::Reactor)
+    }
+
+    /// For what takes into the log what is outside.
+    pub(crate) fn of_intake(namespace: &Namespace, name: &Arc<str>) -> Self {
+        Self::without_builds(namespace, name, Kind::Intake)
+    }
+
+    fn without_builds(namespace: &Namespace, name: &Arc<str>, kind: Kind) -> Self {
+        let board = Self::new(namespace, name, kind, 1);
         let live = board.live();
         board.show(Some(&live), None);
         board

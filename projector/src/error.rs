@@ -2,6 +2,7 @@ use balcony_event_log::{LogError, TopicPartition};
 use balcony_store::StoreError;
 
 use crate::ReplicaError;
+use crate::intake::IntakeError;
 use crate::parking::{Limit, MOST_FAILED_IN_A_ROW};
 
 /// Why whoever works on a generation stopped.
@@ -13,6 +14,8 @@ pub(crate) enum WorkError {
     Log(#[from] LogError),
     #[error(transparent)]
     Replica(#[from] ReplicaError),
+    #[error(transparent)]
+    Intake(#[from] IntakeError),
     #[error(
         "{MOST_FAILED_IN_A_ROW} records in a row failed and were parked, and so would the next, because {0}; look at \
          what they have in common among the parked records, mend it and start the process again; `parked accept` parks \
@@ -57,7 +60,7 @@ impl WorkError {
     /// Whether starting again could help without anybody changing anything.
     pub(crate) fn may_pass(&self) -> bool {
         match self {
-            Self::Store(_) | Self::Log(_) | Self::Replica(_) | Self::Panicked => true,
+            Self::Store(_) | Self::Log(_) | Self::Replica(_) | Self::Intake(_) | Self::Panicked => true,
             Self::TooManyInARow(_)
             | Self::TooLargeAShare(_)
             | Self::Unapplicable { .. }

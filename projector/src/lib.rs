@@ -31,11 +31,13 @@ mod group;
 mod heartbeat;
 #[cfg(feature = "operations")]
 mod installation;
+mod intake;
 mod keeper;
 mod kept;
 mod lag;
 mod losses;
 mod moment;
+mod newest;
 mod observer;
 pub mod operations;
 mod parking;
@@ -62,8 +64,10 @@ pub use builder::build;
 pub use catalogue::{Catalogue, Step, UnknownStep};
 #[cfg(feature = "operations")]
 pub use installation::{Installation, private_folder};
+pub use intake::{Intake, IntakeError, Taken};
 pub use lag::{Lag, LagError};
 pub use moment::{Moment, NotAMoment};
+pub use newest::{Newest, NewestError};
 pub use operations::{Outcome, Refused, Retried, RetryError, discard, discard_all, retry};
 pub use projection::{AnyProjection, Projection};
 pub use projector::Projector;

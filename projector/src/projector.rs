@@ -7,12 +7,14 @@ use tokio::task::JoinSet;
 
 use crate::board::Board;
 use crate::heartbeat::Heartbeat;
+use crate::intake::IntakeError;
 use crate::keeper::{Generational, Keeper};
 use crate::projection::AnyProjection;
 use crate::reactor::AnyReactor;
 use crate::reactor::dispatcher::Runtime;
 use crate::replica::{AnyReplica, Folder};
 use crate::report::{Kind, StepState};
+use crate::supervise::{supervise, told_to};
 
 /// Runs steps, each by itself: one that fails is restarted after a while and takes no other down.
 pub struct Projector {
@@ -80,6 +82,30 @@ impl Projector {
             observer: board.live(),
         };
         self.keepers.spawn(runtime.run(self.stop.subscribe()));
+    }
+
+    /// Does `work`, which takes into the log what is outside (see [`Intake`](crate::Intake)), beside the steps: until the
+    /// projector stops, when it is dropped at any await, and again after a while when it fails or panics. Doctor shows it
+    /// under `name`, which no step has.
+    pub fn start_intake<W>(&mut self, name: impl Into<Arc<str>>, work: impl Fn() -> W + Send + Sync + 'static)
+    where
+        W: Future<Output = Result<(), IntakeError>> + Send + 'static,
+    {
+        let board = Board::of_intake(self.database.namespace(), &name.into());
+        self.show(board.clone(), Vec::new());
+        let observer = board.live();
+        let attempt = move |mut stop: watch::Receiver<bool>| {
+            let (work, observer) = (work(), observer.clone());
+            async move {
+                observer.running();
+                tokio::select! {
+                    done = work => Ok(done?),
+                    () = told_to(&mut stop) => Ok(()),
+                }
+            }
+        };
+        let (observer, stop) = (board.live(), self.stop.subscribe());
+        self.keepers.spawn(async move { supervise(attempt, observer, stop).await });
     }
 
     /// Shows `board` in this process, and to all others.

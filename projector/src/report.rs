@@ -55,6 +55,8 @@ pub enum Kind {
     Projector,
     /// Acts on the world outside.
     Reactor,
+    /// Takes into the log what is outside.
+    Intake,
 }
 
 /// What a projection is doing.
@@ -114,6 +116,7 @@ impl Kind {
         match self {
             Self::Projector => "projector",
             Self::Reactor => "reactor",
+            Self::Intake => "intake",
         }
     }
 }

@@ -117,7 +117,7 @@
       element.onclick = () => act(question(step.name), text, `/v1/admin/steps/${name}/${path}`);
       return element;
     };
-    if (step.kind === "reactor") return [];
+    if (step.kind !== "projector") return [];
     if (step.rebuild) return [button(T.cancel, "cancel", T.askCancel)];
     return [button(T.rebuild, "rebuild", T.askRebuild), button(T.rollback, "rollback", T.askRollback)];
   }

@@ -2,6 +2,7 @@
 
 mod diagnosis;
 pub(super) mod examination;
+mod restart;
 
 use std::io::Write as _;
 use std::time::Duration;
@@ -23,6 +24,18 @@ pub struct Options {
     /// Again every second, until interrupted; with --json a document a line.
     #[arg(long)]
     watch: bool,
+    /// When nothing runs any more: starts the program again in the background, as this command was started, and then says
+    /// how it is doing.
+    #[arg(long, conflicts_with = "watch")]
+    restart: bool,
+}
+
+impl Options {
+    /// The same, restarting what died whether that was said or not; for a program whose doctor does.
+    #[must_use]
+    pub fn restarting(self) -> Self {
+        Self { restart: !self.watch, ..self }
+    }
 }
 
 /// After how long a worker that has not told anything is taken to be dead.
@@ -44,7 +57,16 @@ pub(super) async fn run(
     if options.watch {
         return watch(application, &installation, options, console).await;
     }
-    let diagnosis = examination::examine(application, &installation).await?;
+    let mut diagnosis = examination::examine(application, &installation).await?;
+    if options.restart && restart::has_died(application, settings, &diagnosis)? {
+        let process = restart::restart(application, settings, &installation).await?;
+        writeln!(
+            console.messages,
+            "{0}: nothing was running; started {0} again as process {process}",
+            application.name()
+        )?;
+        diagnosis = examination::examine(application, &installation).await?;
+    }
     if options.json {
         writeln!(console.output, "{}", serde_json::to_string_pretty(&diagnosis)?)?;
     }

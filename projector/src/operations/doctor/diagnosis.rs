@@ -108,6 +108,12 @@ impl Diagnosis {
         self.projections.iter().filter(|one| one.ill)
     }
 
+    /// Whether a worker of this process has been seen.
+    pub(super) fn is_seen(&self, pid: u32) -> bool {
+        let reports = self.projections.iter().flat_map(|one| &one.workers).filter_map(|worker| worker.report.as_ref());
+        reports.into_iter().any(|report| report.process.pid == pid)
+    }
+
     /// What to say when nobody at all is alive.
     pub(super) fn nothing_runs(&self) -> Option<String> {
         let mut all = self.projections.iter().flat_map(|one| &one.workers);
@@ -178,7 +184,9 @@ impl Diagnosed {
             let name = &diagnosed.name;
             let remedy = match kind {
                 Kind::Projector => format!("{program} rebuild {name} makes them anew"),
-                Kind::Reactor => "restore them from a backup, since nothing else says what was delivered".to_owned(),
+                Kind::Reactor | Kind::Intake => {
+                    "restore them from a backup, since nothing else says what was delivered".to_owned()
+                }
             };
             diagnosed.complaints.insert(0, format!("{ruined}: {remedy}"));
         }
