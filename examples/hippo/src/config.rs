@@ -4,7 +4,8 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, ensure};
+use anyhow::{Context as _, ensure};
+use balcony_projector::{Taken, Topics};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use toml::Spanned;
@@ -18,7 +19,7 @@ pub(crate) const HAUL: &str = "hippo-haul";
 /// Topics that only hippo itself writes to.
 const OWN: [&str; 3] = [FINISH, OUTPUT, HAUL];
 /// Names of hippo's own read models.
-const RESERVED: [&str; 3] = ["announced", "jobs", "tags"];
+const RESERVED: [&str; 4] = ["jobs", "tags", "taken", "tractor"];
 /// The largest file that is read, in bytes.
 const LARGEST: u64 = 1 << 20;
 
@@ -31,6 +32,8 @@ pub(crate) struct Config {
     pub(crate) frontiers: Vec<Frontier>,
     /// Topics of other programs.
     pub(crate) sources: Vec<Source>,
+    /// What the gateway puts together.
+    pub(crate) gateway: Option<Gateway>,
     /// The file's folder, from which relative paths begin.
     pub(crate) folder: PathBuf,
 }
@@ -45,6 +48,7 @@ struct File {
     frontier: Vec<Spanned<Frontier>>,
     #[serde(default)]
     source: Vec<Spanned<Source>>,
+    gateway: Option<Spanned<Gateway>>,
 }
 
 /// A command that messages start.
@@ -107,6 +111,16 @@ pub(crate) struct Source {
     pub(crate) types: Vec<String>,
 }
 
+/// What the gateway puts together.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Gateway {
+    /// Where Balcony's query API is.
+    pub(crate) balcony: String,
+    /// The topic that has the tags of its comments.
+    pub(crate) tags: String,
+}
+
 /// What is wrong, by line.
 struct Wrong<'f> {
     text: &'f str,
@@ -114,32 +128,41 @@ struct Wrong<'f> {
 }
 
 impl Config {
-    /// Reads and checks `path`.
+    /// Reads and checks `path`: the configuration, or all that is wrong with it, each with the file and the line.
     ///
     /// # Errors
-    /// Everything that is wrong, each on a line of its own that begins with the file and the line.
-    pub(crate) fn load(path: &Path) -> anyhow::Result<Self> {
+    /// When the file cannot be read.
+    pub(crate) fn load(path: &Path) -> anyhow::Result<Result<Self, Vec<String>>> {
         let shown = path.display();
-        let read = || -> std::io::Result<_> {
-            Ok((path.metadata()?.len(), std::fs::read_to_string(path)?, path.canonicalize()?))
-        };
+        let read =
+            || std::io::Result::Ok((path.metadata()?.len(), std::fs::read_to_string(path)?, path.canonicalize()?));
         let (size, text, whole) = read().with_context(|| format!("--config: {shown} cannot be read"))?;
         ensure!(size <= LARGEST, "--config: {shown} has more than {LARGEST} bytes");
         let mut wrong = Wrong { text: &text, lines: Vec::new() };
-        let file: File = toml::from_str(&text).map_err(|error| {
-            anyhow!("{shown}:{}: {}", wrong.line(error.span().map_or(0, |span| span.start)), error.message())
-        })?;
+        let file: File = match toml::from_str(&text) {
+            Ok(file) => file,
+            Err(error) => {
+                let line = wrong.line(error.span().map_or(0, |span| span.start));
+                return Ok(Err(vec![format!("{shown}:{line}: {}", error.message())]));
+            }
+        };
         let config = Self {
             steps: file.step.iter().map(|step| step.get_ref().clone()).collect(),
             frontiers: file.frontier.iter().map(|frontier| frontier.get_ref().clone()).collect(),
             sources: file.source.iter().map(|source| source.get_ref().clone()).collect(),
+            gateway: file.gateway.as_ref().map(|gateway| gateway.get_ref().clone()),
             folder: whole.parent().unwrap_or(&whole).to_owned(),
         };
         config.check(&file, &mut wrong);
         wrong.lines.sort();
-        let lines: Vec<String> = wrong.lines.iter().map(|(line, what)| format!("{shown}:{line}: {what}")).collect();
-        ensure!(lines.is_empty(), "{}", lines.join("\n"));
-        Ok(config)
+        let lines = wrong.lines.iter().map(|(line, what)| format!("{shown}:{line}: {what}"));
+        let lines: Vec<String> = lines.collect();
+        Ok(if lines.is_empty() { Ok(config) } else { Err(lines) })
+    }
+
+    /// Remembers what frontiers and sources have taken in.
+    pub(crate) fn taken(&self, topics: &Topics) -> Taken {
+        Taken::new(self.filled().map(|topic| topics.get(topic).clone()))
     }
 
     /// The topics that frontiers and sources fill.
@@ -158,6 +181,9 @@ impl Config {
     }
 
     fn check(&self, file: &File, wrong: &mut Wrong<'_>) {
+        if self.steps.is_empty() {
+            wrong.say(0, "", "there is no step".to_owned());
+        }
         let topics = self.topics();
         let mut names: HashSet<&str> = RESERVED.into();
         let steps = file.step.iter().map(|step| (step.span().start, step.get_ref().name.as_str()));
@@ -186,6 +212,15 @@ impl Config {
         }
         for frontier in &file.frontier {
             frontier.get_ref().check(frontier.span().start, wrong);
+        }
+        if let Some(gateway) = &file.gateway {
+            let (at, Gateway { balcony, tags }) = (gateway.span().start, gateway.get_ref());
+            if !topics.contains(&tags.as_str()) {
+                wrong.say(at, tags, format!("nothing publishes to {tags:?}"));
+            }
+            if !balcony.starts_with("http://") {
+                wrong.say(at, balcony, format!("{balcony:?} is no URL, such as http://127.0.0.1:8080"));
+            }
         }
         for (first, step) in file.step.iter().enumerate() {
             if let Some(circle) = self.circle(first) {

@@ -2,27 +2,28 @@
 
 mod config;
 mod frontier;
-mod job;
 mod jobs;
-mod memory;
+mod room;
 mod source;
 mod step;
+mod tags;
 mod tractor;
 
-use std::path::PathBuf;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 
-use balcony_projector::{Application, Catalogue, Installation, Settings, TopicSpec, Topics, operations};
+use anyhow::{Context as _, bail};
+use balcony_projector::{Application, Catalogue, Intake, Newest, TopicSpec, Topics, operations};
+use balcony_service::{Command, Service, Settings, Surface};
 use balcony_store::Reader;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::JoinSet;
 
 use crate::config::Config;
 use crate::frontier::Frontier;
-use crate::jobs::Ends;
-use crate::memory::{Announced, Memory};
+use crate::jobs::Jobs;
 use crate::step::{Opened, Step};
+use crate::tags::Tags;
 
 /// Steps from a file: a message starts a command in any language, and its end starts the next.
 #[derive(clap::Parser)]
@@ -42,7 +43,38 @@ enum Action {
     /// Hauls what a step has had to it again, under new job ids.
     Tractor(tractor::Options),
     #[command(flatten)]
-    Operate(operations::Command),
+    Operate(Command),
+}
+
+fn main() -> ExitCode {
+    let unconfigured = Application::new("hippo", [], |_| Catalogue::new());
+    balcony_service::main(&unconfigured, |cli: &Cli| &cli.settings, run)
+}
+
+async fn run(Cli { config, settings, action }: Cli) -> anyhow::Result<()> {
+    let config = Arc::new(configuration(&config)?);
+    let opened = Arc::default();
+    let hippo = application(&config, &opened);
+    match action {
+        None => serve(&config, &hippo, &settings, &opened).await,
+        Some(Action::Tractor(options)) => tractor::run(&options, &config, &hippo, &settings.installation).await,
+        Some(Action::Operate(Command::Operations(operations::Command::Doctor(options)))) => {
+            operations::Command::Doctor(options.restarting()).run(&hippo, &settings.installation).await
+        }
+        Some(Action::Operate(command)) => command.run(&hippo, &settings).await,
+    }
+}
+
+/// The configuration; what is wrong with it is said line by line.
+fn configuration(path: &Path) -> anyhow::Result<Config> {
+    let wrong = match Config::load(path)? {
+        Ok(config) => return Ok(config),
+        Err(wrong) => wrong,
+    };
+    for line in &wrong {
+        writeln!(std::io::stderr(), "{line}")?;
+    }
+    bail!("--config: {} has {} mistakes", path.display(), wrong.len())
 }
 
 /// What hippo is with this configuration.
@@ -50,62 +82,52 @@ fn application(config: &Arc<Config>, opened: &Arc<OnceLock<Opened>>) -> Applicat
     let topics: Vec<TopicSpec> = config.topics().into_iter().map(TopicSpec::forever).collect();
     let (config, opened) = (config.clone(), opened.clone());
     let steps = move |topics: &Topics| {
-        let announced = Announced::model(config.filled().map(|topic| topics.get(topic).clone()).collect());
-        let catalogue =
-            Catalogue::new().with_projection(Ends(jobs::model(topics))).with_projection(Announced(announced));
+        let catalogue = Catalogue::new().with_projection(Jobs::new(topics)).with_projection(config.taken(topics));
+        let tags = config.gateway.iter().map(|gateway| Tags::new(topics.get(&gateway.tags).clone()));
+        let catalogue = tags.fold(catalogue, Catalogue::with_projection);
         config.steps.iter().fold(catalogue, |all, step| all.with_reactor(Step::new(step, &config, topics, &opened)))
     };
     Application::new("hippo", topics, steps)
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    let cli = <Cli as clap::Parser>::parse();
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
-    match run(cli).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("hippo: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-async fn run(Cli { config, settings, action }: Cli) -> anyhow::Result<()> {
-    let config = Arc::new(Config::load(&config)?);
-    let opened = Arc::default();
-    let hippo = application(&config, &opened);
-    match action {
-        Some(Action::Tractor(options)) => return tractor::run(&options, &config, &hippo, &settings).await,
-        Some(Action::Operate(command)) => return command.run(&hippo, &settings).await,
-        None => {}
-    }
-    let installation = Installation::open(&hippo, &settings).await?;
-    let (data_dir, topics) = (settings.data_dir(&hippo)?, installation.topics.clone());
+async fn serve(
+    config: &Arc<Config>,
+    hippo: &Application,
+    settings: &Settings,
+    opened: &OnceLock<Opened>,
+) -> anyhow::Result<()> {
+    let service = Service::open(hippo, settings, "127.0.0.1:8090").await?;
+    let (installation, folder) = (service.installation().clone(), Arc::<Path>::from(config.folder.as_path()));
+    let (data_dir, topics) = (settings.installation.data_dir(hippo)?, &installation.topics);
     let models =
         installation.catalogue.steps().iter().filter_map(balcony_projector::Step::read_model).cloned().collect();
-    let memory = Memory { log: installation.log.clone(), reader: Reader::open(&installation.database, models).await };
+    let reader = Reader::open(&installation.database, models).await;
+    let newest = Newest::new(installation.log.clone(), reader.clone());
     let notes = data_dir.join("jobs");
-    std::fs::create_dir_all(&notes)?;
+    std::fs::create_dir_all(&notes).with_context(|| format!("DATA_DIR: {} cannot be made", notes.display()))?;
+    let intake = Intake::new(newest.clone(), &config.taken(topics));
     // It is opened once.
-    let _ = opened.set(Opened { memory: memory.clone(), notes });
-    let projector = installation.start()?;
+    let _ = opened.set(Opened { newest, notes });
 
-    let mut others = JoinSet::new();
-    others.spawn(tractor::serve(data_dir, config.clone(), installation.log.clone(), topics.clone()));
+    let mut projector = installation.start()?;
     for frontier in &config.frontiers {
         let topic = topics.get(&frontier.publish).clone();
-        others.spawn(Frontier::new(frontier.clone(), config.folder.clone(), topic, memory.clone()).run());
+        let frontier = Frontier { config: frontier.clone(), folder: folder.clone(), topic, intake: intake.clone() };
+        projector.start_intake(frontier.config.name.clone(), move || frontier.clone().run());
     }
-    for source in &config.sources {
-        let (topic, deployment) = (topics.get(&source.topic).clone(), settings.deployment(&hippo)?);
-        others.spawn(source::copy(source.clone(), config.clone(), deployment, topic, memory.clone()));
+    for source in config.sources.clone() {
+        let name = source.topic.clone();
+        let (folder, intake, topic) = (folder.clone(), intake.clone(), topics.get(&source.topic).clone());
+        let deployment = settings.installation.deployment(hippo)?;
+        let copy =
+            move || source::copy(source.clone(), folder.clone(), deployment.clone(), topic.clone(), intake.clone());
+        projector.start_intake(name, copy);
     }
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
-    }
-    projector.stop().await;
-    Ok(())
+    let (log, topics, steps) = (installation.log.clone(), topics.clone(), config.clone());
+    projector
+        .start_intake("tractor", move || tractor::serve(data_dir.clone(), steps.clone(), log.clone(), topics.clone()));
+
+    let routes = room::routes(config.clone(), reader.clone());
+    let gateway = config.gateway.iter().map(|gateway| tags::routes(reader.clone(), &gateway.balcony));
+    service.serve(Surface::new(gateway.fold(routes, axum::Router::merge), Default::default()), projector).await
 }

@@ -2,16 +2,17 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use balcony_event_log::{Headers, Message, Record};
-use balcony_projector::{Decode, Delivery, DeliveryPolicy, Moment, Publisher, ReactError, Reactor, Start, Topics};
+use balcony_job::{Ended, Job};
+use balcony_projector::{
+    Decode, Delivery, DeliveryPolicy, Moment, Newest, Publisher, ReactError, Reactor, Start, Topics,
+};
 use serde_json::{Value, json};
 
 use crate::config::{self, Config};
-use crate::job;
-use crate::jobs;
-use crate::memory::Memory;
+use crate::jobs::Jobs;
 
 /// A step of the configuration.
 pub(crate) struct Step {
@@ -22,18 +23,18 @@ pub(crate) struct Step {
     output: Arc<str>,
     finish: Arc<str>,
     folder: PathBuf,
+    jobs: Jobs,
     opened: Arc<OnceLock<Opened>>,
 }
 
-/// What a step works with, once the installation is open.
+/// What steps work with, once the installation is open.
 pub(crate) struct Opened {
-    pub(crate) memory: Memory,
+    pub(crate) newest: Newest,
     /// The folder that notes which commands run.
     pub(crate) notes: PathBuf,
 }
 
 /// A message that starts a step.
-#[derive(Debug, Clone)]
 pub(crate) struct Started {
     /// Where it stood first: topic, partition and offset.
     place: String,
@@ -44,17 +45,17 @@ pub(crate) struct Started {
     payload: Vec<u8>,
 }
 
-/// Marks what the tractor hauls: for which step.
+/// Marks what the tractor hauls: for which step, and where it stood.
 pub(crate) const FOR_STEP: &str = "ce_hippostep";
-/// Where what was hauled or copied stood.
 pub(crate) const FROM: &str = "ce_hippofrom";
-/// The longest text in a command's environment, in bytes; what is longer is on its standard input alone.
+/// The longest text in a command's environment, and of its output that is kept, in bytes.
 const LONGEST: usize = 16 << 10;
+/// The most variables of one message.
+const MOST: usize = 200;
 /// How long the log and the read model may be away while a command's end is to be published.
 const PATIENCE: Duration = Duration::from_hours(24);
 
 impl Step {
-    /// The step that `config` describes.
     pub(crate) fn new(config: &config::Step, whole: &Config, topics: &Topics, opened: &Arc<OnceLock<Opened>>) -> Self {
         let read = config.subscribe.iter().map(String::as_str).chain([config::HAUL]);
         Self {
@@ -63,6 +64,7 @@ impl Step {
             output: topics.get(config::OUTPUT).clone(),
             finish: topics.get(config::FINISH).clone(),
             folder: whole.folder.clone(),
+            jobs: Jobs::new(topics),
             opened: opened.clone(),
             config: config.clone(),
         }
@@ -90,56 +92,55 @@ impl Reactor for Step {
     }
 
     fn wants(&self, record: &Record) -> bool {
-        let hauled_for = record.headers.get(FOR_STEP).is_none_or(|step| step == self.config.name.as_bytes());
-        hauled_for && is_of_type(record, &self.config.types)
+        let is_for_it = record.headers.get(FOR_STEP).is_none_or(|step| step == self.config.name.as_bytes());
+        is_for_it && is_of_type(record, &self.config.types)
     }
 
-    /// A job is done once its finish message is in the log. What is delivered again is done already or was under way.
+    /// A job has ended once its finish message is in the log. What is delivered again has ended, or was under way.
     async fn react(&self, delivery: &Delivery<Started>, publisher: &Publisher) -> Result<(), ReactError> {
-        let (job_id, message) = (delivery.id, &delivery.event);
-        let opened = self.opened.get().ok_or_else(|| ReactError::Retry("hippo is not open".to_owned()))?;
-        let has_ended = jobs::has_ended(&opened.memory, job_id).await;
-        if has_ended.map_err(|error| ReactError::Retry(format!("{error:#}")))? {
+        let (id, message) = (delivery.id, &delivery.event);
+        let opened =
+            self.opened.get().ok_or_else(|| ReactError::Retry("only hippo itself runs commands".to_owned()))?;
+        let has_ended = self.jobs.has_ended(&opened.newest, id).await;
+        if has_ended.map_err(|error| ReactError::Retry(error.to_string()))? {
             return Ok(());
         }
+        let config::Step { name, command, timeout, host, port, .. } = &self.config;
         let mut environment = message.environment();
-        environment
-            .extend([("HIPPO_STEP".into(), self.config.name.clone()), ("HIPPO_JOB_ID".into(), job_id.to_string())]);
-        if let Some(port) = self.config.port {
-            let host = self.config.host.clone().unwrap_or_else(|| "127.0.0.1".to_owned());
+        environment.extend([("HIPPO_STEP".into(), name.clone()), ("HIPPO_JOB_ID".into(), id.to_string())]);
+        if let Some(port) = port {
+            let host = host.clone().unwrap_or_else(|| "127.0.0.1".to_owned());
             environment.extend([("HIPPO_HOST".into(), host), ("HIPPO_PORT".into(), port.to_string())]);
         }
-        let ended = job::run(&self.config, &self.folder, &opened.notes, job_id, environment, &message.payload).await;
+        let note = opened.notes.join(id.to_string());
+        let job = Job { command, folder: &self.folder, environment, timeout: *timeout, note };
+        let Ended { failure, stdout, stderr, duration } = job.run(&message.payload).await;
 
-        let job = job_id.to_string();
-        let key = if message.key.is_empty() { job.as_bytes() } else { &message.key };
-        let source = format!("/hippo/{}", self.config.name);
-        if let (None, Some(topic)) = (&ended.failure, &self.publish) {
-            let line = ended.stdout.strip_suffix(b"\n").unwrap_or(&ended.stdout);
-            publisher.publish(topic, event(&source, "hippo.message.v1", key, line.to_vec())).await?;
-        }
-        let text = |bytes: &[u8]| String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(LONGEST)..]).into_owned();
+        let is_success = failure.is_none();
         let output = json!({
-            "job_id": job_id, "step": self.config.name, "message": message.place, "failure": ended.failure,
-            "stdout": text(&ended.stdout), "stderr": text(&ended.stderr),
+            "job_id": id, "step": name, "message": message.place, "failure": failure,
+            "stdout": kept(&stdout), "stderr": kept(&stderr),
         });
-        publisher.publish(&self.output, event(&source, "hippo.output.v1", key, output.to_string().into())).await?;
         let finish = json!({
-            "hippo_name": self.config.name, "job_name": self.config.command.join(" "), "job_id": job_id,
-            "is_success": ended.failure.is_none(), "finish_time": now(),
-            "duration_time": ended.duration.as_secs_f64(),
+            "hippo_name": name, "job_name": command.join(" "), "job_id": id, "is_success": is_success,
+            "finish_time": now(), "duration_time": duration.as_secs_f64(),
         });
-        publisher.publish(&self.finish, event(&source, "hippo.finish.v1", key, finish.to_string().into())).await?;
-        Ok(())
+        let key = if message.key.is_empty() { id.to_string().into_bytes() } else { message.key.clone() };
+        let event = |kind, payload| event(name, kind, &key, payload);
+        if let (true, Some(topic)) = (is_success, &self.publish) {
+            let payload = stdout.strip_suffix(b"\n").unwrap_or(&stdout).to_vec();
+            publisher.publish(topic, event("message", payload)).await?;
+        }
+        publisher.publish(&self.output, event("output", output.to_string().into())).await?;
+        publisher.publish(&self.finish, event("finish", finish.to_string().into())).await.map(drop)
     }
 }
 
 impl Decode for Started {
     fn decode(record: &Record) -> Result<Option<Self>, String> {
-        let Record { partition, offset, timestamp, key, headers, payload } = record.clone();
+        let Record { timestamp, key, headers, payload, .. } = record.clone();
         let from = headers.get(FROM).map(|from| String::from_utf8_lossy(from).into_owned());
-        let place = from.unwrap_or_else(|| place(&partition.topic, partition.partition, offset));
-        Ok(Some(Self { place, at: timestamp, key, headers, payload }))
+        Ok(Some(Self { place: from.unwrap_or_else(|| place(record)), at: timestamp, key, headers, payload }))
     }
 }
 
@@ -159,25 +160,30 @@ impl Started {
             all.extend(fields.into_iter().map(|(name, field)| (variable("MESSAGE", &name), value(field))));
         }
         all.retain(|(_, value)| value.len() <= LONGEST && !value.contains('\0'));
-        all.truncate(200);
+        all.truncate(MOST);
         all
     }
 }
 
-/// The name of a variable, which no name of another program's begins like.
+/// The name of a variable: no other program's begins like it.
 fn variable(kind: &str, name: &str) -> String {
     let letter = |letter: char| if letter.is_ascii_alphanumeric() { letter.to_ascii_uppercase() } else { '_' };
     format!("{kind}_{}", name.chars().map(letter).take(100).collect::<String>())
 }
 
-/// A place in the log, as one text.
-pub(crate) fn place(topic: &str, partition: i32, offset: i64) -> String {
-    format!("{topic}/{partition}/{offset}")
+/// The end of what was printed, as a text that every database takes.
+fn kept(printed: &[u8]) -> String {
+    String::from_utf8_lossy(&printed[printed.len().saturating_sub(LONGEST)..]).replace('\0', "\u{fffd}")
+}
+
+/// Where a record stands, as one text.
+pub(crate) fn place(record: &Record) -> String {
+    format!("{}/{}/{}", record.partition.topic, record.partition.partition, record.offset)
 }
 
 /// This moment.
 pub(crate) fn now() -> Moment {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Moment::from_milliseconds(i64::try_from(since.as_millis()).unwrap_or(0))
 }
 
@@ -187,13 +193,13 @@ pub(crate) fn is_of_type(record: &Record, types: &[String]) -> bool {
     types.is_empty() || types.iter().any(|one| one.as_bytes() == its)
 }
 
-/// A CloudEvent; its id comes from whoever publishes it.
-pub(crate) fn event(source: &str, its_type: &str, key: &[u8], payload: Vec<u8>) -> Message {
+/// A CloudEvent of the step or frontier called `name`. Its id comes from whoever publishes it.
+pub(crate) fn event(name: &str, kind: &str, key: &[u8], payload: Vec<u8>) -> Message {
     let mut headers = Headers::new();
-    for (name, value) in [("specversion", "1.0"), ("source", source), ("type", its_type), ("time", &now().to_string())]
-    {
-        headers.push(&format!("ce_{name}"), value.as_bytes());
-    }
+    headers.push("ce_specversion", b"1.0");
+    headers.push("ce_source", format!("/hippo/{name}").as_bytes());
+    headers.push("ce_type", format!("hippo.{kind}.v1").as_bytes());
+    headers.push("ce_time", now().to_string().as_bytes());
     if serde_json::from_slice::<serde::de::IgnoredAny>(&payload).is_ok() {
         headers.push("content-type", b"application/json");
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use balcony_event_log::{EventLog, Headers, Incoming, Message};
-use balcony_projector::{Application, Deployment, Installation, Moment, Settings, Topics};
+use balcony_projector::{Application, Deployment, Installation, IntakeError, Moment, Settings, Topics};
 use balcony_store::Uuid;
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
@@ -70,22 +70,24 @@ pub(crate) async fn run(
 }
 
 /// Does what is wished for by others, until it is dropped.
-pub(crate) async fn serve(data_dir: PathBuf, config: Arc<Config>, log: Arc<dyn EventLog>, topics: Topics) {
+pub(crate) async fn serve(
+    data_dir: PathBuf,
+    config: Arc<Config>,
+    log: Arc<dyn EventLog>,
+    topics: Topics,
+) -> Result<(), IntakeError> {
     loop {
         sleep(LOOK_EVERY).await;
-        let wishes = fs::read_dir(wishes(&data_dir)).into_iter().flatten().flatten().map(|entry| entry.path());
-        for wish in
-            wishes.filter(|wish| wish.extension().is_some_and(|extension| extension == "json")).collect::<Vec<_>>()
-        {
+        let paths = fs::read_dir(wishes(&data_dir)).into_iter().flatten().flatten().map(|entry| entry.path());
+        let wished: Vec<_> = paths.filter(|path| path.extension().is_some_and(|kind| kind == "json")).collect();
+        for wish in wished {
             let granted = async {
                 let options: Options = serde_json::from_slice(&fs::read(&wish)?)?;
                 haul(&options, find(&options, &config)?, log.as_ref(), &topics).await
             };
             let answer = granted.await.map_or_else(|error| format!("{error:#}"), |hauled| hauled.to_string());
             let answered = fs::write(wish.with_extension("done"), answer).and_then(|()| fs::remove_file(&wish));
-            if let Err(error) = answered {
-                tracing::warn!(%error, "a haul is done and will be done again");
-            }
+            answered.map_err(|error| IntakeError::Outside(format!("{}: {error}", wish.display())))?;
         }
     }
 }
@@ -109,7 +111,7 @@ async fn haul(options: &Options, step: &Step, log: &dyn EventLog, topics: &Topic
             if is_past || record.timestamp < since || !is_of_type(&record, &step.types) {
                 continue;
             }
-            let place = place(&record.partition.topic, record.partition.partition, record.offset);
+            let place = place(&record);
             let id = Uuid::new_v5(&options.id, place.as_bytes()).to_string();
             let mut headers = Headers::new();
             for (name, value) in

@@ -3,6 +3,9 @@
 
 mod configuration;
 mod demo;
+mod frontiers;
 mod jobs;
+mod operators;
+mod tags;
 mod tractor;
 mod world;

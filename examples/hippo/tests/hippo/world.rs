@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use balcony_event_log::testing::{eventually, service};
@@ -19,6 +19,8 @@ pub struct Hippo {
     pub folder: TempDir,
     settings: Vec<(&'static str, String)>,
     child: Option<Child>,
+    /// A process that somebody else has started.
+    adopted: Option<String>,
     /// Goes after the process.
     _database: Option<Scratch>,
 }
@@ -31,7 +33,7 @@ impl Hippo {
         fs::write(folder.path().join("hippo.toml"), config).unwrap();
         let data_dir = folder.path().join("data").display().to_string();
         let settings = vec![("DATA_DIR", data_dir), ("LISTEN", "127.0.0.1:0".to_owned())];
-        Self { folder, settings, child: None, _database: None }
+        Self { folder, settings, child: None, adopted: None, _database: None }
     }
 
     /// The same on Kafka and PostgreSQL. `None` without them.
@@ -83,9 +85,49 @@ impl Hippo {
         self.command(arguments).output().unwrap()
     }
 
+    /// Where it listens, once it says so.
+    pub async fn url(&self) -> String {
+        self.eventually("it listens", || {
+            let log = self.read("stderr");
+            let (_, address) = log.rsplit_once("\"address\":\"")?;
+            Some(format!("http://{}", address.split_once('"')?.0))
+        })
+        .await
+    }
+
+    /// What it answers, with a token of this role or none.
+    pub async fn ask(&self, path: &str, role: Option<&str>) -> (u16, String) {
+        let mut request = reqwest::Client::new().get(format!("{}{path}", self.url().await));
+        if let Some(role) = role {
+            let token = self.run(&["token", "--user", "Mia", "--role", role]);
+            request = request.bearer_auth(String::from_utf8(token.stdout).unwrap().trim());
+        }
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
     pub fn start(&mut self) {
         let log = File::options().create(true).append(true).open(self.path("stderr")).unwrap();
-        self.child = Some(self.command(&[]).stderr(log).spawn().unwrap());
+        self.child = Some(self.command(&[]).stdout(Stdio::null()).stderr(log).spawn().unwrap());
+    }
+
+    /// What it answers once it knows.
+    pub async fn served(&self, path: &str) -> String {
+        eventually(path, PATIENCE, async || {
+            let (status, answer) = self.ask(path, None).await;
+            (status == 200).then_some(answer)
+        })
+        .await
+    }
+
+    /// The Kafka that it is on.
+    pub fn brokers(&self) -> Option<String> {
+        self.settings.iter().find(|(name, _)| *name == "KAFKA_BOOTSTRAP_SERVERS").map(|(_, brokers)| brokers.clone())
+    }
+
+    /// Ends this process of another's with the hippo.
+    pub fn adopt(&mut self, process: &str) {
+        self.adopted = Some(process.to_owned());
     }
 
     /// Ends it with -9.
@@ -149,6 +191,9 @@ impl Drop for Hippo {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();
+        }
+        if let Some(process) = &self.adopted {
+            let _ = Command::new("kill").args(["-9", process]).status();
         }
         if std::thread::panicking() {
             eprintln!("{}", self.read("stderr"));
