@@ -8,6 +8,8 @@ use balcony_http::page::{Asset, HOUSE_STYLE, SCRIPT, STYLE, assets, page};
 const ASSETS: &[Asset] = &[
     Asset { path: "/assets/control.css", content_type: STYLE, bytes: include_bytes!("room/control.css") },
     Asset { path: "/assets/control.js", content_type: SCRIPT, bytes: include_bytes!("room/control.js") },
+    Asset { path: "/assets/plot.css", content_type: STYLE, bytes: include_bytes!("room/plot.css") },
+    Asset { path: "/assets/plot.js", content_type: SCRIPT, bytes: include_bytes!("room/plot.js") },
     Asset { path: "/assets/uplot.css", content_type: STYLE, bytes: include_bytes!("../vendor/uplot.css") },
     Asset { path: "/assets/uplot.js", content_type: SCRIPT, bytes: include_bytes!("../vendor/uplot.js") },
 ];

@@ -81,6 +81,11 @@ impl<K: Key> PageRequest<K> {
 }
 
 impl<T> Page<T> {
+    /// A list that has one page.
+    pub fn whole(items: Vec<T>) -> Self {
+        Self { items, next_cursor: None }
+    }
+
     /// The same page with its items in another form, without those that have none.
     pub fn filter_map<U>(self, form: impl FnMut(T) -> Option<U>) -> Page<U> {
         Page { items: self.items.into_iter().filter_map(form).collect(), next_cursor: self.next_cursor }

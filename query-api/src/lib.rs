@@ -277,6 +277,7 @@ mod tests {
                 "Consistency-Token",
             ],
         ),
+        ("GET /v1/stats", &["wait", "stale", "Consistency-Token"]),
         (
             "GET /v1/stats/{stream}",
             &[
@@ -292,6 +293,14 @@ mod tests {
                 "stale",
                 "Consistency-Token",
             ],
+        ),
+        (
+            "GET /v1/stats/{stream}/chart",
+            &["stream", "dimension", "value", "window", "drawn", "windows", "wait", "stale", "Consistency-Token"],
+        ),
+        (
+            "GET /v1/stats/{stream}/top",
+            &["stream", "dimension", "last", "limit", "cursor", "wait", "stale", "Consistency-Token"],
         ),
         ("GET /v1/users/{id}", &["id", "wait", "stale", "Consistency-Token"]),
         ("GET /v1/users/{id}/comments", &["id", "limit", "cursor", "wait", "stale", "Consistency-Token"]),

@@ -1,5 +1,7 @@
-//! Statistics over HTTP: a series as a list (`GET /v1/stats/{stream}`), and as server-sent events while it moves
-//! (`GET /v1/live/stats/{stream}`), for the streams of any program.
+//! Statistics over HTTP, for the streams of any program: what is counted (`GET /v1/stats`), a series as a list
+//! (`GET /v1/stats/{stream}`) and as server-sent events while it moves (`GET /v1/live/stats/{stream}`), the values that were
+//! most frequent lately (`…/top`), and lines in time (`…/chart`); and the charts of a page, as a program declares them
+//! ([`Chart`]).
 //!
 //! ```
 //! use balcony_http::Consistency;
@@ -21,14 +23,20 @@
 //! }
 //! ```
 
+mod chart;
+mod charts;
 mod decimal;
 mod describing;
+mod drawing;
 mod item;
 mod list;
 mod live;
+mod ranking;
+mod streams;
 mod watched;
 
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::{Router, middleware};
 use balcony_event_log::EventLog;
@@ -40,6 +48,8 @@ use balcony_store::{Database, ReadModel, Reader};
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
+pub use self::chart::{Chart, Drawn};
+use self::charts::Charts;
 use self::watched::Watched;
 use crate::{Occurrence, Shapes, Statistics};
 
@@ -82,6 +92,16 @@ impl StatisticsApi {
         let (routes, openapi) = operations().with_state(self.clone()).split_for_parts();
         (routes.layer(middleware::from_fn(answer::when_taken_back)), describing::with_names(openapi, &self.shapes))
     }
+
+    /// The route of the charts of a page while they move (`GET /v1/live/charts`), and what it is described as.
+    ///
+    /// # Panics
+    /// When a chart is of what is not counted, which is an error of the program.
+    pub fn charts(&self, charts: &[Chart]) -> (Router, OpenApi) {
+        let plans = charts.iter().map(|chart| chart.plan(&self.shapes)).collect();
+        let state = Charts { api: self.clone(), plans };
+        OpenApiRouter::new().routes(operation!(charts::watch)).with_state(state).split_for_parts()
+    }
 }
 
 /// What [`StatisticsApi::routes`] are described as, for streams of `shapes`.
@@ -90,5 +110,16 @@ pub fn described(shapes: &Shapes) -> OpenApi {
 }
 
 fn operations() -> OpenApiRouter<StatisticsApi> {
-    OpenApiRouter::new().routes(operation!(list::list)).routes(operation!(live::watch))
+    OpenApiRouter::new()
+        .routes(operation!(streams::list))
+        .routes(operation!(list::list))
+        .routes(operation!(ranking::list))
+        .routes(operation!(charts::draw))
+        .routes(operation!(live::watch))
+}
+
+/// The time it is, in milliseconds since 1970.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -174,6 +174,68 @@ pub async fn of_all_time(
     Ok(points.map(|point| (point.value, point.tally)).collect())
 }
 
+/// Where the newest window of a series begins that has anything in it and begins before `until`.
+#[cfg(feature = "http")]
+pub(crate) async fn newest(
+    reader: &Reader,
+    series: &Series,
+    window: Window,
+    until: i64,
+) -> Result<Option<i64>, StoreError> {
+    let sql = "SELECT MAX(window_start) FROM window_counts WHERE series = $1 AND span = $2 AND window_start < $3";
+    let params = [(&*series.key).into(), window.milliseconds().into(), until.into()];
+    let found: Vec<(Option<i64>,)> = reader.fetch(sql, &params).await?;
+    Ok(found.first().and_then(|(newest,)| *newest))
+}
+
+/// The `limit` values of a series that were most frequent in the `window`s from `since` until `until`, in their own order.
+#[cfg(feature = "http")]
+pub(crate) async fn most_frequent(
+    reader: &Reader,
+    series: &Series,
+    window: Window,
+    (since, until): (i64, i64),
+    limit: i64,
+) -> Result<Vec<String>, StoreError> {
+    let sql = "SELECT value FROM window_counts
+               WHERE series = $1 AND span = $2 AND window_start >= $3 AND window_start < $4
+               GROUP BY value ORDER BY SUM(counted) DESC, value LIMIT $5";
+    let params = [(&*series.key).into(), window.milliseconds().into(), since.into(), until.into(), limit.into()];
+    let found: Vec<(String,)> = reader.fetch(sql, &params).await?;
+    let mut values: Vec<String> = found.into_iter().map(|(value,)| value).collect();
+    values.sort_unstable();
+    Ok(values)
+}
+
+/// All points of some values of a series in the `window`s from `since` until `until`, and since when all of them are kept.
+#[cfg(feature = "http")]
+pub(crate) async fn grid(
+    reader: &Reader,
+    series: &Series,
+    window: Window,
+    (since, until): (i64, i64),
+    values: &[String],
+) -> Result<(i64, Vec<Point>), StoreError> {
+    let kept_since = kept_since(reader, series, window).await?;
+    if values.is_empty() {
+        return Ok((kept_since, Vec::new()));
+    }
+    let names: Vec<String> = (5..5 + values.len()).map(|number| format!("${number}")).collect();
+    let sql = format!(
+        "SELECT window_start, value, CAST(SUM(counted) AS BIGINT) AS counted, CAST(SUM(sum) AS BIGINT) AS sum,
+             MIN(least) AS least, MAX(most) AS most
+         FROM window_counts
+         WHERE series = $1 AND span = $2 AND window_start >= $3 AND window_start < $4 AND value IN ({})
+         GROUP BY window_start, value",
+        names.join(", ")
+    );
+    let mut params: Vec<Value<'_>> =
+        vec![(&*series.key).into(), window.milliseconds().into(), since.max(kept_since).into(), until.into()];
+    params.extend(values.iter().map(|value| Value::from(stored(value).into_owned())));
+    let rows: Vec<PointRow> = reader.fetch(sql, &params).await?;
+    Ok((kept_since, rows.into_iter().map(Point::from).collect()))
+}
+
 /// Where the windows begin that every partition still has.
 async fn kept_since(reader: &Reader, series: &Series, window: Window) -> Result<i64, StoreError> {
     let newest: Vec<(Option<i64>,)> = reader.fetch("SELECT MAX(at) FROM counted_to", &[]).await?;

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { barriers, launch, tab } from "./browser.mjs";
-import { Installation, deployments } from "./installation.mjs";
+import { Installation, deployments, eventually } from "./installation.mjs";
 
 const base64 = text => Buffer.from(text).toString("base64");
 const HEADERS = { ce_specversion: "1.0", ce_id: "broken", ce_source: "/balcony", ce_type: "balcony.movie.registered.v1",
@@ -124,7 +124,11 @@ for (const kind of deployments()) {
         }
         const page = await open("/control", { token: admin, ...look });
         await page.waitForSelector("#step-rows tr");
+        await page.waitForSelector("article[data-stream=comments] .plot canvas");
+        await page.click("#standing details[data-step=comments] summary");
+        await page.waitForSelector("#standing [open] tbody tr");
         assert.deepEqual(await barriers(page), [], "/control");
+        assert.equal(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), true, "/control is too wide");
         await close(page);
       }
     });
@@ -141,6 +145,22 @@ for (const kind of deployments()) {
       await page.waitForSelector("#chart canvas");
       await it.command(noa, "POST", `/v1/movies/${movie}/comments`, { body: "seen on the chart" });
       await page.waitForFunction(() => [...document.querySelectorAll("#topic-rows td:nth-child(4)")].some(cell => cell.textContent !== "0"));
+
+      // What is counted moves, and so does where the readers of the log stand.
+      const comments = "article[data-stream=comments]";
+      await page.selectOption(`${comments} select >> nth=1`, "1d");
+      const counted = () => page.evaluate(comments => [...document.querySelectorAll(`${comments} tbody td:nth-child(2)`)]
+        .reduce((sum, cell) => sum + Number(cell.textContent), 0), comments);
+      await page.waitForSelector(`${comments} tbody tr`);
+      await page.waitForSelector(`${comments} .ranking li .number`);
+      await page.click("#standing details[data-step=comments] summary");
+      const positions = () => page.evaluate(() => [...document.querySelectorAll("#standing details[data-step=comments] .scroll:last-child td:nth-child(3)")]
+        .reduce((sum, cell) => sum + Number(cell.textContent), 0));
+      await page.waitForFunction(() => document.querySelector("#standing details[data-step=comments] .scroll:last-child td"));
+      const [before, stood] = [await counted(), await positions()];
+      await it.command(noa, "POST", `/v1/movies/${movie}/comments`, { body: "counted on the chart" });
+      await eventually("the count moves", async () => (await counted()) > before);
+      await eventually("the position moves", async () => (await positions()) > stood);
 
       const parked = "#parked-list tbody tr";
       await page.waitForSelector(parked);

@@ -3,6 +3,12 @@
   const TEXTS = {
     en: {
       skip: "To the content", room: "Control room", steps: "Steps", events: "Events", log: "Log", parked: "Set aside",
+      consumers: "Positions", time: "Time", counts: "Counts", stepsOverTime: "The last minutes", shown: "Shown",
+      consumersTitle: "Who reads the log, and where they stand", countsTitle: "What happens", end: "Log's end",
+      behind: "Behind", worker: "Process", seen: "Seen", busy: "Busy", ago: n => `${n} s ago`, behindBy: n => `${n} behind`, gone: "gone",
+      by: "By", window: "Window", drawn: "Drawn", value: "Value", running: "Now", last: "Before", nothingCounted: "Nothing was counted yet.",
+      ranking: "Most frequent in the last 30 minutes", nothingRanked: "Nothing in the last 30 minutes.", count: "count", sum: "sum",
+      average: "average", least: "least", most: "most", nobody: "No process works on it.",
       signIn: "Sign in", signOut: "Sign out", token: "Token",
       signInWhy: "Paste a token with the role admin. It is kept for this tab alone.",
       name: "Name", stateOf: "State", generation: "Generation", lag: "Lag, events", seconds: "Lag, s", rate: "Events/s",
@@ -23,6 +29,12 @@
     },
     ja: {
       skip: "本文へ", room: "管制室", steps: "ステップ", events: "イベント", log: "ログ", parked: "保留",
+      consumers: "読み取り位置", time: "時刻", counts: "集計", stepsOverTime: "直近の推移", shown: "表示",
+      consumersTitle: "ログの読み手とその位置", countsTitle: "起きていること", end: "ログの終端",
+      behind: "遅れ", worker: "プロセス", seen: "最終確認", busy: "稼働率", ago: n => `${n} 秒前`, behindBy: n => `遅れ ${n} 件`, gone: "停止",
+      by: "分類", window: "単位", drawn: "内容", value: "値", running: "現在", last: "一つ前", nothingCounted: "まだ何も集計されていません。",
+      ranking: "直近 30 分の上位", nothingRanked: "直近 30 分にはありません。", count: "件数", sum: "合計",
+      average: "平均", least: "最小", most: "最大", nobody: "作業中のプロセスはありません。",
       signIn: "サインイン", signOut: "サインアウト", token: "トークン",
       signInWhy: "admin 権限のトークンを貼り付けてください。このタブだけに保存されます。",
       name: "名前", stateOf: "状態", generation: "世代", lag: "遅れ（件）", seconds: "遅れ（秒）", rate: "件／秒",
@@ -155,10 +167,63 @@
     if ($("state").textContent !== said) $("state").textContent = said;
   }
 
+  // --- figures of the last minutes, as this page has seen them ---
+  class Trend {
+    constructor(place) {
+      this.place = place;
+      this.times = [];
+      this.lines = new Map();
+      new ResizeObserver(() => this.chart?.setSize(this.size())).observe(place);
+      matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.chart && this.draw(true));
+    }
+    size() { return { width: Math.max(200, this.place.clientWidth), height: 200 }; }
+    /** Notes what `figures` says at a time: a number for each name. */
+    note(at, figures) {
+      remember(this.times, at / 1000);
+      for (const name of Object.keys(figures)) {
+        if (!this.lines.has(name)) this.lines.set(name, Array(this.times.length - 1).fill(null));
+      }
+      for (const [name, line] of this.lines) remember(line, figures[name] ?? null);
+    }
+    clear() {
+      this.chart?.destroy();
+      this.chart = null;
+    }
+    draw(anew = false) {
+      if (anew && !this.times.length) return;
+      const data = [this.times, ...this.lines.values()];
+      if (this.chart && !anew && this.drawn === this.lines.size) return this.chart.setData(data);
+      this.chart?.destroy();
+      this.drawn = this.lines.size;
+      const lines = [...this.lines.keys()].map((label, at) => ({ label, stroke: linePlot.colour(at), width: 2, points: { show: false } }));
+      const value = (_, figure) => figure == null ? "–" : number(figure);
+      const time = (_, second) => second == null ? "–" : new Date(second * 1000).toLocaleTimeString(language, { hourCycle: "h23" });
+      this.chart = new uPlot({ ...this.size(), series: [{ label: T.time, value: time }, ...lines.map(line => ({ ...line, value }))], axes: linePlot.axes(language),
+        scales: { y: { range: (_, __, most) => [0, Math.max(1, (most ?? 0) * 1.1)] } } }, data, this.place);
+    }
+  }
+  const FIGURES = { lag: step => step.lag.events, seconds: step => step.lag.seconds, rate: step => step.events_per_second };
+  const trends = new Map();
+  let shownTrend = null;
+  function noteSteps(steps, now) {
+    for (const [name, figure] of Object.entries(FIGURES)) {
+      if (!trends.has(name)) trends.set(name, new Trend($("steps-chart")));
+      trends.get(name).note(now, Object.fromEntries(steps.map(step => [step.name, figure(step)])));
+    }
+    showTrend();
+  }
+  function showTrend() {
+    const trend = trends.get($("figure").value);
+    if (!trend) return;
+    const isOther = shownTrend !== trend;
+    if (isOther) shownTrend?.clear();
+    shownTrend = trend;
+    trend.draw(isOther);
+  }
+  $("figure").onchange = showTrend;
+
   // --- the topics, and how many records they get a second ---
-  let chart = null, before = null;
-  const times = [], series = new Map();
-  const COLOURS = ["#14808f", "#b8651b", "#7a5bb5", "#4c8a3f"];
+  let before = null, topicsTrend = null;
   function showTopics(topics, now) {
     const end = topic => topic.partitions.reduce((sum, partition) => sum + partition.end, 0);
     const seconds = before ? (now - before.at) / 1000 : 0;
@@ -175,28 +240,122 @@
       $("topic").replaceChildren(...topics.map(topic => make("option", { value: topic.name, textContent: topic.name })));
     }
     if (before) {
-      remember(times, now / 1000);
-      for (const { topic, rate } of found) {
-        if (!series.has(topic.name)) series.set(topic.name, []);
-        remember(series.get(topic.name), rate);
-      }
-      draw();
+      topicsTrend ??= new Trend($("chart"));
+      topicsTrend.note(now, Object.fromEntries(found.map(({ topic, rate }) => [topic.name, rate])));
+      topicsTrend.draw();
     }
     before = { at: now, ends: new Map(topics.map(topic => [topic.name, end(topic)])) };
   }
-  function draw() {
-    const data = [times, ...series.values()];
-    const place = $("chart");
-    if (!chart) {
-      const ink = getComputedStyle(document.body).color;
-      const axis = { stroke: ink, grid: { stroke: "rgba(128,128,128,.2)" }, ticks: { stroke: "rgba(128,128,128,.4)" } };
-      const lines = [...series.keys()].map((label, at) => ({ label, stroke: COLOURS[at % COLOURS.length], width: 2, points: { show: false } }));
-      chart = new uPlot({ width: place.clientWidth, height: 200, series: [{}, ...lines], axes: [axis, axis],
-        scales: { y: { range: (_, __, most) => [0, Math.max(1, most * 1.1)] } } }, data, place);
-      new ResizeObserver(() => chart.setSize({ width: place.clientWidth, height: 200 })).observe(place);
-    } else {
-      chart.setData(data);
+  // --- who reads the log, and where they stand ---
+  const standings = new Map();
+  function standing(step) {
+    if (!standings.has(step.name)) {
+      const [name, state, behind] = [make("span", { className: "name", textContent: step.name }), make("span"), make("span", { className: "number" })];
+      const table = (...head) => {
+        const body = make("tbody");
+        const row = make("tr", {}, ...head.map(([text, kind]) => make("th", { scope: "col", className: kind ?? "", textContent: T[text] })));
+        const scroll = make("div", { className: "scroll", tabIndex: 0 }, make("table", {}, make("thead", {}, row), body));
+        scroll.setAttribute("role", "group");
+        scroll.setAttribute("aria-label", step.name);
+        return { scroll, body };
+      };
+      const workers = table(["worker"], ["stateOf"], ["rate", "number"], ["busy", "number"], ["seen", "number"]);
+      const places = table(["topic"], ["partition", "number"], ["position", "number"], ["end", "number"], ["behind", "number"]);
+      const place = make("details", {}, make("summary", {}, name, state, behind), workers.scroll, places.scroll);
+      place.dataset.step = step.name;
+      standings.set(step.name, { place, state, behind, workers: workers.body, places: places.body });
+      $("standing").append(place);
     }
+    return standings.get(step.name);
+  }
+  function showStandings(steps, topics) {
+    const cells = (...values) => values.map(([text, kind]) => make("td", { className: kind ?? "", textContent: text }));
+    for (const step of steps) {
+      const { place, state, behind, workers, places } = standing(step);
+      state.className = `badge ${step.ill ? "bad" : TONES[step.state] ?? "bad"}`;
+      state.textContent = step.state;
+      behind.textContent = T.behindBy(number(step.lag.events));
+      if (!place.open) continue;
+      const alive = step.workers.map(worker => make("tr", {}, ...cells([worker.id], [worker.is_alive ? worker.state ?? "?" : T.gone],
+        [number(worker.events_per_second), "number"], [worker.busy == null ? "?" : `${Math.round(100 * worker.busy)} %`, "number"],
+        [T.ago(worker.seen_seconds_ago), "number"])));
+      workers.replaceChildren(...(alive.length ? alive : [make("tr", {}, make("td", { colSpan: 5, textContent: T.nobody }))]));
+      const rows = [];
+      for (const [topic, partitions] of Object.entries(step.positions)) {
+        const known = topics.find(one => one.full_name === topic || one.name === topic);
+        for (const [partition, offset] of Object.entries(partitions)) {
+          const end = known?.partitions.find(one => one.partition === Number(partition))?.end;
+          rows.push(make("tr", {}, ...cells([topic], [partition, "number"], [number(offset), "number"], [number(end), "number"],
+            [number(end == null ? null : Math.max(0, end - offset)), "number"])));
+        }
+      }
+      places.replaceChildren(...rows);
+    }
+  }
+  $("standing").addEventListener("toggle", () => look().catch(complain), true);
+
+  // --- what is counted ---
+  let panels = null, rankedAt = 0;
+  const RANKED_EVERY = 10_000;
+  class Panel {
+    constructor(stream) {
+      this.stream = stream;
+      const id = `stream-${stream.name}`;
+      const title = make("h3", { id, textContent: stream.name });
+      const row = make("div", { className: "row" });
+      const choice = (name, options, chosen) => {
+        const select = make("select", { id: `${id}-${name}` }, ...options.map(option =>
+          make("option", { value: option, textContent: name === "drawn" ? T[option] : option, selected: option === chosen })));
+        row.append(make("div", {}, make("label", { htmlFor: select.id, textContent: T[name] }), select));
+        select.onchange = () => this.look(true).catch(complain);
+        return select;
+      };
+      this.dimension = choice("by", stream.dimensions);
+      this.window = choice("window", stream.windows, stream.windows.includes("1m") ? "1m" : stream.windows[0]);
+      if (stream.is_measured) this.drawn = choice("drawn", ["count", "sum", "average", "least", "most"]);
+      const place = make("div", { className: "plot" });
+      place.setAttribute("role", "img");
+      place.setAttribute("aria-labelledby", id);
+      const head = ["value", "running", "last"].map(name => make("th", { scope: "col", className: name === "value" ? "" : "number", textContent: T[name] }));
+      const rows = make("tbody");
+      const scroll = make("div", { className: "scroll", tabIndex: 0 }, make("table", {}, make("thead", {}, make("tr", {}, ...head)), rows));
+      scroll.setAttribute("role", "group");
+      scroll.setAttribute("aria-labelledby", id);
+      this.empty = make("p", { className: "empty", textContent: T.nothingCounted, hidden: true });
+      this.parts = [place, scroll];
+      this.ranking = make("ol", { className: "ranking" });
+      this.element = make("article", { className: "sheet chart" }, title, row, place, scroll, this.empty, make("h4", { textContent: T.ranking }), this.ranking);
+      this.element.dataset.stream = stream.name;
+      this.element.setAttribute("aria-labelledby", id);
+      this.plot = new linePlot.Plot({ place, rows, language, texts: T });
+    }
+    async look(withRanking) {
+      const path = `/v1/stats/${encodeURIComponent(this.stream.name)}`;
+      const query = new URLSearchParams({ dimension: this.dimension.value });
+      const asked = [ask(`${path}/chart?${new URLSearchParams([...query, ["window", this.window.value], ["drawn", this.drawn?.value ?? "count"]])}`)];
+      if (withRanking) asked.push(ask(`${path}/top?${new URLSearchParams([...query, ["limit", "5"]])}`));
+      const [drawing, top] = await Promise.all(asked);
+      if (query.get("dimension") !== this.dimension.value) return;
+      const hasNone = !drawing.lines.length;
+      this.empty.hidden = !hasNone;
+      for (const part of this.parts) part.hidden = hasNone;
+      this.plot.show(drawing);
+      if (!top) return;
+      const items = top.items.map(item => make("li", {}, make("span", {}, make("span", { textContent: item.value }), make("span", { className: "number", textContent: number(item.count) }))));
+      this.ranking.replaceChildren(...(items.length ? items : [make("li", { className: "quiet none", textContent: T.nothingRanked })]));
+    }
+  }
+  /** Not every service of a program has the counts. */
+  async function showCounts() {
+    if (!panels) {
+      const streams = await ask("/v1/stats").catch(error => { if (error.status === 404) return { items: [] }; throw error; });
+      panels = streams.items.map(stream => new Panel(stream));
+      $("streams").replaceChildren(...panels.map(panel => panel.element));
+      $("counts").hidden = $("to-counts").hidden = !panels.length;
+    }
+    const withRanking = Date.now() - rankedAt >= RANKED_EVERY;
+    if (withRanking) rankedAt = Date.now();
+    await Promise.all(panels.map(panel => panel.look(withRanking)));
   }
 
   // --- the log ---
@@ -273,8 +432,11 @@
   async function look() {
     const [steps, topics, parked] = await Promise.all([ask("/v1/admin/steps"), ask("/v1/admin/topics"), ask("/v1/admin/parked?limit=100")]);
     showSteps(steps.projections);
+    noteSteps(steps.projections, Date.now());
+    showStandings(steps.projections, topics.items);
     showTopics(topics.items, Date.now());
     showParked(parked.items);
+    await showCounts();
     if (following) await showRecords();
   }
   let round = 0, isAway = false;

@@ -75,10 +75,16 @@ mod tests {
             assert!(operation.answers(422) && operation.answers(503), "{}", operation.name);
             let parameters = operation.described["parameters"].as_array().expect("parameters");
             let named = |name: &str| parameters.iter().find(|known| known["name"] == name).expect("it is there");
+            if operation.name == "GET /v1/stats" {
+                continue;
+            }
             assert_eq!(named("stream")["description"], "`sales` or `gifts`");
             let dimensions =
                 "What is counted by: `shop` or `range` of `sales`; `shop` of `gifts`. The stream's first when absent.";
             assert_eq!(named("dimension")["description"], dimensions);
+            if operation.name.ends_with("/top") {
+                continue;
+            }
             assert_eq!(named("window")["schema"]["enum"], serde_json::json!(["10s", "1m"]));
             assert_eq!(named("window")["schema"]["default"], "10s");
             let kept = "How long a window is. They are kept: `10s` 2 hours, `1m` for ever.";

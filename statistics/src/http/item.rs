@@ -35,13 +35,18 @@ impl StatsItem {
     /// `point`, of a stream whose measure has so many `decimals`, if it has one.
     pub(super) fn of(point: Point, decimals: Option<u8>) -> Result<Self, Problem> {
         let Point { window_start, value, tally: Tally { count, sum, least, most } } = point;
-        let window_start = Moment::in_range(window_start).ok_or_else(|| Problem::internal(&OutOfRange))?;
+        let window_start = shown(window_start)?;
         let measured = decimals.map(|decimals| {
             let shown = |units: Option<i64>| units.map(|units| Decimal { units, decimals });
             Measured { sum: shown(sum), min: shown(least), max: shown(most) }
         });
         Ok(Self { window_start, value, count, measured })
     }
+}
+
+/// The time `milliseconds` after 1970-01-01T00:00:00Z.
+pub(super) fn shown(milliseconds: i64) -> Result<Moment, Problem> {
+    Moment::in_range(milliseconds).ok_or_else(|| Problem::internal(&OutOfRange))
 }
 
 /// A window that begins in no year of four digits.

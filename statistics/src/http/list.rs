@@ -77,18 +77,7 @@ pub(super) async fn list(
 impl Wanted {
     /// Takes what is wanted of `stream`.
     pub(super) fn take(api: &StatisticsApi, params: &mut Params, stream: &str) -> Result<Self, Problem> {
-        let dimension = params.text("dimension");
-        let series = match api.shapes.series(stream, dimension.as_deref()) {
-            Err(Unknown::Dimension) => {
-                let shape = api.shapes.iter().find(|shape| &*shape.name == stream);
-                let dimensions = shape.map(|shape| &*shape.dimensions).unwrap_or_default();
-                let known: Vec<&str> = dimensions.iter().map(|dimension| &*dimension.name).collect();
-                params.refuse("dimension", format!("is not one of {}", known.join(", ")));
-                api.shapes.series(stream, None)
-            }
-            found => found,
-        };
-        let series = series.map_err(|unknown| Problem::not_found(unknown.to_string()))?;
+        let (dimension, series) = series(api, params, stream)?;
         let value = params.text("value").map(|text| series.value(&text).into_owned());
         let window = window(params, &series);
         let since = params.parsed::<Moment>("since").map(Moment::milliseconds);
@@ -108,8 +97,29 @@ impl Wanted {
     }
 }
 
+/// Takes `dimension`, one of `stream`.
+pub(super) fn series(
+    api: &StatisticsApi,
+    params: &mut Params,
+    stream: &str,
+) -> Result<(Option<String>, Series), Problem> {
+    let dimension = params.text("dimension");
+    let series = match api.shapes.series(stream, dimension.as_deref()) {
+        Err(Unknown::Dimension) => {
+            let shape = api.shapes.iter().find(|shape| &*shape.name == stream);
+            let dimensions = shape.map(|shape| &*shape.dimensions).unwrap_or_default();
+            let known: Vec<&str> = dimensions.iter().map(|dimension| &*dimension.name).collect();
+            params.refuse("dimension", format!("is not one of {}", known.join(", ")));
+            api.shapes.series(stream, None)
+        }
+        found => found,
+    };
+    let series = series.map_err(|unknown| Problem::not_found(unknown.to_string()))?;
+    Ok((dimension, series))
+}
+
 /// Takes `window`, one of those in which `series` is counted.
-fn window(params: &mut Params, series: &Series) -> Window {
+pub(super) fn window(params: &mut Params, series: &Series) -> Window {
     let usual = series.windows.usual();
     let Some(text) = params.text("window") else { return usual };
     let known = || series.windows.lengths();

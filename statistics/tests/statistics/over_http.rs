@@ -9,7 +9,7 @@ use balcony_event_log::testing::eventually;
 use balcony_event_log::{EventLog as _, Positions};
 use balcony_http::{Consistency, ConsistencyToken};
 use balcony_projector::{Projection as _, Projector};
-use balcony_statistics::http::StatisticsApi;
+use balcony_statistics::http::{Chart, Drawn, StatisticsApi};
 use balcony_statistics::{Statistics, Window, Windows};
 use balcony_store::{Reader, Scratch, Uuid};
 use futures_util::StreamExt as _;
@@ -202,4 +202,89 @@ async fn counts_are_told_when_they_move_and_go_on_from_an_id() {
     let (id, name, _) = next(&mut lost).await;
     assert_eq!(name, "reset");
     assert_eq!(next(&mut shop.watch(path, &[("last-event-id", &id)]).await).await.1, "stats");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_there_is_is_listed_ranked_and_drawn() {
+    let shop = Shop::open().await;
+    let sales =
+        json!({"name": "sales", "dimensions": ["shop", "range"], "is_measured": true, "windows": ["10s", "1m", "1d"]});
+    let gifts = json!({"name": "gifts", "dimensions": ["shop"], "is_measured": false, "windows": ["10s", "1m", "1d"]});
+    assert_eq!(shop.get("/v1/stats", &[]).await.body, json!({"items": [sales, gifts], "next_cursor": null}));
+
+    // Long ago: nothing is most frequent now, and the chart stands where something was.
+    shop.sell(NOON, "Oslo", Some(500)).await;
+    shop.sell(NOON, "Oslo", Some(-25)).await;
+    let token = shop.sell(NOON - 20_000, "Rome", Some(100)).await;
+    let seen = [("consistency-token", token.as_str())];
+    assert_eq!(shop.get("/v1/stats/sales/top", &seen).await.body["items"], json!([]));
+    let line = |value: &str, drawn: &str, points: Value| {
+        let decimals = if drawn == "count" { 0 } else { 2 };
+        json!({"value": value, "drawn": drawn, "decimals": decimals, "points": points})
+    };
+    let drawing =
+        |lines: &[Value]| json!({"from": time(NOON - 20_000), "window_seconds": 10, "windows": 3, "lines": lines});
+    let answer = shop.get("/v1/stats/sales/chart?window=10s&windows=3", &seen).await;
+    let counts = [line("Oslo", "count", json!([0, 0, 2])), line("Rome", "count", json!([1, 0, 0]))];
+    assert_eq!((answer.status, answer.body), (200, drawing(&counts)));
+    let answer = shop.get("/v1/stats/sales/chart?window=10s&windows=3&drawn=average&value=Oslo", &seen).await;
+    assert_eq!(answer.body, drawing(&[line("Oslo", "average", json!([null, null, 2.375]))]));
+    let answer = shop.get("/v1/stats/gifts/chart?drawn=sum&windows=501&window=2m", &seen).await;
+    assert_eq!((answer.status, answer.body["errors"].as_array().unwrap().len()), (422, 3));
+
+    // Now.
+    let now =
+        i64::try_from(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis()).unwrap();
+    for (shop_name, times) in [("Oslo", 2), ("Rome", 3), ("大阪", 1)] {
+        for _ in 0..times {
+            shop.sell(now, shop_name, None).await;
+        }
+    }
+    let token = shop.sell(now, "Rome", None).await;
+    let seen = [("consistency-token", token.as_str())];
+    let ranked = shop.get("/v1/stats/sales/top?limit=2", &seen).await.body;
+    assert_eq!(ranked["items"], json!([{"value": "Rome", "count": 4}, {"value": "Oslo", "count": 2}]));
+    let cursor = ranked["next_cursor"].as_str().unwrap();
+    let rest = shop.get(&format!("/v1/stats/sales/top?limit=2&cursor={cursor}"), &seen).await.body;
+    assert_eq!(rest, json!({"items": [{"value": "大阪", "count": 1}], "next_cursor": null}));
+    let days = shop.get("/v1/stats/sales/chart?window=1d", &seen).await.body;
+    assert_eq!(days["lines"].as_array().unwrap().len(), 3);
+    assert_eq!(days["lines"][0]["points"].as_array().unwrap().iter().filter_map(Value::as_i64).sum::<i64>(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_charts_of_a_page_move_in_one_stream() {
+    let mut shop = Shop::open().await;
+    let charts = [
+        Chart::new("Sales", "sales", "shop", Window::DAY).over(2),
+        Chart::new("Prices", "sales", "shop", Window::DAY).of_values(["Oslo"]).drawing([Drawn::Least, Drawn::Most]),
+    ];
+    let api = StatisticsApi::open(&counted(), &shop.world.database, shop.consistency.clone()).await;
+    shop.routes = api.charts(&charts).0;
+    let mut stream = shop.watch("/v1/live/charts", &[]).await;
+    let mut first = [next(&mut stream).await.2, next(&mut stream).await.2];
+    first.sort_by_key(|moved| moved["chart"].as_i64());
+    assert_eq!((&first[0]["chart"], &first[0]["drawing"]["lines"]), (&json!(0), &json!([])));
+    assert_eq!((&first[1]["chart"], first[1]["drawing"]["lines"].as_array().unwrap().len()), (&json!(1), 2));
+    shop.sell(NOON, "Oslo", Some(-524)).await;
+    let mut moved = [next(&mut stream).await, next(&mut stream).await];
+    moved.sort_by_key(|(_, _, moved)| moved["chart"].as_i64());
+    let [(_, name, counts), (_, _, prices)] = moved;
+    assert_eq!((name.as_str(), &counts["drawing"]["lines"][0]["points"]), ("chart", &json!([0, 1])));
+    assert_eq!(prices["drawing"]["lines"][0]["points"].as_array().unwrap().last(), Some(&json!(-5.24)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chart_of_what_is_not_counted_is_an_error_of_the_program() {
+    let shop = Shop::open().await;
+    let api = StatisticsApi::open(&counted(), &shop.world.database, shop.consistency.clone()).await;
+    let is_refused =
+        |chart: Chart| std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| api.charts(&[chart]))).is_err();
+    assert!(is_refused(Chart::new("A", "people", "shop", Window::DAY)));
+    assert!(is_refused(Chart::new("A", "sales", "who", Window::DAY)));
+    assert!(is_refused(Chart::new("A", "sales", "shop", Window::HOUR)));
+    assert!(is_refused(Chart::new("A", "gifts", "shop", Window::DAY).drawing([Drawn::Average])));
+    assert!(is_refused(Chart::new("A", "sales", "shop", Window::DAY).drawing([])));
+    assert!(is_refused(Chart::new("A", "sales", "shop", Window::DAY).over(501)));
+    assert!(!is_refused(Chart::new("A", "sales", "shop", Window::DAY).drawing([Drawn::Average])));
 }
