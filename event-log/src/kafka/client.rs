@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;
@@ -7,15 +9,17 @@ use rdkafka::types::RDKafkaRespErr;
 
 use crate::LogError;
 
+/// How long a topic that was just made may be unknown to some of the brokers.
+pub(super) const PROPAGATION: Duration = Duration::from_secs(1);
+
 /// What all clients of the cluster have in common.
 pub(super) fn config(bootstrap_servers: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", bootstrap_servers)
         .set("client.id", "event-log")
-        // How long a topic that was just created may be unknown to a broker. The default lets a record for a topic
-        // that is not there wait until it times out.
-        .set("topic.metadata.propagation.max.ms", "1000")
+        // The default lets a record for a topic that is not there wait until it times out.
+        .set("topic.metadata.propagation.max.ms", PROPAGATION.as_millis().to_string())
         // The default lets a client wait for ten seconds after the broker is back.
         .set("reconnect.backoff.max.ms", "1000")
         .set("socket.keepalive.enable", "true");

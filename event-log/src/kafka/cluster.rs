@@ -1,13 +1,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
 use rdkafka::metadata::Metadata;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::task::spawn_blocking;
 
-use super::client::{self, LogLines, is_unknown_topic, unavailable};
+use super::client::{self, LogLines, PROPAGATION, is_unknown_topic, unavailable};
 use super::used::Used;
 use crate::{LogError, Positions, TopicPartition};
 
@@ -17,6 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const SECOND_PATIENCE: Duration = Duration::from_secs(1);
 /// How long the number of a topic's partitions is believed.
 const PARTITIONS_FRESH: Duration = Duration::from_secs(10);
+/// How long to wait before asking again for a topic that a broker does not know.
+const UNKNOWN_PAUSE: Duration = Duration::from_millis(20);
 
 /// Asks the cluster about topics, where they start and where they end.
 pub(super) struct Cluster {
@@ -24,6 +28,8 @@ pub(super) struct Cluster {
     client: BaseConsumer<LogLines>,
     used: Arc<Used>,
     partitions: Mutex<HashMap<Arc<str>, PartitionCount>>,
+    /// When each topic was first there.
+    met: Mutex<HashMap<Arc<str>, Instant>>,
 }
 
 #[derive(Clone, Copy)]
@@ -39,7 +45,7 @@ impl Cluster {
             .set("isolation.level", "read_uncommitted")
             .create_with_context(LogLines)
             .map_err(|error| client::not_created(&error))?;
-        Ok(Self { client, used, partitions: Mutex::default() })
+        Ok(Self { client, used, partitions: Mutex::default(), met: Mutex::default() })
     }
 
     /// The cluster's own id.
@@ -58,6 +64,21 @@ impl Cluster {
     pub(super) async fn metadata(self: &Arc<Self>, topic: Arc<str>, patience: Duration) -> Result<Metadata, LogError> {
         self.blocking(move |cluster| {
             cluster.client.fetch_metadata(Some(&topic), patience).map_err(|error| unavailable(&error))
+        })
+        .await
+    }
+
+    /// What the cluster knows of `topic`, as [`Cluster::metadata`]. That there is none is believed once it was said for as
+    /// long as a new topic may be unknown to some of the brokers.
+    pub(super) async fn settled_metadata(
+        self: &Arc<Self>,
+        topic: Arc<str>,
+        patience: Duration,
+    ) -> Result<Metadata, LogError> {
+        self.blocking(move |cluster| {
+            let now = Instant::now();
+            let asked = cluster.ask_until_settled(&topic, now + patience, now + PROPAGATION);
+            asked.map_err(|error| unavailable(&error))
         })
         .await
     }
@@ -107,6 +128,9 @@ impl Cluster {
     /// still believes in its partitions.
     fn ask(&self, topics: &[Arc<str>], place: Offset) -> Result<Positions, LogError> {
         self.ask_topics(topics, place).map_err(|error| {
+            if !matches!(error, LogError::Unavailable(_)) {
+                return error;
+            }
             self.partitions().retain(|known, _| !topics.contains(known));
             let deadline = Instant::now() + SECOND_PATIENCE;
             let counts = topics.iter().map(|topic| self.used_count(topic, deadline));
@@ -173,7 +197,10 @@ impl Cluster {
         if let Some(known) = known.filter(|known| known.asked_at.elapsed() < PARTITIONS_FRESH) {
             return Ok(known.count);
         }
-        let metadata = self.client.fetch_metadata(Some(topic), until(deadline)).map_err(|error| unavailable(&error))?;
+        // One that was there for longer is no new one: that it is gone is believed at once.
+        let met = self.met().get(topic).copied();
+        let settled = met.unwrap_or_else(Instant::now) + PROPAGATION;
+        let metadata = self.ask_until_settled(topic, deadline, settled).map_err(|error| unavailable(&error))?;
         if is_unknown_topic(&metadata) {
             return Err(LogError::UnknownTopic { topic: Arc::clone(topic) });
         }
@@ -182,8 +209,27 @@ impl Cluster {
             return Err(LogError::Unavailable(format!("the topic {topic} has no partitions now")));
         }
         let count = i32::try_from(count).expect("Kafka counts partitions in 32 bits");
+        self.met().entry(Arc::clone(topic)).or_insert_with(Instant::now);
         self.partitions().insert(Arc::clone(topic), PartitionCount { count, asked_at: Instant::now() });
         Ok(count)
+    }
+
+    /// See [`Cluster::settled_metadata`].
+    fn ask_until_settled(&self, topic: &str, deadline: Instant, settled: Instant) -> Result<Metadata, KafkaError> {
+        let settled = settled.min(deadline);
+        let mut metadata = self.client.fetch_metadata(Some(topic), until(deadline))?;
+        while is_unknown_topic(&metadata) && Instant::now() < settled {
+            thread::sleep(UNKNOWN_PAUSE);
+            match self.client.fetch_metadata(Some(topic), until(deadline)) {
+                Ok(again) => metadata = again,
+                Err(_) => break,
+            }
+        }
+        Ok(metadata)
+    }
+
+    fn met(&self) -> MutexGuard<'_, HashMap<Arc<str>, Instant>> {
+        self.met.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn partitions(&self) -> MutexGuard<'_, HashMap<Arc<str>, PartitionCount>> {
@@ -193,4 +239,30 @@ impl Cluster {
 
 fn until(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(Instant::now())
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::mocking::MockCluster;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_topic_that_brokers_do_not_know_yet_is_waited_for_and_one_that_is_missing_is_named() {
+        let played = MockCluster::new(1).expect("a cluster can be played");
+        let asking = Arc::new(Cluster::new(&played.bootstrap_servers(), Arc::default()).expect("a client can be made"));
+        let missing = asking.ends(&["events".into()]).await;
+        assert!(matches!(&missing, Err(LogError::UnknownTopic { topic }) if &**topic == "events"), "{missing:?}");
+
+        let much_later = Instant::now() + Duration::from_secs(300);
+        let asked = {
+            let asking = Arc::clone(&asking);
+            spawn_blocking(move || asking.ask_until_settled("events", much_later, much_later))
+        };
+        tokio::time::sleep(UNKNOWN_PAUSE * 10).await;
+        assert!(!asked.is_finished());
+        played.create_topic("events", 2, 1).expect("the topic can be made");
+        let metadata = asked.await.expect("nothing panics").expect("the cluster answers");
+        assert_eq!(metadata.topics()[0].partitions().len(), 2);
+    }
 }

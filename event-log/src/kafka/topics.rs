@@ -55,7 +55,8 @@ fn admin(bootstrap_servers: &str) -> Result<AdminClient<LogLines>, LogError> {
 /// Refuses a cluster that has not all of the topics.
 pub(super) async fn expect(cluster: &Arc<Cluster>, bootstrap_servers: &str, topics: &[Topic]) -> Result<(), LogError> {
     for topic in topics {
-        if !exists(&first_metadata(cluster, bootstrap_servers, topic).await?) {
+        let metadata = cluster.settled_metadata(Arc::clone(&topic.name), PATIENCE).await;
+        if !exists(&metadata.map_err(|error| no_broker(bootstrap_servers, &error))?) {
             return Err(LogError::UnknownTopic { topic: Arc::clone(&topic.name) });
         }
     }
@@ -64,7 +65,11 @@ pub(super) async fn expect(cluster: &Arc<Cluster>, bootstrap_servers: &str, topi
 
 async fn first_metadata(cluster: &Arc<Cluster>, bootstrap_servers: &str, topic: &Topic) -> Result<Metadata, LogError> {
     let metadata = cluster.metadata(Arc::clone(&topic.name), PATIENCE).await;
-    metadata.map_err(|error| LogError::Unavailable(format!("no Kafka broker answers at {bootstrap_servers}: {error}")))
+    metadata.map_err(|error| no_broker(bootstrap_servers, &error))
+}
+
+fn no_broker(bootstrap_servers: &str, error: &LogError) -> LogError {
+    LogError::Unavailable(format!("no Kafka broker answers at {bootstrap_servers}: {error}"))
 }
 
 fn exists(metadata: &Metadata) -> bool {
