@@ -8,6 +8,7 @@
 
 mod bound;
 mod client;
+mod cluster;
 mod commands;
 mod console;
 mod crash;

@@ -1,12 +1,14 @@
 //! Kafka and PostgreSQL, which the tests are given or start for themselves.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
-use balcony_event_log::testing::service;
+use balcony_event_log::testing::{eventually, service};
 use balcony_store::Scratch;
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use tempfile::TempDir;
-
-use crate::deployment::root;
 
 pub struct Services {
     pub brokers: String,
@@ -24,17 +26,23 @@ impl Services {
 
     /// A broker and a database of this test's own, to be killed and started again.
     pub fn private() -> Option<Self> {
-        Self::shared()?;
-        let folder = tempfile::tempdir().unwrap();
-        let mut services = Self { brokers: String::new(), database_url: String::new(), private: Some(folder) };
+        let mut services = Self::shared()?.with_own_folder();
         let environment = services.run(&["start", "kafka", "postgres"]);
-        let value = |name: &str| {
-            let line = environment.lines().find_map(|line| line.strip_prefix(&format!("export {name}=")));
-            line.unwrap_or_else(|| panic!("{name} in {environment}")).trim_matches(['\'', '"']).to_owned()
-        };
-        services.brokers = value("KAFKA_BOOTSTRAP_SERVERS");
-        services.database_url = value("DATABASE_URL");
+        services.brokers = exported(&environment, "KAFKA_BOOTSTRAP_SERVERS");
+        services.database_url = exported(&environment, "DATABASE_URL");
         Some(services)
+    }
+
+    /// A cluster of this test's own, of the nodes `kafka-1`, `kafka-2` and `kafka-3`, beside the shared database.
+    pub fn cluster() -> Option<Self> {
+        let mut services = Self::shared()?.with_own_folder();
+        services.brokers = exported(&services.run(&["start", "cluster"]), "KAFKA_BOOTSTRAP_SERVERS");
+        Some(services)
+    }
+
+    fn with_own_folder(mut self) -> Self {
+        self.private = Some(tempfile::tempdir().unwrap());
+        self
     }
 
     pub fn kill(&self, service: &str) {
@@ -45,13 +53,22 @@ impl Services {
         self.run(&["restart", service]);
     }
 
+    /// Waits until every node of the cluster has all that was acknowledged, so that any of them may go.
+    pub async fn in_sync(&self) {
+        const NODES: usize = 3;
+        let mut config = ClientConfig::new();
+        let client: BaseConsumer = config.set("bootstrap.servers", &self.brokers).create().unwrap();
+        eventually("all nodes are in sync", Duration::from_secs(60), async || {
+            let metadata = client.fetch_metadata(None, Duration::from_secs(10)).ok()?;
+            let mut partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+            partitions.all(|partition| partition.isr().len() == NODES).then_some(())
+        })
+        .await;
+    }
+
     fn run(&self, arguments: &[&str]) -> String {
         let folder = self.private.as_ref().expect("services of one's own").path();
-        let output = Command::new(root().join("tests/services"))
-            .args(arguments)
-            .env("BALCONY_SERVICES", folder)
-            .output()
-            .unwrap();
+        let output = Command::new(script()).args(arguments).env("BALCONY_SERVICES", folder).output().unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     }
@@ -65,11 +82,23 @@ impl Services {
 impl Drop for Services {
     fn drop(&mut self) {
         if let Some(folder) = &self.private {
-            let stopped =
-                Command::new(root().join("tests/services")).arg("stop").env("BALCONY_SERVICES", folder.path()).output();
+            let stopped = Command::new(script()).arg("stop").env("BALCONY_SERVICES", folder.path()).output();
             if !stopped.is_ok_and(|output| output.status.success()) {
                 eprintln!("the services in {} could not be stopped", folder.path().display());
             }
         }
     }
+}
+
+/// What starts and stops them, in the repository that this is compiled in.
+fn script() -> PathBuf {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut scripts = package.ancestors().map(|folder| folder.join("tests/services"));
+    scripts.find(|script| script.is_file()).expect("the repository has tests/services")
+}
+
+/// The value that `environment` gives to `name`.
+fn exported(environment: &str, name: &str) -> String {
+    let line = environment.lines().find_map(|line| line.strip_prefix(&format!("export {name}=")));
+    line.unwrap_or_else(|| panic!("{name} in {environment}")).trim_matches(['\'', '"']).to_owned()
 }
