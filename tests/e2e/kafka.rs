@@ -42,7 +42,8 @@ impl Administrator {
             deleted.unwrap();
         }
         for (topic, count) in topics.iter().zip(counts) {
-            let new = NewTopic::new(topic, i32::try_from(count).unwrap(), TopicReplication::Fixed(1))
+            // As many replicas as the cluster makes by itself.
+            let new = NewTopic::new(topic, i32::try_from(count).unwrap(), TopicReplication::Fixed(-1))
                 .set("retention.ms", "-1");
             eventually("the topic is made again", PATIENCE, async || {
                 let created = self.admin.create_topics([&new], &options).await.unwrap();

@@ -1,12 +1,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::Metadata;
 use tokio::time::{Instant, sleep};
 
-use super::client::{self, LogLines, unavailable};
+use super::client::{self, LogLines, PROPAGATION, unavailable};
 use super::cluster::Cluster;
 use crate::{LogError, Topic};
 
@@ -126,16 +126,7 @@ async fn ailment(
     topic: &str,
     replicas: usize,
 ) -> Result<Option<String>, LogError> {
-    let options = AdminOptions::new().request_timeout(Some(PATIENCE));
-    let described = admin
-        .describe_configs([&ResourceSpecifier::Topic(topic)], &options)
-        .await
-        .map_err(|error| unavailable(&error))?;
-    let resource = described
-        .into_iter()
-        .next()
-        .ok_or_else(|| LogError::Unavailable(format!("the cluster did not describe the topic {topic}")))?
-        .map_err(|code| LogError::Unavailable(format!("the topic {topic} cannot be described: {code}")))?;
+    let resource = described(admin, topic).await?;
     let value = |name: &str| resource.get(name).and_then(|entry| entry.value.as_deref()).unwrap_or_default();
     let wrong = wrong_settings(value, replicas);
     if wrong.is_empty() {
@@ -150,6 +141,36 @@ async fn ailment(
         findings.join(", "),
         changes.join(",")
     )))
+}
+
+/// The settings of a topic. A new one is asked for again as long as a broker may not know it.
+async fn described(admin: &AdminClient<LogLines>, topic: &str) -> Result<ConfigResource, LogError> {
+    let options = AdminOptions::new().request_timeout(Some(PATIENCE));
+    let settled = Instant::now() + PROPAGATION;
+    loop {
+        let described = admin.describe_configs(&[ResourceSpecifier::Topic(topic)], &options).await;
+        let answer = described.map_err(|error| unavailable(&error))?.into_iter().next();
+        let answer = answer.unwrap_or(Err(RDKafkaErrorCode::UnknownTopicOrPartition));
+        if knows_topic(&answer) {
+            return answer.map_err(|code| not_described(topic, code));
+        }
+        if Instant::now() > settled {
+            return Err(not_described(topic, RDKafkaErrorCode::UnknownTopicOrPartition));
+        }
+        sleep(READY_PAUSE).await;
+    }
+}
+
+/// Whether the broker that gave this answer knows the topic: one that does not may also answer without any settings.
+fn knows_topic(answer: &Result<ConfigResource, RDKafkaErrorCode>) -> bool {
+    match answer {
+        Ok(resource) => !resource.entries.is_empty(),
+        Err(code) => *code != RDKafkaErrorCode::UnknownTopicOrPartition,
+    }
+}
+
+fn not_described(topic: &str, code: RDKafkaErrorCode) -> LogError {
+    LogError::Unavailable(format!("the topic {topic} cannot be described: {code}"))
 }
 
 /// The settings of a topic of `replicas` replicas that are wrong, each with what it has to be.
@@ -178,7 +199,27 @@ fn wrong_settings<'v>(value: impl Fn(&str) -> &'v str, replicas: usize) -> Vec<(
 mod tests {
     use std::collections::HashMap;
 
+    use rdkafka::admin::{ConfigEntry, ConfigSource, OwnedResourceSpecifier};
+
     use super::*;
+
+    #[test]
+    fn a_broker_that_tells_no_settings_does_not_know_the_topic_yet() {
+        let answer =
+            |entries| Ok(ConfigResource { specifier: OwnedResourceSpecifier::Topic("events".into()), entries });
+        let entry = ConfigEntry {
+            name: "cleanup.policy".into(),
+            value: Some("delete".into()),
+            source: ConfigSource::Default,
+            is_read_only: false,
+            is_default: true,
+            is_sensitive: false,
+        };
+        assert!(knows_topic(&answer(vec![entry])));
+        assert!(!knows_topic(&answer(Vec::new())));
+        assert!(!knows_topic(&Err(RDKafkaErrorCode::UnknownTopicOrPartition)));
+        assert!(knows_topic(&Err(RDKafkaErrorCode::TopicAuthorizationFailed)));
+    }
 
     /// What is wrong with a topic that is right but for `changes`.
     fn wrong(replicas: usize, changes: &[(&str, &'static str)]) -> String {
