@@ -13,6 +13,8 @@ use crate::application::{Application, Topics};
 
 /// The settings as they were given. Each is checked when it is asked for, so that the error names it.
 #[derive(Debug, Clone, clap::Args)]
+// A group would be called as the type is, and a program may call its own so.
+#[group(skip)]
 pub struct Settings {
     /// The folder of the embedded installation: its log, its read models. By default ./NAME-data, after the program's
     /// name.

@@ -243,26 +243,12 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use balcony_http::Role;
-    use balcony_projector::{Catalogue, TopicSpec};
-    use clap::{CommandFactory as _, FromArgMatches as _};
     use reqwest::{Client, StatusCode};
     use serde_json::Value;
     use tokio::sync::oneshot;
 
     use super::*;
-
-    #[derive(clap::Parser)]
-    struct Cli {
-        #[command(flatten)]
-        settings: Settings,
-    }
-
-    /// The settings that these arguments give, whatever the environment says.
-    fn settings(arguments: &[&str]) -> Settings {
-        let command = Cli::command().mut_args(|argument| argument.env(None));
-        let matches = command.get_matches_from([&["orders"], arguments].concat());
-        Cli::from_arg_matches(&matches).unwrap().settings
-    }
+    use crate::settings::tests::{program, settings};
 
     async fn ask(url: &str, token: Option<&str>) -> (StatusCode, String) {
         let request = Client::new().get(url);
@@ -276,7 +262,7 @@ mod tests {
     async fn a_program_of_a_few_lines_has_what_every_service_has_and_ends_in_order() {
         let folder = tempfile::tempdir().unwrap();
         let data_dir = folder.path().join("data").display().to_string();
-        let orders = Application::new("orders", [TopicSpec::forever("orders")], |_| Catalogue::new());
+        let orders = program("orders");
         let settings = settings(&["--data-dir", &data_dir]);
         let service = Service::open(&orders, &settings, "127.0.0.1:0").await.unwrap();
         let projector = service.installation().start().unwrap();

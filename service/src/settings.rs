@@ -19,6 +19,8 @@ const LIBRARY: &str = "balcony_";
 
 /// The settings as they were given. Each is checked when it is asked for, so that the error names it.
 #[derive(Debug, Clone, clap::Args)]
+// A group would be called as the type is, and a program may call its own so.
+#[group(skip)]
 pub struct Settings {
     /// Where the log and the read models are.
     #[command(flatten)]
@@ -108,7 +110,9 @@ impl Settings {
         let text = not_empty("RUST_LOG", self.rust_log.as_deref())?.unwrap_or("info,sqlx=warn");
         let wrong = || format!("RUST_LOG: {text:?} is not what to log, such as debug or info,sqlx=warn");
         // A word that is no level would be taken for the name of a part, of which everything is logged, and nothing else.
-        let is_part = |name: &str| name.starts_with(application.name()) || name.starts_with(LIBRARY);
+        // A crate's name has no hyphens.
+        let own = application.name().replace('-', "_");
+        let is_part = |name: &str| name.starts_with(&own) || name.starts_with(LIBRARY);
         let is_known = |directive: &str| {
             let name = directive.split([':', '[', '=']).next().unwrap_or_default();
             directive.contains(['=', '[']) || LEVELS.contains(&name.to_lowercase().as_str()) || is_part(name)
@@ -192,4 +196,56 @@ fn cors_origin(application: &Application, origin: &str) -> anyhow::Result<Header
     let name = application.name();
     ensure!(legal, "CORS_ORIGINS: {origin:?} is not an origin, such as https://{name}.example");
     HeaderValue::from_str(origin).with_context(|| format!("CORS_ORIGINS: {origin:?} has characters no origin has"))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(crate) mod tests {
+    use balcony_projector::{Catalogue, TopicSpec};
+    use clap::{CommandFactory as _, FromArgMatches as _};
+
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Cli {
+        #[command(flatten)]
+        settings: Settings,
+    }
+
+    /// The settings that these arguments give, whatever the environment says.
+    pub(crate) fn settings(arguments: &[&str]) -> Settings {
+        let command = Cli::command().mut_args(|argument| argument.env(None));
+        let matches = command.get_matches_from([&["orders"], arguments].concat());
+        Cli::from_arg_matches(&matches).unwrap().settings
+    }
+
+    /// A program of one topic and no steps.
+    pub(crate) fn program(name: &str) -> Application {
+        Application::new(name, [TopicSpec::forever("orders")], |_| Catalogue::new())
+    }
+
+    #[test]
+    fn a_part_that_is_logged_is_the_programs_or_the_librarys_or_has_a_level() {
+        let filter = |text| settings(&["--rust-log", text]).log_filter(&program("orders"));
+        for good in ["debug", "info,sqlx=warn", "orders", "orders::kitchen", "balcony_projector", "hyper=OFF"] {
+            assert!(filter(good).is_ok(), "{good}");
+        }
+        for bad in ["", "verbose", "balcony", "info,loud", "orders=loud"] {
+            let error = format!("{:#}", filter(bad).unwrap_err());
+            assert!(error.starts_with("RUST_LOG: "), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_program_may_call_its_own_settings_as_it_likes() {
+        let command = Cli::command();
+        // Groups of one name are a fault that only a debug build tells.
+        assert_eq!(command.get_groups().filter(|group| group.get_id() == "Settings").count(), 0);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_the_programs_own_name() {
+        let error = settings(&["--cors-origins", "orders"]).check(&program("orders")).unwrap_err();
+        assert_eq!(error.to_string(), "CORS_ORIGINS: \"orders\" is not an origin, such as https://orders.example");
+    }
 }
