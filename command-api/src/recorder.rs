@@ -2,16 +2,13 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use balcony_domain::{Event, Recorded, Timestamp, Topics};
-use balcony_event_log::{AppendError, EventLog, LogError, Positions};
+use balcony_event_log::{EventLog, Positions};
 use balcony_http::Problem;
 use balcony_read_models::Logged;
 use balcony_store::Namespace;
 use uuid::Uuid;
 
 use crate::command::Command;
-
-/// What is said when the log was exchanged under the service. Why it is taken to be so is in the log lines and at `/readyz`.
-const FOREIGN: &str = "the log is not the one that this installation was made with; nothing was done";
 
 /// Appends events to the log. Cheap to clone.
 #[derive(Clone)]
@@ -37,33 +34,14 @@ impl Recorder {
     ) -> Result<Positions, Problem> {
         let recorded = Recorded { id, time: now(), request_digest, traceparent: command.traceparent.clone(), event };
         let recorded = Logged(recorded);
-        let position = self.log.append(self.topics.of(&recorded.event), recorded.message()).await.map_err(refusal)?;
+        let position = self.log.append(self.topics.of(&recorded.event), recorded.message()).await?;
         metrics::counter!(self.counter.clone(), "type" => recorded.event.type_name()).increment(1);
         Ok(Positions::after(&position))
     }
 
     /// Where the facts end now.
     pub(crate) async fn ends(&self) -> Result<Positions, Problem> {
-        let ends = self.log.ends(std::slice::from_ref(&self.topics.facts)).await;
-        ends.map_err(|error| {
-            tracing::warn!(%error, "the log's end could not be seen");
-            match error {
-                LogError::Misconfigured(_) => Problem::unavailable(FOREIGN),
-                _ => Problem::unavailable("the log is not available; try again"),
-            }
-        })
-    }
-}
-
-fn refusal(error: AppendError) -> Problem {
-    tracing::warn!(%error, "an event could not be appended");
-    match error {
-        AppendError::Unavailable(_) | AppendError::UnknownTopic { .. } => {
-            Problem::unavailable("the log is not available; nothing was done, try again")
-        }
-        AppendError::Foreign(_) => Problem::unavailable(FOREIGN),
-        AppendError::Unknown(_) => Problem::outcome_unknown(),
-        AppendError::TooLarge => Problem::too_large(balcony_http::body::LIMIT),
+        Ok(self.log.ends(std::slice::from_ref(&self.topics.facts)).await?)
     }
 }
 

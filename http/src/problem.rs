@@ -6,9 +6,12 @@ use std::fmt;
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use balcony_event_log::{AppendError, LogError};
 use balcony_store::StoreError;
 use serde::Serialize;
 use utoipa::ToSchema;
+
+use crate::body;
 
 /// Why a request was not done, and what to do about it. Nothing inside the service shows in it.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -328,6 +331,33 @@ impl From<StoreError> for Problem {
     }
 }
 
+/// What is said when the log was exchanged under the service. Why it is taken to be so is in the log lines and at `/readyz`.
+const FOREIGN: &str = "the log is not the one that this installation was made with; nothing was done";
+
+impl From<AppendError> for Problem {
+    fn from(error: AppendError) -> Self {
+        tracing::warn!(%error, "an event could not be appended");
+        match error {
+            AppendError::Unavailable(_) | AppendError::UnknownTopic { .. } => {
+                Self::unavailable("the log is not available; nothing was done, try again")
+            }
+            AppendError::Foreign(_) => Self::unavailable(FOREIGN),
+            AppendError::Unknown(_) => Self::outcome_unknown(),
+            AppendError::TooLarge => Self::too_large(body::LIMIT),
+        }
+    }
+}
+
+impl From<LogError> for Problem {
+    fn from(error: LogError) -> Self {
+        tracing::warn!(%error, "the log could not be read");
+        match error {
+            LogError::Misconfigured(_) => Self::unavailable(FOREIGN),
+            _ => Self::unavailable("the log is not available; try again"),
+        }
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = Response::new(Body::from(self.document()));
@@ -401,6 +431,23 @@ mod tests {
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(response.headers()[header::RETRY_AFTER], "1");
         assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");
+    }
+
+    #[test]
+    fn what_the_log_did_not_do_is_said_so_that_a_client_can_go_on() {
+        let inside = || "kafka-1:9092 is away".to_owned();
+        for (problem, status, kind) in [
+            (Problem::from(AppendError::Unavailable(inside())), 503, "unavailable"),
+            (AppendError::UnknownTopic { topic: "orders".into() }.into(), 503, "unavailable"),
+            (AppendError::Foreign(inside()).into(), 503, "unavailable"),
+            (AppendError::Unknown(inside()).into(), 503, "outcome-unknown"),
+            (AppendError::TooLarge.into(), 413, "too-large"),
+            (LogError::Unavailable(inside()).into(), 503, "unavailable"),
+            (LogError::Misconfigured(inside()).into(), 503, "unavailable"),
+        ] {
+            assert_eq!((problem.status().as_u16(), &*problem.kind), (status, kind), "{}", problem.detail);
+            assert!(!problem.detail.contains("kafka"), "{}", problem.detail);
+        }
     }
 
     #[tokio::test]
