@@ -2,11 +2,12 @@
 
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Comes with SIGTERM or SIGINT. A second one ends the process at once.
+/// Comes with SIGTERM or SIGINT, which end the process no longer from now on; a second one then ends it at once. For
+/// what runs without a [`Service`](crate::Service), which ends by itself.
 ///
 /// # Errors
 /// When the system does not let the process listen for them.
-pub(crate) fn told_to_end() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
+pub fn told_to_end() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(async move {

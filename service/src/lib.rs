@@ -53,6 +53,7 @@ mod token;
 
 pub use authority::authority;
 pub use command::Command;
+pub use ending::told_to_end;
 pub use greeting::FirstToken;
 pub use process::main;
 pub use service::{Service, steps_check};
