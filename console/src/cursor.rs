@@ -6,13 +6,6 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// A list as every list has it.
-#[derive(Serialize)]
-pub(crate) struct Page<T> {
-    pub(crate) items: Vec<T>,
-    pub(crate) next_cursor: Option<String>,
-}
-
 /// The cursor that goes on at `place` in the list called `list`.
 pub(crate) fn write<T: Serialize>(list: &str, place: &T) -> String {
     let json = serde_json::to_vec(&(list, place)).expect("a place has text keys alone");

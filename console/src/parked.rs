@@ -1,11 +1,12 @@
 use axum::Json;
 use axum::response::IntoResponse;
+use balcony_http::list::Page;
 use balcony_http::{NoBody, NoParams, Params, PathId};
 use balcony_projector::operations::ParkedPlace;
 use uuid::Uuid;
 
 use crate::at_desk::AtDesk;
-use crate::cursor::{self, Page};
+use crate::cursor;
 use crate::refusal::Refusal;
 
 /// What could not be applied or delivered and was set aside: by step, then in the order of the log.

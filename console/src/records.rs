@@ -3,11 +3,12 @@ use axum::extract::Path;
 use axum::response::IntoResponse;
 use balcony_event_log::Positions;
 use balcony_http::Params;
+use balcony_http::list::Page;
 use balcony_projector::Moment;
 use balcony_projector::operations::RecordsWanted;
 
 use crate::at_desk::AtDesk;
-use crate::cursor::{self, Page};
+use crate::cursor;
 use crate::refusal::Refusal;
 
 /// Records of a topic as CloudEvents in JSON: the newest first, or in the order of the log from an offset or a time on, or

@@ -1,9 +1,9 @@
 use axum::Json;
 use axum::response::IntoResponse;
 use balcony_http::NoParams;
+use balcony_http::list::Page;
 
 use crate::at_desk::AtDesk;
-use crate::cursor::Page;
 use crate::refusal::Refusal;
 
 /// The topics of the log: how long their records are kept, and where each partition begins and ends.
@@ -12,5 +12,5 @@ use crate::refusal::Refusal;
     responses((status = 200, description = "Every topic, in one page", body = serde_json::Value)),
 )]
 pub(crate) async fn list(AtDesk(desk): AtDesk, _: NoParams) -> Result<impl IntoResponse, Refusal> {
-    Ok(Json(Page { items: desk.topics().await?, next_cursor: None }))
+    Ok(Json(Page::whole(desk.topics().await?)))
 }

@@ -10,10 +10,10 @@ use crate::cursor::{self, Key, Scope};
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Page<T> {
     /// The items, in the list's order.
-    items: Vec<T>,
+    pub items: Vec<T>,
     /// What to send as `cursor` for the next page; null on the last.
     #[schema(required)]
-    next_cursor: Option<String>,
+    pub next_cursor: Option<String>,
 }
 
 /// Which page of a list is wanted.

@@ -133,6 +133,24 @@ for (const kind of deployments()) {
       }
     });
 
+    test("the control room goes on while the counts are away", async () => {
+      const page = await tab(browser, it, { token: admin });
+      let away = true;
+      await page.route("**/v1/stats", route => away
+        ? route.fulfill({ status: 503, contentType: "application/problem+json", body: JSON.stringify({ detail: "they are being built" }) })
+        : route.continue());
+      await page.goto(`${it.page}/control`);
+      await page.waitForSelector("#counts-problem:not([hidden])");
+      assert.equal(await page.textContent("#counts-problem"), "they are being built");
+      assert.equal(await page.locator("#problem").isHidden(), true);
+      assert.notEqual(await page.locator("#step-rows tr").count(), 0);
+      away = false;
+      await page.waitForSelector("#streams .plot canvas");
+      assert.equal(await page.locator("#counts-problem").isHidden(), true);
+      page.faults = page.faults.filter(fault => !fault.includes("503"));
+      await close(page);
+    });
+
     test("operators watch a rebuild, see the chart move, and deal with what was set aside", async () => {
       const page = await open("/control", { token: admin });
       const generation = () => page.textContent("tr[data-step=comments] td:nth-child(3)").then(Number);

@@ -345,6 +345,13 @@
       this.ranking.replaceChildren(...(items.length ? items : [make("li", { className: "quiet none", textContent: T.nothingRanked })]));
     }
   }
+  /** While the counts are not there, everything else is. */
+  function complainOfCounts(error) {
+    const text = error ? error.message : "";
+    if ($("counts-problem").textContent !== text) $("counts-problem").textContent = text;
+    $("counts-problem").hidden = !error;
+    if (error) $("counts").hidden = $("to-counts").hidden = false;
+  }
   /** Not every service of a program has the counts. */
   async function showCounts() {
     if (!panels) {
@@ -436,7 +443,10 @@
     showStandings(steps.projections, topics.items);
     showTopics(topics.items, Date.now());
     showParked(parked.items);
-    await showCounts();
+    await showCounts().then(() => complainOfCounts(null), error => {
+      if (error.status === 401 || error.status === 403) throw error;
+      complainOfCounts(error);
+    });
     if (following) await showRecords();
   }
   let round = 0, isAway = false;
