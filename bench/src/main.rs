@@ -19,6 +19,7 @@ mod progress;
 mod projecting;
 mod report;
 mod rows;
+mod scaling;
 mod scratch;
 mod searching;
 mod viewing;
@@ -105,6 +106,8 @@ enum Action {
     /// A server to measure against, in a process of its own.
     #[command(hide = true)]
     Serve(bare::Bare),
+    /// Simulates a step under more events than a machine here can send.
+    Scale(scaling::Options),
 }
 
 impl Options {
@@ -124,6 +127,10 @@ impl Options {
 
 fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
+    if let Some(Action::Scale(options)) = &cli.action {
+        scaling::run(options);
+        return Ok(());
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     if let Some(Action::Serve(server)) = cli.action {
         return runtime.block_on(server.run());
