@@ -53,9 +53,9 @@ impl Application {
     /// The program called `name` with these topics. `steps` makes every step it has, given its topics by the names that
     /// an installation gives them.
     ///
-    /// The name consists of lower-case letters and digits and begins with a letter; it has at most 32 of them. Errors
-    /// call the program by it (`orders parked list`); an installation's namespace and folder are named after it
-    /// unless its settings say otherwise.
+    /// The name consists of lower-case letters, digits and hyphens and begins with a letter; it has at most 32 of them.
+    /// Errors call the program by it (`orders parked list`); an installation's folder is named after it unless its
+    /// settings say otherwise, and its namespace, too, which leaves hyphens out (see [`Application::namespace`]).
     pub fn new(
         name: impl Into<Arc<str>>,
         topics: impl IntoIterator<Item = TopicSpec>,
@@ -94,6 +94,11 @@ impl Application {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Its name without hyphens, which no name of a schema, a metric or an attribute may have.
+    pub fn namespace(&self) -> String {
+        self.name.replace('-', "")
     }
 
     /// Its topics.

@@ -46,7 +46,7 @@ pub struct Settings {
     kafka_topic_prefix: Option<String>,
 
     /// What everything is named after that the installation has in Kafka and PostgreSQL: 1 to 32 lower-case letters and
-    /// digits. By default the program's name.
+    /// digits. By default the program's name without hyphens.
     #[arg(long, env = "NAMESPACE", global = true, value_name = "NAME")]
     namespace: Option<String>,
 }
@@ -145,7 +145,7 @@ impl Settings {
     /// # Errors
     /// When it is not 1 to 32 lower-case letters and digits, a letter first, or is `pg`.
     pub fn namespace(&self, application: &Application) -> anyhow::Result<Namespace> {
-        let namespace = self.namespace.as_deref().unwrap_or_else(|| application.name());
+        let namespace = self.namespace.clone().unwrap_or_else(|| application.namespace());
         namespace.parse().map_err(|wrong| anyhow!("NAMESPACE: {wrong}"))
     }
 
@@ -286,6 +286,15 @@ mod tests {
         assert_eq!(settings.group_prefix(&orders).unwrap(), "orders.");
         let data_dir = "./orders-data".into();
         assert_eq!(settings.deployment(&orders).unwrap(), Deployment::Embedded { data_dir });
+    }
+
+    #[test]
+    fn a_hyphen_is_in_no_name_outside_the_installation() {
+        let (word_count, settings) = (Application::new("word-count", [], |_| Catalogue::new()), settings(&[]));
+        assert_eq!(settings.namespace(&word_count).unwrap().as_str(), "wordcount");
+        assert_eq!(settings.topic_prefix(&word_count).unwrap(), "wordcount.");
+        let data_dir = "./word-count-data".into();
+        assert_eq!(settings.deployment(&word_count).unwrap(), Deployment::Embedded { data_dir });
     }
 
     #[test]

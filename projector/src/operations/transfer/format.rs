@@ -29,7 +29,7 @@ impl Format {
     }
 
     pub(in crate::operations) fn with_topics(application: &Application, topics: Topics) -> Self {
-        let name = application.name();
+        let name = application.namespace();
         Self {
             topics,
             position: format!("{name}position"),
