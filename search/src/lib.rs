@@ -9,6 +9,8 @@
 //!   never again after it was deleted.
 //! - [`Query`] is what somebody typed, with filters. Its language is described there.
 //!
+//! [`words`] are what a text is cut into, for other uses.
+//!
 //! Texts are not kept: a hit is an id and a score, and [`Snippets`] mark the words in texts that the caller
 //! has read elsewhere.
 
@@ -22,6 +24,7 @@ mod query;
 mod search;
 mod snapshot;
 mod snippet;
+mod words;
 mod writer;
 
 pub use document::Comment;
@@ -31,4 +34,5 @@ pub use query::{Cursor, Query, Sort};
 pub use search::{Hit, Page, TOTAL_MAX};
 pub use snapshot::Kept;
 pub use snippet::Snippets;
+pub use words::words;
 pub use writer::Writer;
