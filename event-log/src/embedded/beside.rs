@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
-use super::extent::{Extent, TopicExtent};
+use super::extent::{Extent, ROWS_BEHIND, TopicExtent};
 use super::file::LogFile;
 use super::schema::{self, StoredTopic, unavailable};
 use crate::threads::waiting_runtime;
@@ -17,7 +17,7 @@ use crate::{LogError, Topic};
 /// How often it is looked whether somebody has committed.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Rows from the end that are looked through for each topic's last record when the log is opened.
-const LAST_ROWS: i64 = 100_000;
+const LAST_ROWS: i64 = 2 * ROWS_BEHIND;
 
 /// Asks the follower how far the log reaches at this moment.
 pub(super) type Look = oneshot::Sender<Result<Extent, LogError>>;

@@ -1,3 +1,7 @@
+/// How many rows of other topics a reader that waits at the end of its own leaves behind it at the most. Whoever opens the log
+/// beside looks through twice as many for a topic's last record, so the end that it names is one that readers come to.
+pub(super) const ROWS_BEHIND: i64 = 50_000;
+
 /// How far the log reaches, as of the last commit.
 #[derive(Debug, Clone)]
 pub(super) struct Extent {

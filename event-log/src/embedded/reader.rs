@@ -6,7 +6,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{Mutex, watch};
 use tokio::time::sleep;
 
-use super::extent::Extent;
+use super::extent::{Extent, ROWS_BEHIND};
 use super::file::LogFile;
 use super::schema::{self, unavailable};
 use crate::threads::waiting_runtime;
@@ -132,11 +132,12 @@ impl Scan {
         Ok(scan)
     }
 
-    /// Waits until a record that is wanted was committed, or one that may be.
+    /// Waits until a record that is wanted was committed, or one that may be, or so many others that they are to be passed.
     fn wait_for_news(&mut self, feed: &Feed, runtime: &Runtime) -> Result<(), Dropped> {
         loop {
             let extent = self.source.extent.borrow_and_update();
-            if self.wanted.iter().any(|wanted| wanted.reached < extent.topics[wanted.slot].end) {
+            let passed = extent.next_offset - ROWS_BEHIND;
+            if self.wanted.iter().any(|it| it.reached < extent.topics[it.slot].end || it.reached <= passed) {
                 return if feed.is_closed() { Err(Dropped) } else { Ok(()) };
             }
             drop(extent);

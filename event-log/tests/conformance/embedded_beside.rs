@@ -1,11 +1,13 @@
 //! The embedded log read beside the process that writes it.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use balcony_event_log::embedded::EmbeddedLog;
 use balcony_event_log::{AppendError, EventLog, Incoming, LogError, Positions, Topic};
 use tempfile::TempDir;
+use tokio::task::JoinSet;
 
 use crate::log_under_test::topic;
 use crate::reading::{
@@ -73,6 +75,27 @@ async fn each_topic_ends_behind_its_own_last_record() {
     let view = append(&writing, &logged.views, "key", "view").await;
     assert_eq!(ends(&beside, &logged.events).await, Positions::after(&event));
     assert_eq!(ends(&beside, &logged.views).await, Positions::after(&view));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readers_come_to_the_end_of_a_topic_that_has_been_quiet_for_long() {
+    let logged = logged();
+    let writing = Arc::new(logged.writing());
+    let event = append(&*writing, &logged.events, "key", "event").await;
+    let from = beginning(&*writing, &logged.events).await;
+    let mut reader = writing.read(from.clone());
+    read_to(&mut reader, &from, &Positions::after(&event)).await;
+
+    let mut at_once = JoinSet::new();
+    for _ in 0..1_000 {
+        let (writing, views) = (writing.clone(), logged.views.clone());
+        at_once.spawn(async move { append_all(&*writing, &views, "key", numbered(110)).await });
+    }
+    at_once.join_all().await;
+    let beside = logged.beside();
+    let to = ends(&beside, &logged.events).await;
+    assert!(!Positions::after(&event).covers(&to), "its last record is too far back to be found");
+    assert!(read_to(&mut reader, &Positions::after(&event), &to).await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
