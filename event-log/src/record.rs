@@ -89,6 +89,15 @@ impl Headers {
     }
 }
 
+/// Headers from pairs of name and value, in order.
+impl<N: AsRef<str>, V: AsRef<[u8]>> FromIterator<(N, V)> for Headers {
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Self {
+        let mut headers = Self::new();
+        pairs.into_iter().for_each(|(name, value)| headers.push(name.as_ref(), value.as_ref()));
+        headers
+    }
+}
+
 fn offset(length: usize) -> u32 {
     u32::try_from(length).expect("the headers of one record are far below 4 GiB")
 }
@@ -145,6 +154,7 @@ mod tests {
         headers.push("a", b"1");
         headers.push("b", b"");
         headers.push("a", b"2");
+        assert_eq!(Headers::from_iter([("a", "1"), ("b", ""), ("a", "2")]), headers);
         assert_eq!(headers.get("a"), Some(&b"1"[..]));
         assert_eq!(headers.get("b"), Some(&b""[..]));
         assert_eq!(headers.get("c"), None);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail, ensure};
 use balcony_event_log::{EventLog, LogError, Topic};
-use balcony_store::{Database, StoreError};
+use balcony_store::{Database, Reader, StoreError};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -138,6 +138,16 @@ impl Installation {
             }
         }
         Ok(projector)
+    }
+
+    /// A reader of what the program's projections write.
+    pub async fn reader(&self) -> Reader {
+        let read_model = |step: &Step| match step {
+            Step::Projection(projection) => Some(projection.read_model().clone()),
+            Step::Replica { .. } | Step::Reactor(_) => None,
+        };
+        let models = self.catalogue.steps().iter().filter_map(read_model).collect();
+        Reader::open(&self.database, models).await
     }
 
     /// What the log is known by: the same for every process on it, and different for every other log.

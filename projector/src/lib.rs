@@ -4,7 +4,7 @@
 //! There are three kinds of step. A [`Projection`] changes rows in the database as a batch of events says, and may be
 //! replayed. A [`Replica`] is a store of each node's own (an index, a cache, a file) whose commit carries the positions.
 //! A [`Reactor`] does what cannot be taken back: it is never replayed, and told each event at least once, with an id by
-//! which the receiver drops repeats.
+//! which the receiver drops repeats. [`Transform`] is one that publishes to another topic and does nothing else.
 //!
 //! The runtime ([`Projector`]) does the rest: it shares the partitions out among the running processes, reads from the
 //! checkpoints, writes rows and checkpoint in one transaction under an epoch, retries what may pass, sets aside what never
@@ -71,7 +71,9 @@ pub use newest::{Newest, NewestError};
 pub use operations::{Outcome, Refused, Retried, RetryError, discard, discard_all, retry};
 pub use projection::{AnyProjection, Projection};
 pub use projector::Projector;
-pub use reactor::{AnyReactor, Delivery, DeliveryPolicy, ParkedDeliveries, Publisher, ReactError, Reactor, Start};
+pub use reactor::{
+    AnyReactor, Delivery, DeliveryPolicy, ParkedDeliveries, Publisher, ReactError, Reactor, Start, Transform,
+};
 pub use received::{Decode, Received};
 pub use replica::{AnyReplica, Folder, Opened, Place, Replica, ReplicaError, ReplicaStore, Serving};
 pub use report::{BatchMeans, Kind, Process, RebuildState, State, StepState};

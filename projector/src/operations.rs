@@ -51,6 +51,8 @@ mod desk;
 #[cfg(feature = "operations")]
 mod doctor;
 #[cfg(feature = "operations")]
+mod lines;
+#[cfg(feature = "operations")]
 mod migrate;
 #[cfg(feature = "operations")]
 mod parked;
@@ -75,6 +77,7 @@ pub use {
         RolledBack, TopicExtent,
     },
     doctor::{Diagnosis, Options as DoctorOptions},
+    lines::append_lines,
     parked::Options as ParkedOptions,
     rebuild::{Options as RebuildOptions, RollbackOptions},
     transfer::{ExportOptions, ImportOptions},

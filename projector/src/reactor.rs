@@ -8,9 +8,11 @@ mod ledger;
 mod parked;
 mod publisher;
 mod spec;
+mod transform;
 mod window;
 
 pub use error::ReactError;
 pub use parked::ParkedDeliveries;
 pub use publisher::Publisher;
 pub use spec::{AnyReactor, Delivery, DeliveryPolicy, Reactor, Start};
+pub use transform::Transform;
