@@ -1,0 +1,107 @@
+//! How often each word was written: comments → split → count.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use axum::{Router, routing::get};
+use balcony_event_log::{Message, Record};
+use balcony_projector::operations::append_lines;
+use balcony_projector::{
+    Application, Catalogue, Decode, Installation, Projection, Received, Start, TopicSpec, Transform,
+};
+use balcony_service::{Service, Settings, Surface};
+use balcony_store::{ReadModel, Reader, StoreError, Tx, Uuid, Value};
+use utoipa::openapi::OpenApi;
+
+/// A comment or a word, and the id that it keeps however often it stands in the log.
+struct Text(Uuid, String);
+impl Decode for Text {
+    fn decode(record: &Record) -> Result<Option<Self>, String> {
+        let id = record.headers.get("ce_id").and_then(|id| Uuid::try_parse_ascii(id).ok()).ok_or("it has no id")?;
+        String::from_utf8(record.payload.clone()).map(|text| Some(Self(id, text))).map_err(|error| error.to_string())
+    }
+}
+
+/// What `split` publishes of a comment. The word is the key, so that one worker at a time counts it.
+fn words_of(comment: &Text) -> Vec<Message> {
+    let message = |word: String| Message { key: word.clone().into(), payload: word.into(), ..Message::default() };
+    balcony_search::words(&comment.1).into_iter().map(message).collect()
+}
+
+/// How often each word was published. One that `split` published again, after a crash, has its id again and counts once.
+struct Count(ReadModel);
+impl Projection for Count {
+    type Event = Text;
+    fn read_model(&self) -> &ReadModel {
+        &self.0
+    }
+    async fn apply(&self, words: &[Received<Text>], tx: &mut Tx) -> Result<(), StoreError> {
+        let ids: Vec<_> = words.iter().map(|word| [word.0.into()]).collect();
+        let new = tx.insert_new("counted", &["id"], ["id"], &ids).await?;
+        let mut times: BTreeMap<&str, i64> = BTreeMap::new();
+        words.iter().zip(new).filter(|(_, new)| *new).for_each(|(word, _)| *times.entry(&word.1).or_default() += 1);
+        let rows: Vec<[Value<'_>; 2]> = times.into_iter().map(|(word, times)| [word.into(), times.into()]).collect();
+        let add = "INSERT INTO words (word, times) VALUES $rows
+                   ON CONFLICT (word) DO UPDATE SET times = words.times + excluded.times";
+        tx.execute_rows(add, &rows).await.map(drop)
+    }
+}
+
+/// How often each word was written. Without a command: works, and shows the words at /.
+#[derive(clap::Parser)]
+struct Cli {
+    #[command(flatten)]
+    settings: Settings,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Adds each line of a file, or of standard input (-), as a comment. A file that is added again changes nothing.
+    Add { file: PathBuf },
+    /// Prints the words that were written most often.
+    Top { words: Option<i64> },
+    #[command(flatten)]
+    Operate(balcony_service::Command),
+}
+
+async fn top(reader: &Reader, words: i64) -> Result<String, StoreError> {
+    let sql = "SELECT times, word FROM words ORDER BY times DESC, word LIMIT $1";
+    let top: Vec<(i64, String)> = reader.fetch(sql, &[words.into()]).await?;
+    Ok(top.iter().map(|(times, word)| format!("{times:>8}  {word}\n")).collect())
+}
+
+async fn run(program: &Application, Cli { settings, command }: Cli) -> anyhow::Result<()> {
+    let Some(command) = command else {
+        let service = Service::open(program, &settings, "127.0.0.1:8090").await?;
+        let (projector, reader) = (service.installation().start()?, service.installation().reader().await);
+        let page = async move || ([("refresh", "1")], top(&reader, 20).await.map_err(|error| error.to_string()));
+        let routes = Router::new().route("/", get(page));
+        return service.serve(Surface::new(routes, OpenApi::default()), projector).await;
+    };
+    match command {
+        Command::Add { file } => {
+            let installation = Installation::open(program, &settings.installation).await?;
+            println!("{} lines are added", append_lines(&installation, "comments", &file).await?);
+        }
+        Command::Top { words } => {
+            let reader = Installation::beside(program, &settings.installation).await?.reader().await;
+            print!("{}", top(&reader, words.unwrap_or(20)).await?);
+        }
+        Command::Operate(command) => command.run(program, &settings).await?,
+    }
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    let program = Application::new("word-count", ["comments", "words"].map(TopicSpec::forever), |topics| {
+        let tables = "CREATE TABLE counted (id UUID PRIMARY KEY);
+                      CREATE TABLE words (word TEXT PRIMARY KEY, times BIGINT NOT NULL);";
+        let (comments, words) = (topics.get("comments").clone(), topics.get("words").clone());
+        let count = Count(ReadModel::new("count", 1, [words.clone()], tables));
+        let split = Transform::new("split", [comments], Start::Beginning, words, words_of);
+        Catalogue::new().with_reactor(split).with_projection(count)
+    });
+    balcony_service::main(&program, |cli: &Cli| &cli.settings, async |cli| run(&program, cli).await)
+}
