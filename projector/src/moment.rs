@@ -5,6 +5,8 @@ use balcony_store::OffsetDateTime;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use time::format_description::well_known::Rfc3339;
 
+use crate::clock::milliseconds_now;
+
 /// A point in time as operators see it: RFC 3339 in UTC, with milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Moment(OffsetDateTime);
@@ -15,6 +17,11 @@ pub struct Moment(OffsetDateTime);
 pub struct NotAMoment;
 
 impl Moment {
+    /// This moment, by the clock of this machine.
+    pub fn now() -> Self {
+        Self::from_milliseconds(milliseconds_now())
+    }
+
     /// The time `milliseconds` after 1970-01-01T00:00:00Z; 1970 when that is no time of four-digit years, which only a
     /// clock far off tells.
     pub fn from_milliseconds(milliseconds: i64) -> Self {

@@ -14,6 +14,13 @@ pub trait Decode: Send + Sync + Sized + 'static {
     fn decode(record: &Record) -> Result<Option<Self>, String>;
 }
 
+/// For a step that reads records as they are, whatever they say.
+impl Decode for Record {
+    fn decode(record: &Record) -> Result<Option<Self>, String> {
+        Ok(Some(record.clone()))
+    }
+}
+
 /// An event and where it stands in the log. The event's own fields and methods are reached directly.
 #[derive(Debug, Clone)]
 pub struct Received<E> {

@@ -1,6 +1,7 @@
 //! What `hippo.toml` says, and everything that is wrong with it.
 
 use std::collections::HashSet;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -128,36 +129,38 @@ struct Wrong<'f> {
 }
 
 impl Config {
-    /// Reads and checks `path`: the configuration, or all that is wrong with it, each with the file and the line.
+    /// Reads and checks `path`.
     ///
     /// # Errors
-    /// When the file cannot be read.
-    pub(crate) fn load(path: &Path) -> anyhow::Result<Result<Self, Vec<String>>> {
+    /// When something is wrong with it: all of it is said on standard error, each on a line with the file and the line.
+    pub(crate) fn load(path: &Path) -> anyhow::Result<Self> {
         let shown = path.display();
         let read =
             || std::io::Result::Ok((path.metadata()?.len(), std::fs::read_to_string(path)?, path.canonicalize()?));
         let (size, text, whole) = read().with_context(|| format!("--config: {shown} cannot be read"))?;
         ensure!(size <= LARGEST, "--config: {shown} has more than {LARGEST} bytes");
         let mut wrong = Wrong { text: &text, lines: Vec::new() };
-        let file: File = match toml::from_str(&text) {
-            Ok(file) => file,
-            Err(error) => {
-                let line = wrong.line(error.span().map_or(0, |span| span.start));
-                return Ok(Err(vec![format!("{shown}:{line}: {}", error.message())]));
-            }
-        };
-        let config = Self {
-            steps: file.step.iter().map(|step| step.get_ref().clone()).collect(),
-            frontiers: file.frontier.iter().map(|frontier| frontier.get_ref().clone()).collect(),
-            sources: file.source.iter().map(|source| source.get_ref().clone()).collect(),
-            gateway: file.gateway.as_ref().map(|gateway| gateway.get_ref().clone()),
-            folder: whole.parent().unwrap_or(&whole).to_owned(),
-        };
-        config.check(&file, &mut wrong);
+        let parsed = toml::from_str::<File>(&text);
+        let config = parsed.map(|file| {
+            let config = Self {
+                steps: plain(&file.step),
+                frontiers: plain(&file.frontier),
+                sources: plain(&file.source),
+                gateway: file.gateway.as_ref().map(|gateway| gateway.get_ref().clone()),
+                folder: whole.parent().unwrap_or(&whole).to_owned(),
+            };
+            config.check(&file, &mut wrong);
+            config
+        });
+        if let Err(error) = &config {
+            wrong.say(error.span().map_or(0, |span| span.start), "", error.message().to_owned());
+        }
         wrong.lines.sort();
-        let lines = wrong.lines.iter().map(|(line, what)| format!("{shown}:{line}: {what}"));
-        let lines: Vec<String> = lines.collect();
-        Ok(if lines.is_empty() { Ok(config) } else { Err(lines) })
+        for (line, what) in &wrong.lines {
+            writeln!(std::io::stderr(), "{shown}:{line}: {what}")?;
+        }
+        ensure!(wrong.lines.is_empty(), "--config: {shown} has {} mistakes", wrong.lines.len());
+        Ok(config?)
     }
 
     /// Remembers what frontiers and sources have taken in.
@@ -184,34 +187,40 @@ impl Config {
         if self.steps.is_empty() {
             wrong.say(0, "", "there is no step".to_owned());
         }
-        let topics = self.topics();
-        let mut names: HashSet<&str> = RESERVED.into();
-        let steps = file.step.iter().map(|step| (step.span().start, step.get_ref().name.as_str()));
-        let frontiers = file.frontier.iter().map(|one| (one.span().start, one.get_ref().name.as_str()));
-        for (at, name) in steps.chain(frontiers) {
-            if !is_name(name) {
+        let (topics, mut names) = (self.topics(), HashSet::from(RESERVED));
+        let steps =
+            file.step.iter().map(|one| (one.span().start, Some(&one.get_ref().name), one.get_ref().publish.as_ref()));
+        let frontiers =
+            file.frontier.iter().map(|one| (one.span().start, Some(&one.get_ref().name), Some(&one.get_ref().publish)));
+        let sources = file.source.iter().map(|one| (one.span().start, None, Some(&one.get_ref().topic)));
+        for (at, name, topic) in steps.chain(frontiers).chain(sources) {
+            if let Some(name) = name
+                && !is_name(name)
+            {
                 let form = "up to 24 lower-case letters, digits and dashes, the first a letter";
                 wrong.say(at, name, format!("{name:?} is no name: it takes {form}"));
-            } else if !names.insert(name) {
+            } else if let Some(name) = name
+                && !names.insert(name)
+            {
                 wrong.say(at, name, format!("the name {name:?} is taken"));
             }
-        }
-        let steps = file.step.iter().filter_map(|step| Some((step.span().start, step.get_ref().publish.as_deref()?)));
-        let frontiers = file.frontier.iter().map(|one| (one.span().start, one.get_ref().publish.as_str()));
-        let sources = file.source.iter().map(|one| (one.span().start, one.get_ref().topic.as_str()));
-        for (at, topic) in steps.chain(frontiers).chain(sources) {
+            let Some(topic) = topic else { continue };
             if !is_topic(topic) {
                 let form = "up to 100 letters, digits, dots, dashes and underscores";
                 wrong.say(at, topic, format!("{topic:?} is no topic: it takes {form}"));
-            } else if OWN.contains(&topic) {
+            } else if OWN.contains(&topic.as_str()) {
                 wrong.say(at, topic, format!("only hippo itself publishes to {topic:?}"));
             }
         }
         for step in &file.step {
             step.get_ref().check(step.span().start, &topics, wrong);
         }
-        for frontier in &file.frontier {
-            frontier.get_ref().check(frontier.span().start, wrong);
+        for one in &file.frontier {
+            let Frontier { name, directory, table, database, .. } = one.get_ref();
+            if directory.is_some() == table.is_some() || table.is_some() != database.is_some() {
+                let what = format!("{name} needs either a directory, or a table and its database");
+                wrong.say(one.span().start, name, what);
+            }
         }
         if let Some(gateway) = &file.gateway {
             let (at, Gateway { balcony, tags }) = (gateway.span().start, gateway.get_ref());
@@ -279,38 +288,22 @@ impl Step {
     }
 }
 
-impl Frontier {
-    fn check(&self, at: usize, wrong: &mut Wrong<'_>) {
-        let name = &self.name;
-        match (&self.directory, &self.table, &self.database) {
-            (Some(_), None, None) | (None, Some(_), Some(_)) => {}
-            _ => wrong.say(at, name, format!("{name} needs either a directory, or a table and its database")),
-        }
-        for identifier in self.table.iter().chain([&self.column]) {
-            let legal =
-                |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-            if !identifier.split('.').all(legal) {
-                wrong.say(
-                    at,
-                    identifier,
-                    format!("{identifier:?} is no table or column: it takes letters, digits and underscores"),
-                );
-            }
-        }
-    }
-}
-
 impl Wrong<'_> {
     /// Notes what is wrong with `word`, which stands behind `at`.
     fn say(&mut self, at: usize, word: &str, what: String) {
         let behind = &self.text[at..];
-        let found = behind.find(&format!("\"{word}\"")).or_else(|| behind.find(word)).unwrap_or(0);
+        let quoted = (!word.is_empty()).then(|| format!("\"{word}\""));
+        let found = quoted.and_then(|quoted| behind.find(&quoted)).or_else(|| behind.find(word)).unwrap_or(0);
         self.lines.push((self.line(at + found), what));
     }
 
     fn line(&self, offset: usize) -> usize {
         self.text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
     }
+}
+
+fn plain<T: Clone>(spanned: &[Spanned<T>]) -> Vec<T> {
+    spanned.iter().map(|one| one.get_ref().clone()).collect()
 }
 
 fn is_name(name: &str) -> bool {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use balcony_projector::{Intake, IntakeError};
+use balcony_projector::{Intake, IntakeError, Moment};
 use balcony_store::Uuid;
 use balcony_store::sqlx::sqlite::SqliteConnectOptions;
 use balcony_store::sqlx::{self, AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::config;
-use crate::step::{event, now};
+use crate::step::event;
 
 /// A frontier at work. Cheap to clone.
 #[derive(Clone)]
@@ -123,7 +123,7 @@ impl Frontier {
             return Ok(());
         }
         let method = if self.intake.last(id).await?.is_none() { "insert" } else { "update" };
-        let date = &now().to_string()[.."2026-01-31".len()];
+        let date = &Moment::now().to_string()[.."2026-01-31".len()];
         let payload = json!({"db": db, "table": table, "method": method, "partition": partition, "exec_date": date});
         let message = event(&self.config.name, "announcement", key.as_bytes(), payload.to_string().into());
         self.intake.take(&self.topic, id, version, message).await.map(drop)

@@ -9,12 +9,11 @@ mod step;
 mod tags;
 mod tractor;
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use balcony_projector::{Application, Catalogue, Intake, Newest, TopicSpec, Topics, operations};
 use balcony_service::{Command, Service, Settings, Surface};
 use balcony_store::Reader;
@@ -52,7 +51,7 @@ fn main() -> ExitCode {
 }
 
 async fn run(Cli { config, settings, action }: Cli) -> anyhow::Result<()> {
-    let config = Arc::new(configuration(&config)?);
+    let config = Arc::new(Config::load(&config)?);
     let opened = Arc::default();
     let hippo = application(&config, &opened);
     match action {
@@ -63,18 +62,6 @@ async fn run(Cli { config, settings, action }: Cli) -> anyhow::Result<()> {
         }
         Some(Action::Operate(command)) => command.run(&hippo, &settings).await,
     }
-}
-
-/// The configuration; what is wrong with it is said line by line.
-fn configuration(path: &Path) -> anyhow::Result<Config> {
-    let wrong = match Config::load(path)? {
-        Ok(config) => return Ok(config),
-        Err(wrong) => wrong,
-    };
-    for line in &wrong {
-        writeln!(std::io::stderr(), "{line}")?;
-    }
-    bail!("--config: {} has {} mistakes", path.display(), wrong.len())
 }
 
 /// What hippo is with this configuration.
@@ -104,7 +91,9 @@ async fn serve(
     let reader = Reader::open(&installation.database, models).await;
     let newest = Newest::new(installation.log.clone(), reader.clone());
     let notes = data_dir.join("jobs");
-    std::fs::create_dir_all(&notes).with_context(|| format!("DATA_DIR: {} cannot be made", notes.display()))?;
+    for folder in [&notes, &tractor::wishes(&data_dir)] {
+        std::fs::create_dir_all(folder).with_context(|| format!("DATA_DIR: {} cannot be made", folder.display()))?;
+    }
     let intake = Intake::new(newest.clone(), &config.taken(topics));
     // It is opened once.
     let _ = opened.set(Opened { newest, notes });

@@ -2,13 +2,11 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use balcony_event_log::{Headers, Message, Record};
 use balcony_job::{Ended, Job};
-use balcony_projector::{
-    Decode, Delivery, DeliveryPolicy, Moment, Newest, Publisher, ReactError, Reactor, Start, Topics,
-};
+use balcony_projector::{Delivery, DeliveryPolicy, Moment, Newest, Publisher, ReactError, Reactor, Start, Topics};
 use serde_json::{Value, json};
 
 use crate::config::{self, Config};
@@ -32,17 +30,6 @@ pub(crate) struct Opened {
     pub(crate) newest: Newest,
     /// The folder that notes which commands run.
     pub(crate) notes: PathBuf,
-}
-
-/// A message that starts a step.
-pub(crate) struct Started {
-    /// Where it stood first: topic, partition and offset.
-    place: String,
-    /// When it was appended, in milliseconds since 1970.
-    at: i64,
-    key: Vec<u8>,
-    headers: Headers,
-    payload: Vec<u8>,
 }
 
 /// Marks what the tractor hauls: for which step, and where it stood.
@@ -72,7 +59,7 @@ impl Step {
 }
 
 impl Reactor for Step {
-    type Event = Started;
+    type Event = Record;
 
     fn name(&self) -> &str {
         &self.config.name
@@ -97,7 +84,7 @@ impl Reactor for Step {
     }
 
     /// A job has ended once its finish message is in the log. What is delivered again has ended, or was under way.
-    async fn react(&self, delivery: &Delivery<Started>, publisher: &Publisher) -> Result<(), ReactError> {
+    async fn react(&self, delivery: &Delivery<Record>, publisher: &Publisher) -> Result<(), ReactError> {
         let (id, message) = (delivery.id, &delivery.event);
         let opened =
             self.opened.get().ok_or_else(|| ReactError::Retry("only hippo itself runs commands".to_owned()))?;
@@ -106,7 +93,7 @@ impl Reactor for Step {
             return Ok(());
         }
         let config::Step { name, command, timeout, host, port, .. } = &self.config;
-        let mut environment = message.environment();
+        let mut environment = environment(message);
         environment.extend([("HIPPO_STEP".into(), name.clone()), ("HIPPO_JOB_ID".into(), id.to_string())]);
         if let Some(port) = port {
             let host = host.clone().unwrap_or_else(|| "127.0.0.1".to_owned());
@@ -118,12 +105,12 @@ impl Reactor for Step {
 
         let is_success = failure.is_none();
         let output = json!({
-            "job_id": id, "step": name, "message": message.place, "failure": failure,
+            "job_id": id, "step": name, "message": place(message), "failure": failure,
             "stdout": kept(&stdout), "stderr": kept(&stderr),
         });
         let finish = json!({
             "hippo_name": name, "job_name": command.join(" "), "job_id": id, "is_success": is_success,
-            "finish_time": now(), "duration_time": duration.as_secs_f64(),
+            "finish_time": Moment::now(), "duration_time": duration.as_secs_f64(),
         });
         let key = if message.key.is_empty() { id.to_string().into_bytes() } else { message.key.clone() };
         let event = |kind, payload| event(name, kind, &key, payload);
@@ -136,33 +123,23 @@ impl Reactor for Step {
     }
 }
 
-impl Decode for Started {
-    fn decode(record: &Record) -> Result<Option<Self>, String> {
-        let Record { timestamp, key, headers, payload, .. } = record.clone();
-        let from = headers.get(FROM).map(|from| String::from_utf8_lossy(from).into_owned());
-        Ok(Some(Self { place: from.unwrap_or_else(|| place(record)), at: timestamp, key, headers, payload }))
+/// What a command finds in its environment: where the message stood first, its key, its headers, and the fields of its
+/// payload when that is an object in JSON.
+fn environment(message: &Record) -> Vec<(String, String)> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let mut all = vec![
+        ("HIPPO_MESSAGE".to_owned(), place(message)),
+        ("HIPPO_TIME".to_owned(), Moment::from_milliseconds(message.timestamp).to_string()),
+        ("HIPPO_KEY".to_owned(), text(&message.key)),
+    ];
+    all.extend(message.headers.iter().map(|(name, value)| (variable("HEADER", name), text(value))));
+    if let Ok(Value::Object(fields)) = serde_json::from_slice(&message.payload) {
+        let value = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        all.extend(fields.into_iter().map(|(name, field)| (variable("MESSAGE", &name), value(field))));
     }
-}
-
-impl Started {
-    /// What a command finds in its environment: where the message stood, its key, its headers, and the fields of its
-    /// payload when that is an object in JSON.
-    fn environment(&self) -> Vec<(String, String)> {
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let mut all = vec![
-            ("HIPPO_MESSAGE".to_owned(), self.place.clone()),
-            ("HIPPO_TIME".to_owned(), Moment::from_milliseconds(self.at).to_string()),
-            ("HIPPO_KEY".to_owned(), text(&self.key)),
-        ];
-        all.extend(self.headers.iter().map(|(name, value)| (variable("HEADER", name), text(value))));
-        if let Ok(Value::Object(fields)) = serde_json::from_slice(&self.payload) {
-            let value = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            all.extend(fields.into_iter().map(|(name, field)| (variable("MESSAGE", &name), value(field))));
-        }
-        all.retain(|(_, value)| value.len() <= LONGEST && !value.contains('\0'));
-        all.truncate(MOST);
-        all
-    }
+    all.retain(|(_, value)| value.len() <= LONGEST && !value.contains('\0'));
+    all.truncate(MOST);
+    all
 }
 
 /// The name of a variable: no other program's begins like it.
@@ -176,15 +153,10 @@ fn kept(printed: &[u8]) -> String {
     String::from_utf8_lossy(&printed[printed.len().saturating_sub(LONGEST)..]).replace('\0', "\u{fffd}")
 }
 
-/// Where a record stands, as one text.
+/// Where a record stood first, as one text.
 pub(crate) fn place(record: &Record) -> String {
-    format!("{}/{}/{}", record.partition.topic, record.partition.partition, record.offset)
-}
-
-/// This moment.
-pub(crate) fn now() -> Moment {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Moment::from_milliseconds(i64::try_from(since.as_millis()).unwrap_or(0))
+    let here = || format!("{}/{}/{}", record.partition.topic, record.partition.partition, record.offset);
+    record.headers.get(FROM).map_or_else(here, |from| String::from_utf8_lossy(from).into_owned())
 }
 
 /// Whether the record is an event of one of these types, or any when there are none.
@@ -199,7 +171,7 @@ pub(crate) fn event(name: &str, kind: &str, key: &[u8], payload: Vec<u8>) -> Mes
     headers.push("ce_specversion", b"1.0");
     headers.push("ce_source", format!("/hippo/{name}").as_bytes());
     headers.push("ce_type", format!("hippo.{kind}.v1").as_bytes());
-    headers.push("ce_time", now().to_string().as_bytes());
+    headers.push("ce_time", Moment::now().to_string().as_bytes());
     if serde_json::from_slice::<serde::de::IgnoredAny>(&payload).is_ok() {
         headers.push("content-type", b"application/json");
     }

@@ -1,6 +1,5 @@
 //! The tractor: hauls messages that a step has had to it again, as new ones.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +9,8 @@ use balcony_event_log::{EventLog, Headers, Incoming, Message};
 use balcony_projector::{Application, Deployment, Installation, IntakeError, Moment, Settings, Topics};
 use balcony_store::Uuid;
 use serde::{Deserialize, Serialize};
-use tokio::time::sleep;
+use tokio::fs;
+use tokio::time::{sleep, timeout};
 
 use crate::config::{Config, HAUL, Step};
 use crate::step::{FOR_STEP, FROM, is_of_type, place};
@@ -33,7 +33,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How long it may take until it has looked.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Hauls, or has the process haul that alone may append to the log.
+/// Hauls, or has the process haul that alone may append to the log: by a file that wishes for it.
 pub(crate) async fn run(
     options: &Options,
     config: &Config,
@@ -45,31 +45,29 @@ pub(crate) async fn run(
     let hauled = match settings.deployment(hippo)? {
         Deployment::Distributed { .. } => {
             let installation = Installation::beside(hippo, settings).await?;
-            haul(options, step, installation.log.as_ref(), &installation.topics).await?
+            haul(options, step, installation.log.as_ref(), &installation.topics).await?.to_string()
         }
         Deployment::Embedded { data_dir } => {
             let wish = wishes(&data_dir).join(options.id.to_string());
-            fs::create_dir_all(wishes(&data_dir))?;
-            fs::write(wish.with_extension("new"), serde_json::to_vec(options)?)?;
-            fs::rename(wish.with_extension("new"), wish.with_extension("json"))?;
-            let granted = tokio::time::timeout(PATIENCE, async {
-                loop {
-                    match fs::read_to_string(wish.with_extension("done")) {
-                        Ok(done) => return done,
-                        Err(_) => sleep(LOOK_EVERY).await,
-                    }
+            fs::create_dir_all(wishes(&data_dir)).await?;
+            fs::write(wish.with_extension("new"), serde_json::to_vec(options)?).await?;
+            fs::rename(wish.with_extension("new"), wish.with_extension("json")).await?;
+            let granted = async {
+                while !fs::try_exists(wish.with_extension("done")).await? {
+                    sleep(LOOK_EVERY).await;
                 }
-            });
-            let done = granted.await.context("hippo does not run; it hauls once it does")?;
-            fs::remove_file(wish.with_extension("done"))?;
-            done.parse().with_context(|| done.clone())?
+                fs::read_to_string(wish.with_extension("done")).await
+            };
+            let granted = timeout(PATIENCE, granted).await.context("hippo does not run; it hauls once it does")??;
+            fs::remove_file(wish.with_extension("done")).await?;
+            granted
         }
     };
     println!("{hauled} messages are started again for {}", step.name);
     Ok(())
 }
 
-/// Does what is wished for by others, until it is dropped.
+/// Does what is wished for by others, until something fails.
 pub(crate) async fn serve(
     data_dir: PathBuf,
     config: Arc<Config>,
@@ -78,17 +76,23 @@ pub(crate) async fn serve(
 ) -> Result<(), IntakeError> {
     loop {
         sleep(LOOK_EVERY).await;
-        let paths = fs::read_dir(wishes(&data_dir)).into_iter().flatten().flatten().map(|entry| entry.path());
-        let wished: Vec<_> = paths.filter(|path| path.extension().is_some_and(|kind| kind == "json")).collect();
-        for wish in wished {
-            let granted = async {
-                let options: Options = serde_json::from_slice(&fs::read(&wish)?)?;
-                haul(&options, find(&options, &config)?, log.as_ref(), &topics).await
-            };
-            let answer = granted.await.map_or_else(|error| format!("{error:#}"), |hauled| hauled.to_string());
-            let answered = fs::write(wish.with_extension("done"), answer).and_then(|()| fs::remove_file(&wish));
-            answered.map_err(|error| IntakeError::Outside(format!("{}: {error}", wish.display())))?;
-        }
+        let look = async {
+            let mut entries = fs::read_dir(wishes(&data_dir)).await?;
+            while let Some(wish) = entries.next_entry().await?.map(|entry| entry.path()) {
+                if wish.extension().is_some_and(|kind| kind == "json") {
+                    let options: Options = serde_json::from_slice(&fs::read(&wish).await?)?;
+                    let hauled = match find(&options, &config) {
+                        Ok(step) => haul(&options, step, log.as_ref(), &topics).await?,
+                        // The configuration is another one by now.
+                        Err(_) => 0,
+                    };
+                    fs::write(wish.with_extension("done"), hauled.to_string()).await?;
+                    fs::remove_file(&wish).await?;
+                }
+            }
+            anyhow::Ok(())
+        };
+        look.await.map_err(|error| IntakeError::Outside(format!("{error:#}")))?;
     }
 }
 
@@ -144,6 +148,7 @@ fn find<'c>(options: &Options, config: &'c Config) -> anyhow::Result<&'c Step> {
     found.with_context(|| format!("--step: there is no step called {:?}", options.step))
 }
 
-fn wishes(data_dir: &Path) -> PathBuf {
+/// The folder of wishes.
+pub(crate) fn wishes(data_dir: &Path) -> PathBuf {
     data_dir.join("tractor")
 }

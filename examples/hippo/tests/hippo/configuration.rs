@@ -73,7 +73,7 @@ fn a_circle_is_named_by_the_way_around_it() {
 fn what_is_no_toml_or_no_setting_is_said_by_line() {
     for (config, line, what) in [
         ("", 1, "there is no step"),
-        ("\n[[step]\n", 2, "unclosed"),
+        ("\n[[step]\n# \"\"", 2, "unclosed"),
         ("[[step]]\nname = \"a\"\nsubscribe = []\ncommand = []\ncolour = 1\n", 5, "unknown field `colour`"),
         ("[[step]]\nname = \"a\"\ncommand = []\n", 1, "missing field `subscribe`"),
         (&format!("{STEP}command = [\"true\"]\nname = \"a\"\ntimeout = \"soon\"\n"), 8, "is no duration"),
