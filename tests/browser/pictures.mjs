@@ -2,8 +2,35 @@
 
 import { spawn } from "node:child_process";
 import { launch, tab } from "./browser.mjs";
-import { Installation, eventually } from "./installation.mjs";
+import { once } from "node:events";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { Installation, eventually, freePort } from "./installation.mjs";
 
+/** The page of hippo, once its demonstration has run. */
+async function hippo(browser) {
+  const folder = mkdtempSync(`${tmpdir()}/hippo-`);
+  const page = `http://127.0.0.1:${await freePort()}/`;
+  const settings = { PATH: process.env.PATH, LISTEN: page.slice(7, -1), DATA_DIR: `${folder}/data` };
+  const program = spawn(process.env.HIPPO, ["--config", `${EXAMPLES}hippo/hippo.toml`], { env: settings, stdio: "ignore" });
+  const context = await browser.newContext({ viewport: { width: 1000, height: 320 } });
+  try {
+    await eventually("every step has ended both jobs", async () => {
+      const html = await fetch(page).then(answer => answer.text()).catch(() => "");
+      return html.match(/<td>2<\/td><td>0<\/td>/g)?.length === 3;
+    });
+    const shown = await context.newPage();
+    await shown.goto(page);
+    await shown.screenshot({ path: `${EXAMPLES}hippo/page.png` });
+  } finally {
+    await context.close();
+    program.kill();
+    await once(program, "exit");
+    rmSync(folder, { recursive: true });
+  }
+}
+
+const EXAMPLES = new URL("../../examples/", import.meta.url).pathname;
 const PLACE = new URL("../../docs/pictures/", import.meta.url).pathname;
 const it = await Installation.start("embedded");
 const demo = spawn(process.env.BALCONY, ["demo", "--url", it.page], { env: it.settings, stdio: "ignore" });
@@ -36,6 +63,7 @@ try {
     await page.context().close();
     await control.context().close();
   }
+  if (existsSync(process.env.HIPPO)) await hippo(browser);
 } finally {
   demo.kill();
   await browser.close();

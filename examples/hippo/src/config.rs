@@ -153,13 +153,13 @@ impl Config {
             config
         });
         if let Err(error) = &config {
-            wrong.say(error.span().map_or(0, |span| span.start), "", error.message().to_owned());
+            wrong.say(error.span().map_or(0, |span| span.start), "", error.message().replace('\n', " "));
         }
         wrong.lines.sort();
         for (line, what) in &wrong.lines {
             writeln!(std::io::stderr(), "{shown}:{line}: {what}")?;
         }
-        ensure!(wrong.lines.is_empty(), "--config: {shown} has {} mistakes", wrong.lines.len());
+        ensure!(wrong.lines.is_empty(), "--config: {shown} cannot be used, for what is said above");
         Ok(config?)
     }
 

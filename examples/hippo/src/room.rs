@@ -41,7 +41,7 @@ async fn steps(State(room): State<Room>) -> Result<Response, Problem> {
         (maud::DOCTYPE)
         html lang="en" {
             head {
-                meta charset="utf-8"; meta http-equiv="refresh" content="2"; title { "hippo" }
+                meta charset="utf-8"; meta name="viewport" content="width=device-width"; meta http-equiv="refresh" content="2"; title { "hippo" }
                 link rel="stylesheet" href="/assets/house.css";
             }
             body {

@@ -51,7 +51,7 @@ hippo.toml:18: a concurrency is from 1 to 256
 hippo.toml:19: first has a host and no port
 hippo.toml:22: \"ftp://x\" is no URL, such as http://127.0.0.1:8080
 hippo.toml:23: nothing publishes to \"no-tags\"
-hippo: --config: hippo.toml has 10 mistakes
+hippo: --config: hippo.toml cannot be used, for what is said above
 "
     );
 }
