@@ -53,7 +53,8 @@ use self::charts::Charts;
 use self::watched::Watched;
 use crate::{Occurrence, Shapes, Statistics};
 
-/// The statistics of a program over HTTP. Cheap to clone.
+/// The statistics of a program over HTTP, for everybody: a program whose counts are not for everybody puts a layer of its own
+/// before the routes. Cheap to clone.
 #[derive(Clone)]
 pub struct StatisticsApi {
     shapes: Shapes,

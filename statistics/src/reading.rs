@@ -99,10 +99,27 @@ pub async fn top(
     after: Option<&Place>,
     limit: i64,
 ) -> Result<Vec<Place>, StoreError> {
+    let length = i64::from(minutes).max(1) * Window::MINUTE.milliseconds();
+    let window = series.windows.finest_for(length);
+    let until = window.start(now).saturating_add(window.milliseconds());
+    // A window that is longer than what is asked for is read whole.
+    let since = window.start(until.saturating_sub(length));
+    ranked(reader, series, window, (since, until), after, limit).await
+}
+
+/// As [`top`], of the time from `since` until `until`, where windows of that length begin.
+async fn ranked(
+    reader: &Reader,
+    series: &Series,
+    window: Window,
+    (since, until): (i64, i64),
+    after: Option<&Place>,
+    limit: i64,
+) -> Result<Vec<Place>, StoreError> {
     let (count, value) = after.map_or((i64::MAX, ""), |(count, value)| (*count, value.as_str()));
     let mut params: Vec<Value<'_>> = vec![(&*series.key).into(), count.into(), value.into(), limit.into()];
     let mut parts = Vec::new();
-    for (window, since, until) in stretches(series, minutes, now) {
+    for (window, since, until) in stretches(series, window, since, until) {
         let first = params.len() + 1;
         params.extend([window.milliseconds().into(), since.into(), until.into()]);
         parts.push(format!(
@@ -123,16 +140,12 @@ pub async fn top(
     Ok(rows.into_iter().map(|(value, count)| (count, value)).collect())
 }
 
-/// Windows that make up the last `minutes`, each time of it once: their length, where the first begins, and where the last
-/// ends. They are as long as fit.
-fn stretches(series: &Series, minutes: u32, now: i64) -> Vec<(Window, i64, i64)> {
-    let length = i64::from(minutes).max(1) * Window::MINUTE.milliseconds();
-    let mut window = series.windows.finest_for(length);
-    let mut until = window.start(now).saturating_add(window.milliseconds());
-    // A window that is longer than what is asked for is read whole.
-    let mut since = window.start(until.saturating_sub(length));
+/// Windows that make up the time from `since` until `until`, each time of it once: their length, where the first begins, and
+/// where the last ends. They are as long as fit, and `window` at the shortest.
+fn stretches(series: &Series, mut window: Window, mut since: i64, mut until: i64) -> Vec<(Window, i64, i64)> {
+    let shortest = window;
     let mut found = Vec::new();
-    for longer in series.windows.lengths().filter(|longer| *longer > window).collect::<Vec<_>>() {
+    for longer in series.windows.lengths().filter(|longer| *longer > shortest) {
         let from = longer.start(since.saturating_add(longer.milliseconds() - 1));
         let to = longer.start(until);
         if from >= to {
@@ -197,12 +210,8 @@ pub(crate) async fn most_frequent(
     (since, until): (i64, i64),
     limit: i64,
 ) -> Result<Vec<String>, StoreError> {
-    let sql = "SELECT value FROM window_counts
-               WHERE series = $1 AND span = $2 AND window_start >= $3 AND window_start < $4
-               GROUP BY value ORDER BY SUM(counted) DESC, value LIMIT $5";
-    let params = [(&*series.key).into(), window.milliseconds().into(), since.into(), until.into(), limit.into()];
-    let found: Vec<(String,)> = reader.fetch(sql, &params).await?;
-    let mut values: Vec<String> = found.into_iter().map(|(value,)| value).collect();
+    let places = ranked(reader, series, window, (since, until), None, limit).await?;
+    let mut values: Vec<String> = places.into_iter().map(|(_, value)| value).collect();
     values.sort_unstable();
     Ok(values)
 }
