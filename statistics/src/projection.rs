@@ -110,29 +110,32 @@ impl<E: Decode + Occurrence> Statistics<E> {
         counts: &mut Counts<'a>,
     ) -> Result<(), StoreError> {
         let source = progress.get(&event.partition);
+        let mut values = Vec::new();
         for stream in &self.streams {
             let mut tally = None;
             for dimension in &stream.dimensions {
-                let Some(value) = (dimension.value)(&event.value) else { continue };
-                let tally = match tally {
-                    Some(tally) => tally,
-                    None => {
-                        let measure = stream.measure.as_ref().and_then(|measure| measure(&event.value));
-                        *tally.insert(Tally::of_one(measure)?)
+                (dimension.values)(&event.value, &mut |value| values.push(value));
+                for value in values.drain(..) {
+                    let tally = match tally {
+                        Some(tally) => tally,
+                        None => {
+                            let measure = stream.measure.as_ref().and_then(|measure| measure(&event.value));
+                            *tally.insert(Tally::of_one(measure)?)
+                        }
+                    };
+                    let value = stored(&value).into_owned();
+                    let mut add = |span, start, value| {
+                        let key = (&*dimension.series, span, start, value, source.name.as_str());
+                        counts.entry(key).or_default().add(tally);
+                    };
+                    for window in self.windows.lengths() {
+                        let start = window.start(event.value.at());
+                        if start >= self.windows.kept_since(window, source.at) {
+                            add(window.milliseconds(), start, value.clone());
+                        }
                     }
-                };
-                let value = stored(&value).into_owned();
-                let mut add = |span, start, value| {
-                    let key = (&*dimension.series, span, start, value, source.name.as_str());
-                    counts.entry(key).or_default().add(tally);
-                };
-                for window in self.windows.lengths() {
-                    let start = window.start(event.value.at());
-                    if start >= self.windows.kept_since(window, source.at) {
-                        add(window.milliseconds(), start, value.clone());
-                    }
+                    add(EVER, 0, value);
                 }
-                add(EVER, 0, value);
             }
         }
         Ok(())

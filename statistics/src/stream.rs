@@ -35,14 +35,15 @@ pub struct Stream<E> {
 }
 
 type Measure<E> = Box<dyn Fn(&E) -> Option<i64> + Send + Sync>;
-type ValueOf<E> = Box<dyn Fn(&E) -> Option<String> + Send + Sync>;
+/// Hands each value of an event to a function.
+type ValuesOf<E> = Box<dyn Fn(&E, &mut dyn FnMut(String)) + Send + Sync>;
 
 /// What a stream is counted by.
 pub(crate) struct Dimension<E> {
     pub(crate) name: Arc<str>,
     /// The stream's name and its own, as the table has them.
     pub(crate) series: Arc<str>,
-    pub(crate) value: ValueOf<E>,
+    pub(crate) values: ValuesOf<E>,
     has_ids: bool,
 }
 
@@ -115,7 +116,21 @@ impl<E> Stream<E> {
     /// When the name is not made of lower-case letters, digits and hyphens, or is there already.
     #[must_use]
     pub fn by(self, dimension: &str, value: impl Fn(&E) -> Option<String> + Send + Sync + 'static) -> Self {
-        self.counted_by(dimension, Box::new(value), false)
+        self.by_each(dimension, value)
+    }
+
+    /// Counts by a `dimension` in which an event has any number of values: it counts once for each, and as often for one as that
+    /// is there, each time with its measure.
+    ///
+    /// # Panics
+    /// As [`Stream::by`].
+    #[must_use]
+    pub fn by_each<V: IntoIterator<Item = String>>(
+        self,
+        dimension: &str,
+        values: impl Fn(&E) -> V + Send + Sync + 'static,
+    ) -> Self {
+        self.counted_by(dimension, Box::new(move |event, each| values(event).into_iter().for_each(each)), false)
     }
 
     /// Counts by a `dimension` whose values are ids. Whoever reads may write one in any form of a UUID.
@@ -124,14 +139,17 @@ impl<E> Stream<E> {
     /// As [`Stream::by`].
     #[must_use]
     pub fn by_id(self, dimension: &str, id: impl Fn(&E) -> Option<Uuid> + Send + Sync + 'static) -> Self {
-        self.counted_by(dimension, Box::new(move |event| id(event).map(|id| id.to_string())), true)
+        let value = move |event: &E, each: &mut dyn FnMut(String)| {
+            id(event).map(|id| id.to_string()).into_iter().for_each(each)
+        };
+        self.counted_by(dimension, Box::new(value), true)
     }
 
-    fn counted_by(mut self, dimension: &str, value: ValueOf<E>, has_ids: bool) -> Self {
+    fn counted_by(mut self, dimension: &str, values: ValuesOf<E>, has_ids: bool) -> Self {
         let name = checked(dimension);
         assert!(self.dimensions.iter().all(|known| known.name != name), "{name} is declared twice");
         let series = series_key(&self.name, &name);
-        self.dimensions.push(Dimension { name, series, value, has_ids });
+        self.dimensions.push(Dimension { name, series, values, has_ids });
         self
     }
 

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 
 use balcony_projector::testkit::Scenario;
-use balcony_statistics::{Stretch, Window, Windows, of_all_time, points, top};
+use balcony_statistics::{Statistics, Stream, Stretch, Window, Windows, of_all_time, points, top};
 use balcony_store::{Reader, Uuid};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-use crate::sales::{SERIES, Sale, distinct, folded, many, short, statistics};
+use crate::sales::{SERIES, Sale, TOPIC, distinct, folded, many, short, statistics};
 
 const HISTORIES: u64 = 3;
 const SCHEDULES: u64 = 10;
@@ -160,4 +160,19 @@ async fn a_measure_beyond_all_measure_is_refused() {
     let sale = Sale { id: Uuid::nil(), at: 0, shop: "Oslo".into(), cents: Some(i64::MAX) };
     let refused = Scenario::of(|| statistics(1)).given([sale]).try_every_schedule(0).await;
     assert!(refused.err().unwrap().to_string().contains("is beyond"));
+}
+
+#[tokio::test]
+async fn an_event_counts_for_each_of_its_values() {
+    let letters = |sale: &Sale| sale.shop.chars().map(String::from).collect::<Vec<_>>();
+    let stream = move || Stream::named("letters").by_each("letter", letters).measuring(|sale| sale.cents);
+    let statistics = move || Statistics::new("statistics", 1, [TOPIC], [stream()]);
+    let sale = |id, shop: &str, cents| Sale { id: Uuid::from_u128(id), at: 0, shop: shop.into(), cents: Some(cents) };
+    let sales = [sale(1, "anna", 5), sale(2, "", 7), sale(3, "na", 11), sale(1, "anna", 5)];
+    for reader in Scenario::of(statistics).given(sales).every_schedule(SCHEDULES).await.readers().await {
+        let series = statistics().shapes().series("letters", None).unwrap();
+        let counted = of_all_time(&reader, &series, &["a".to_owned(), "n".to_owned()]).await.unwrap();
+        let counted = ["a", "n"].map(|letter| (counted[letter].count, counted[letter].sum));
+        assert_eq!(counted, [(3, Some(5 + 5 + 11)); 2]);
+    }
 }
