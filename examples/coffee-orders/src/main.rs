@@ -1,0 +1,178 @@
+//! Coffee orders: generated into a text file, collected from it into the log, counted in windows of time and shown.
+
+mod collect;
+mod collected;
+mod generate;
+mod order;
+mod place;
+mod tail;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use balcony_console::ChartPage;
+use balcony_projector::{Application, Catalogue, Installation, TopicSpec, Topics};
+use balcony_service::{Service, Settings, Surface};
+use balcony_statistics::http::{Chart, StatisticsApi};
+use balcony_statistics::{Statistics, Stream, Window, Windows};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::collected::Collected;
+use crate::order::{PAYMENT_METHODS, Placed};
+
+/// The topic of orders that are not routed, and of everything that is no order.
+const ORDERS: &str = "orders";
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+/// Coffee orders, from a text file into charts.
+#[derive(clap::Parser)]
+struct Cli {
+    #[command(flatten)]
+    settings: Settings,
+    /// The shortest window in which orders are counted.
+    #[arg(long, global = true, default_value = "10s", value_name = "LENGTH")]
+    window: Window,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Writes random orders to a text file.
+    Generate {
+        #[arg(long)]
+        file: PathBuf,
+        /// Orders a second.
+        #[arg(long)]
+        rate: u32,
+        /// The same seed gives the same orders.
+        #[arg(long)]
+        seed: Option<u64>,
+        /// How many orders. By default it goes on until it is told to stop.
+        #[arg(long)]
+        lines: Option<u64>,
+    },
+    /// Takes the lines of a file into the log as they are written, each once.
+    Collect {
+        #[arg(long)]
+        file: PathBuf,
+        #[command(flatten)]
+        options: collect::Options,
+    },
+    /// Counts orders and shows them; collects a file, too, if there is one.
+    Serve {
+        #[arg(long)]
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        options: collect::Options,
+    },
+    #[command(flatten)]
+    Operate(balcony_service::Command),
+}
+
+/// The topics that orders may be in.
+fn topics_of_orders(topics: &Topics) -> Vec<Arc<str>> {
+    topics.names()
+}
+
+/// Orders by who ordered and how they were paid, and coffees by their type.
+fn statistics(topics: &Topics, window: Window) -> Statistics<Placed> {
+    let orders = Stream::named("orders")
+        .by("age-grade", |placed: &Placed| Some(placed.order.customer_age_grade.clone()))
+        .by("payment-method", |placed| Some(placed.order.payment_method.clone()));
+    let coffees = Stream::named("coffees").by_each("type", |placed: &Placed| placed.order.orders.clone());
+    let usual = [(Window::MINUTE, Some(48 * HOUR)), (Window::HOUR, Some(90 * 24 * HOUR)), (Window::DAY, None)];
+    let longer =
+        usual.into_iter().filter(|(length, _)| *length > window && length.milliseconds() % window.milliseconds() == 0);
+    let windows = [(window, Some(24 * HOUR))].into_iter().chain(longer);
+    Statistics::new("statistics", 1, topics_of_orders(topics), [orders, coffees]).in_windows(Windows::of(windows))
+}
+
+fn program(window: Window) -> Application {
+    let routed = PAYMENT_METHODS.iter().map(|method| format!("{ORDERS}-{}", method.to_ascii_lowercase()));
+    let topics = [ORDERS.to_owned()].into_iter().chain(routed).map(TopicSpec::forever);
+    Application::new("coffee-orders", topics, move |topics| {
+        let collected = Collected::new(topics_of_orders(topics));
+        Catalogue::new().with_projection(collected).with_projection(statistics(topics, window))
+    })
+}
+
+fn main() -> ExitCode {
+    // What it is called is known before its windows are.
+    balcony_service::main(
+        &program(Window::seconds(10)),
+        |cli: &Cli| &cli.settings,
+        async |cli| {
+            let program = program(cli.window);
+            match cli.command {
+                Command::Generate { file, rate, seed, lines } => {
+                    tokio::task::block_in_place(|| generate::generate(&file, rate, seed, lines))
+                }
+                Command::Collect { file, options } => collect(&program, &cli.settings, &file, &options).await,
+                Command::Serve { file, options } => {
+                    serve(&program, &cli.settings, cli.window, file.as_deref(), &options).await
+                }
+                Command::Operate(command) => command.run(&program, &cli.settings).await,
+            }
+        },
+    )
+}
+
+/// Collects until the process is told to end.
+async fn collect(
+    program: &Application,
+    settings: &Settings,
+    file: &Path,
+    options: &collect::Options,
+) -> anyhow::Result<()> {
+    let installation = Installation::open(program, &settings.installation).await?;
+    let mut projector = installation.projector();
+    projector.start(Collected::new(topics_of_orders(&installation.topics)));
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let ended = tokio::select! {
+        ended = collect::collect(&installation, file, options) => ended,
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+    };
+    projector.stop().await;
+    ended
+}
+
+/// Shows what is counted, and collects in the same process, if asked to.
+async fn serve(
+    program: &Application,
+    settings: &Settings,
+    window: Window,
+    file: Option<&Path>,
+    options: &collect::Options,
+) -> anyhow::Result<()> {
+    let service = Service::open(program, settings, "127.0.0.1:8090").await?;
+    let installation = service.installation().clone();
+    let counted = statistics(&installation.topics, window);
+    let api = StatisticsApi::open(&counted, &installation.database, service.consistency().clone()).await;
+    let api = api.bounded_by(installation.log.clone());
+    let page = ChartPage::new(
+        "Coffee orders",
+        [
+            Chart::new("Coffees by type", "coffees", "type", window).titled_in_japanese("コーヒーの種類"),
+            Chart::new("Orders by payment method", "orders", "payment-method", window).titled_in_japanese("支払い方法"),
+            Chart::new("Orders by age grade", "orders", "age-grade", window).titled_in_japanese("年齢層"),
+        ],
+    );
+    let (routes, mut openapi) = api.routes();
+    let (charts, described) = page.titled_in_japanese("コーヒーの注文").routes(&api);
+    openapi.merge(described);
+    let projector = installation.start()?;
+    let collecting = async {
+        match file {
+            Some(file) => collect::collect(&installation, file, options).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        served = service.serve(Surface::new(routes.merge(charts), openapi), projector) => served,
+        failed = collecting => failed,
+    }
+}
