@@ -86,12 +86,13 @@ impl BoundLog {
         let founding = database.found(&Founding { id, log: identity, partitions }).await?;
         check_names(database, &names).await?;
         let bound = Self::recognised(log, database, founding, &furthest).await?;
+        bound.write_down(&mut *bound.known.lock().await).await?;
         tokio::spawn(watch(Arc::downgrade(&bound)));
         Ok(bound)
     }
 
-    /// The same for whoever works beside the processes of an installation: founds nothing, and looks once. Where nothing
-    /// is founded yet, `log` is given back as it is.
+    /// The same for whoever works beside the processes of an installation: founds nothing, looks once, and needs no
+    /// database that takes writes. Where nothing is founded yet, `log` is given back as it is.
     ///
     /// # Errors
     /// See [`BindError`].
@@ -117,10 +118,6 @@ impl BoundLog {
         }
         let mut known = Known::new(database.marks().await?, &names);
         let ends = known.recognise(log.as_ref(), &names, furthest).await?;
-        let news = known.take_news();
-        if !news.is_empty() {
-            database.mark(&news).await?;
-        }
         Ok(Arc::new(Self {
             inner: log,
             database: database.clone(),
@@ -153,12 +150,17 @@ impl BoundLog {
             Err(NotRecognised::Unrecognised(error)) => self.turned(None, Some(error.to_string())),
         }
         self.view().check()?;
-        if known.news().is_empty() {
-            return Ok(());
+        if let Err(error) = self.write_down(&mut known).await {
+            tracing::debug!(%error, "what the log is recognised by is not written down");
         }
-        match self.database.mark(known.news()).await {
-            Ok(()) => drop(known.take_news()),
-            Err(error) => tracing::debug!(%error, "what the log is recognised by is not written down"),
+        Ok(())
+    }
+
+    /// Writes down by what the log is recognised, where that is new.
+    async fn write_down(&self, known: &mut Known) -> Result<(), StoreError> {
+        if !known.news().is_empty() {
+            self.database.mark(known.news()).await?;
+            known.take_news();
         }
         Ok(())
     }
