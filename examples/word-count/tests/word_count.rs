@@ -116,6 +116,12 @@ async fn every_word_is_counted_once_on_kafka_and_postgresql() {
     let Some(database) = Scratch::postgres().await.unwrap() else { return };
     let namespace = format!("t{}", &Uuid::now_v7().simple().to_string()[..31]);
     let url = database.url().unwrap().to_owned();
-    let settings = vec![("KAFKA_BOOTSTRAP_SERVERS", brokers), ("DATABASE_URL", url), ("NAMESPACE", namespace)];
+    let secret = "a secret for tests, of 32 bytes or more".to_owned();
+    let settings = vec![
+        ("KAFKA_BOOTSTRAP_SERVERS", brokers),
+        ("DATABASE_URL", url),
+        ("NAMESPACE", namespace),
+        ("JWT_SECRET", secret),
+    ];
     check(Installation::new(settings)).await;
 }
