@@ -105,7 +105,7 @@ impl<E> Stream<E> {
     /// A stream without a dimension, which counts nothing yet.
     ///
     /// # Panics
-    /// When the name is not made of lower-case letters, digits and hyphens.
+    /// When the name is not made of lower-case letters, digits, hyphens and underscores.
     pub fn named(name: &str) -> Self {
         Self { name: checked(name), dimensions: Vec::new(), measure: None, decimals: 0 }
     }
@@ -113,7 +113,7 @@ impl<E> Stream<E> {
     /// Counts by `dimension`: an event under the value that it has there, and not at all where it has none.
     ///
     /// # Panics
-    /// When the name is not made of lower-case letters, digits and hyphens, or is there already.
+    /// When the name is not made of lower-case letters, digits, hyphens and underscores, or is there already.
     #[must_use]
     pub fn by(self, dimension: &str, value: impl Fn(&E) -> Option<String> + Send + Sync + 'static) -> Self {
         self.by_each(dimension, value)
@@ -238,7 +238,7 @@ fn series_key(stream: &str, dimension: &str) -> Arc<str> {
 }
 
 fn checked(name: &str) -> Arc<str> {
-    let is_fit = |character: char| character.is_ascii_lowercase() || character.is_ascii_digit() || character == '-';
+    let is_fit = |character| matches!(character, 'a'..='z' | '0'..='9' | '-' | '_');
     assert!(!name.is_empty() && name.chars().all(is_fit), "{name:?} is no name of a stream or a dimension");
     name.into()
 }
@@ -271,6 +271,16 @@ mod tests {
         assert_eq!(value("who", plain), written);
         assert_eq!(value("who", "nobody"), "nobody");
         assert_eq!(value("code", plain), plain);
+    }
+
+    #[test]
+    fn names_are_made_of_what_a_path_and_a_query_take_as_they_are() {
+        for fit in ["views", "remove_from_cart", "by-hour-24"] {
+            assert_eq!(&*checked(fit), fit);
+        }
+        for unfit in ["", "Views", "a b", "a/b", "é"] {
+            assert!(std::panic::catch_unwind(|| checked(unfit)).is_err(), "{unfit}");
+        }
     }
 
     #[test]
