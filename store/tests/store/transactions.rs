@@ -1,7 +1,9 @@
+use std::time::Duration;
+
 use balcony_event_log::{Positions, TopicPartition};
 use balcony_store::{Scratch, StoreError, Uuid};
 
-use super::{at, model, names, open, partition};
+use super::{at, insert, model, names, open, partition};
 
 on_both! {
     rows_and_checkpoint_are_kept_together_or_not_at_all
@@ -9,6 +11,19 @@ on_both! {
     a_topic_begins_once_and_its_newer_partitions_at_their_beginning
     a_part_of_a_transaction_is_taken_back_by_itself
     refusals_are_told_from_faults
+    a_transaction_that_is_given_up_while_it_begins_is_nobody_elses
+}
+
+/// Whoever gives up may do so at any moment.
+async fn a_transaction_that_is_given_up_while_it_begins_is_nobody_elses(scratch: Scratch) {
+    let (_database, writer) = open(scratch.settings()).await;
+    for number in 0..150 {
+        let moment = Duration::from_micros(number * 10);
+        drop(tokio::time::timeout(moment, writer.snapshot()).await);
+        drop(tokio::time::timeout(moment, writer.begin()).await);
+        insert(&writer, &[(number.into(), "a", 1)]).await;
+    }
+    assert_eq!(names(&writer).await.len(), 150);
 }
 
 async fn rows_and_checkpoint_are_kept_together_or_not_at_all(scratch: Scratch) {
