@@ -94,10 +94,10 @@ impl Analyzer {
         let (mut at, mut start, mut ascii) = (0, 0, true);
         while at < bytes.len() {
             let (separates, length) = if bytes[at].is_ascii() {
-                (!bytes[at].is_ascii_alphanumeric(), 1)
+                (is_separator(char::from(bytes[at])), 1)
             } else {
                 let character = text[at..].chars().next().expect("a character begins here");
-                let separates = characters::separates(character);
+                let separates = is_separator(character);
                 ascii &= separates;
                 (separates, character.len_utf8())
             };
@@ -124,19 +124,26 @@ impl Analyzer {
             return self.word.finish(parts);
         }
         match self.normalizer.normalize(span, at.start) {
-            None => self.segments(span, Origins::Same(at.start), parts),
+            None => self.segments(span, 0..span.len(), Origins::Same(at.start), parts),
             Some(form) => {
-                self.segments(&form.text, Origins::Mapped(&form), parts);
+                // Some marks that stand by themselves become a space and a mark.
+                let mut start = 0;
+                for (end, character) in form.text.char_indices().filter(|(_, character)| is_separator(*character)) {
+                    self.segments(&form.text, start..end, Origins::Mapped(&form), parts);
+                    start = end + character.len_utf8();
+                }
+                self.segments(&form.text, start..form.text.len(), Origins::Mapped(&form), parts);
                 self.normalizer.reuse(form);
             }
         }
     }
 
-    fn segments(&mut self, span: &str, origins: Origins<'_>, parts: &mut impl Parts) {
-        let mut start = 0;
-        for (end, kind) in self.words.segment_str(span).iter_with_word_type() {
-            let segment = start..end;
-            start = end;
+    /// Cuts the piece `at` of a span, in which nothing separates.
+    fn segments(&mut self, span: &str, at: Range<usize>, origins: Origins<'_>, parts: &mut impl Parts) {
+        let mut start = at.start;
+        for (end, kind) in self.words.segment_str(&span[at.clone()]).iter_with_word_type() {
+            let segment = start..at.start + end;
+            start = segment.end;
             if segment.is_empty() {
                 continue;
             }
@@ -192,6 +199,11 @@ impl Analyzer {
         }
         self.word.finish(parts);
     }
+}
+
+/// Whether a character ends whatever stands before it.
+fn is_separator(character: char) -> bool {
+    if character.is_ascii() { !character.is_ascii_alphanumeric() } else { characters::separates(character) }
 }
 
 impl Word {

@@ -171,6 +171,14 @@ fn formed(text: &str, form: usize) -> String {
     }
 }
 
+#[test]
+fn a_mark_that_becomes_a_space_and_a_mark_separates_in_every_form() {
+    let text = "ἠ\u{1f16}\u{300}῍";
+    for form in 0..4 {
+        assert_eq!(cut(&formed(text, form)), cut(text), "{form}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
