@@ -57,14 +57,6 @@ impl<DB: sqlx::Database> Drop for Lent<DB> {
     }
 }
 
-/// Begins a transaction although whoever wants it may give up: a connection whose `BEGIN` was left before its answer
-/// would go back to its pool inside that transaction, with whoever gets it next.
-async fn to_its_end<T: Send + 'static>(
-    begin: impl Future<Output = Result<T, sqlx::Error>> + Send + 'static,
-) -> Result<T, sqlx::Error> {
-    tokio::spawn(begin).await.unwrap_or(Err(sqlx::Error::WorkerCrashed))
-}
-
 impl Pool {
     /// Connections to a server.
     #[cfg(feature = "postgres")]
@@ -82,8 +74,7 @@ impl Pool {
     pub(crate) async fn begin(&self) -> Result<Tx, StoreError> {
         let begin = async {
             on_each!(&self.connections, Connections, |pool, database| {
-                let pool = pool.clone();
-                Ok(to_its_end(async move { pool.begin_with(database::BEGIN).await }).await?.into())
+                Ok(database::begin(pool, database::BEGIN).await?.into())
             })
         };
         Ok(Tx::new(self.watch.over(begin).await?, self.watch.clone()))
@@ -93,8 +84,7 @@ impl Pool {
     pub(crate) async fn snapshot(&self) -> Result<Tx, StoreError> {
         let begin = async {
             on_each!(&self.connections, Connections, |pool, database| {
-                let pool = pool.clone();
-                Ok(to_its_end(async move { pool.begin_with(database::SNAPSHOT).await }).await?.into())
+                Ok(database::begin(pool, database::SNAPSHOT).await?.into())
             })
         };
         Ok(Tx::new(self.watch.over(begin).await?, self.watch.clone()))

@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use sqlx::encode::{Encode, IsNull};
 use sqlx::error::BoxDynError;
 use sqlx::postgres::{PgArgumentBuffer, PgArguments, PgHasArrayType, PgRow, PgTypeInfo};
-use sqlx::{Arguments as _, AssertSqlSafe, PgConnection, Postgres, Type, TypeInfo as _};
+use sqlx::{Arguments as _, AssertSqlSafe, PgConnection, PgPool, Postgres, Type, TypeInfo as _};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -161,6 +161,14 @@ fn encode_element(buffer: &mut PgArgumentBuffer, value: &Value<'_>) -> Result<()
         buffer[start..][..size_of::<i32>()].copy_from_slice(&length.to_be_bytes());
     }
     Ok(())
+}
+
+/// Begins a transaction by `statement`, although whoever wants it may give up: a connection whose `BEGIN` was left before its
+/// answer would go back to its pool inside that transaction, for whoever gets it next.
+pub(crate) async fn begin(pool: &PgPool, statement: &'static str) -> Result<Transaction, sqlx::Error> {
+    let pool = pool.clone();
+    let begun = tokio::spawn(async move { pool.begin_with(statement).await });
+    begun.await.unwrap_or(Err(sqlx::Error::WorkerCrashed))
 }
 
 /// The server limits statements itself.

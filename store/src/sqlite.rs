@@ -7,7 +7,7 @@ use futures_util::TryStreamExt as _;
 use sqlx::encode::{Encode, IsNull};
 use sqlx::error::BoxDynError;
 use sqlx::sqlite::{SqliteArguments, SqliteArgumentsBuffer, SqliteRow, SqliteTypeInfo};
-use sqlx::{Arguments as _, AssertSqlSafe, Sqlite, SqliteConnection, Type};
+use sqlx::{Arguments as _, AssertSqlSafe, Sqlite, SqliteConnection, SqlitePool, Type};
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
@@ -75,6 +75,11 @@ impl Type<Sqlite> for Value<'_> {
     fn type_info() -> SqliteTypeInfo {
         <String as Type<Sqlite>>::type_info()
     }
+}
+
+/// Begins a transaction by `statement`. The driver takes back one that nobody waits for any more.
+pub(crate) async fn begin(pool: &SqlitePool, statement: &'static str) -> Result<Transaction, sqlx::Error> {
+    pool.begin_with(statement).await
 }
 
 /// Lets the next statements end that are not done within `limit`.
