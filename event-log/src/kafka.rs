@@ -15,7 +15,11 @@ mod used;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use rdkafka::admin::AdminClient;
+use tokio::sync::OnceCell;
+
 use crate::{AppendError, BoxFuture, EventLog, LogError, Message, Position, Positions, Reader, Topic};
+use client::LogLines;
 use cluster::Cluster;
 use consumer::ReaderSettings;
 use producer::Appender;
@@ -25,6 +29,8 @@ use used::Used;
 pub struct KafkaLog {
     topics: Vec<Topic>,
     bootstrap_servers: String,
+    /// Made when it is wanted first.
+    admin: OnceCell<AdminClient<LogLines>>,
     cluster: Arc<Cluster>,
     appender: Appender,
     reader_settings: ReaderSettings,
@@ -76,6 +82,7 @@ impl KafkaLog {
         Ok(Self {
             topics: topics.to_vec(),
             bootstrap_servers: bootstrap_servers.to_owned(),
+            admin: OnceCell::new(),
             appender: Appender::new(bootstrap_servers, topics, Arc::clone(&used))?,
             reader_settings: ReaderSettings::new(bootstrap_servers, topics, Arc::clone(&used)),
             used,
@@ -136,7 +143,10 @@ impl EventLog for KafkaLog {
     }
 
     fn ailments(&self) -> BoxFuture<'_, Result<Vec<String>, LogError>> {
-        Box::pin(topics::ailments(&self.cluster, &self.bootstrap_servers, &self.topics))
+        Box::pin(async {
+            let admin = self.admin.get_or_try_init(async || topics::admin(&self.bootstrap_servers)).await?;
+            topics::ailments(&self.cluster, admin, &self.bootstrap_servers, &self.topics).await
+        })
     }
 
     fn unused(&self) -> BoxFuture<'_, Result<Positions, LogError>> {

@@ -103,6 +103,7 @@
 #[cfg(feature = "sqlite")]
 pub mod embedded;
 mod error;
+mod excerpt;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 mod log;
@@ -118,7 +119,8 @@ mod threads;
 mod topic;
 
 pub use error::{AppendError, LogError};
-pub use log::{BoxFuture, EventLog};
+pub use excerpt::Excerpt;
+pub use log::{BoxFuture, EventLog, append_patiently};
 pub use positions::encoding::EncodingError;
 pub use positions::{Position, Positions, TopicPartition};
 pub use reader::{Batch, Feed, Incoming, Reader, ReaderGone, Room};

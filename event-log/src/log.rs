@@ -2,6 +2,9 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
 
 use crate::{AppendError, LogError, Message, Position, Positions, Reader, Topic};
 
@@ -77,5 +80,25 @@ pub trait EventLog: Send + Sync + 'static {
     /// As [`EventLog::ends`].
     fn unused(&self) -> BoxFuture<'_, Result<Positions, LogError>> {
         Box::pin(std::future::ready(Ok(Positions::new())))
+    }
+}
+
+/// The pause before an append is tried again.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Appends `message`, and again while the log is away or leaves open whether it has it. The message may then stand in the
+/// log twice, so it has an id by which its readers tell that.
+///
+/// # Errors
+/// [`AppendError`] when trying again is of no use.
+pub async fn append_patiently(log: &dyn EventLog, topic: &str, message: Message) -> Result<Position, AppendError> {
+    loop {
+        match log.append(topic, message.clone()).await {
+            Err(error @ (AppendError::Unavailable(_) | AppendError::Unknown(_))) => {
+                tracing::warn!(topic, %error, "it is appended again");
+                sleep(PAUSE).await;
+            }
+            done => return done,
+        }
     }
 }

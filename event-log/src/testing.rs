@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 
 /// What the environment variable `name` says, which names a service for tests: a broker, a database server. Without it a
 /// line says, once for each test program, what is left out.
@@ -33,6 +33,8 @@ pub fn service(name: &str) -> Option<String> {
 pub async fn eventually<T>(what: &str, patience: Duration, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + patience;
     let mut ticks = tokio::time::interval(Duration::from_millis(5));
+    // Asking may take longer than that, and others want the processor, too.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         if let Some(answer) = ask().await {

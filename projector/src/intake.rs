@@ -1,11 +1,11 @@
 //! Takes into the log what is outside of it, each thing once.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use balcony_event_log::{AppendError, EventLog, Incoming, LogError, Message, Position, Positions, Record};
+use balcony_event_log::{
+    AppendError, EventLog, Incoming, LogError, Message, Position, Positions, Record, append_patiently,
+};
 use balcony_store::{ReadModel, StoreError, Tx, Uuid, Value};
-use tokio::time::sleep;
 
 use crate::newest::{Newest, NewestError};
 use crate::projection::Projection;
@@ -52,8 +52,6 @@ const TABLES: &str = "CREATE TABLE taken (thing UUID, version BIGINT, PRIMARY KE
 const THING: &str = "ce_intakething";
 const VERSION: &str = "ce_intakeversion";
 const ID: &str = "ce_id";
-/// The pause before an append is tried again.
-const PAUSE: Duration = Duration::from_secs(1);
 
 impl Taken {
     /// What is taken into `topics`. Others may append to them, too.
@@ -133,17 +131,7 @@ impl Intake {
         }
         message.headers.push(THING, thing.to_string().as_bytes());
         message.headers.push(VERSION, version.to_string().as_bytes());
-        loop {
-            match self.newest.log().append(topic, message.clone()).await {
-                Ok(position) => return Ok(position),
-                // Whether it was written or not: it is the same message under the same id.
-                Err(error @ (AppendError::Unavailable(_) | AppendError::Unknown(_))) => {
-                    tracing::warn!(topic, %error, "what was to be taken in waits for the log");
-                    sleep(PAUSE).await;
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
+        Ok(append_patiently(self.newest.log().as_ref(), topic, message).await?)
     }
 
     /// Copies the records of `from`, a topic of another log, for which `wants` holds, to `topic`: in the order of each

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use balcony_event_log::embedded::EmbeddedLog;
 use balcony_event_log::testing::eventually;
-use balcony_event_log::{EventLog, Incoming, Message, Positions, Record, Topic};
+use balcony_event_log::{EventLog, Excerpt, Message, Record, Topic};
 use balcony_projector::{Intake, IntakeError, Kind, Newest, Projection as _, Projector, State, Taken};
 use balcony_store::{Database, Reader, Scratch, Uuid};
 use tempfile::TempDir;
@@ -48,16 +48,7 @@ fn message(payload: &str) -> Message {
 
 /// What stands in the topic.
 async fn records(log: &dyn EventLog) -> Vec<Record> {
-    let ends = log.ends(&["things".into()]).await.unwrap();
-    let mut reader = log.read(log.starts(&["things".into()]).await.unwrap());
-    let (mut records, mut reached) = (Vec::new(), Positions::new());
-    while !reached.covers(&ends) {
-        if let Incoming::Records(batch) = reader.next().await.unwrap() {
-            records.extend(batch.records);
-            reached.merge(&batch.reached);
-        }
-    }
-    records
+    Excerpt::whole(log, &["things".into()]).await.unwrap().rest().await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -101,14 +92,10 @@ async fn a_topic_of_another_log_is_copied_once_however_often_that_breaks_off() {
     let process = Process::start(&folder, &scratch).await;
     let is_even = |record: &Record| record.payload.last().is_some_and(|digit| digit % 2 == 0);
     for end in [10, 20, 30] {
-        let enough = async {
-            while records(process.log.as_ref()).await.len() < end as usize / 2 {
-                tokio::task::yield_now().await;
-            }
-        };
+        let enough = async || (records(process.log.as_ref()).await.len() >= end as usize / 2).then_some(());
         tokio::select! {
             ended = process.intake.copy(&other, &topic, "things", is_even) => panic!("{ended:?}"),
-            () = enough => {}
+            () = eventually("enough is copied", PATIENCE, enough) => {}
         }
         append(end..end + 10).await;
     }

@@ -216,16 +216,8 @@ impl Cluster {
 
     /// See [`Cluster::settled_metadata`].
     fn ask_until_settled(&self, topic: &str, deadline: Instant, settled: Instant) -> Result<Metadata, KafkaError> {
-        let settled = settled.min(deadline);
-        let mut metadata = self.client.fetch_metadata(Some(topic), until(deadline))?;
-        while is_unknown_topic(&metadata) && Instant::now() < settled {
-            thread::sleep(UNKNOWN_PAUSE);
-            match self.client.fetch_metadata(Some(topic), until(deadline)) {
-                Ok(again) => metadata = again,
-                Err(_) => break,
-            }
-        }
-        Ok(metadata)
+        let ask = || self.client.fetch_metadata(Some(topic), until(deadline));
+        ask_again_while(is_unknown_topic, ask, settled.min(deadline))
     }
 
     fn met(&self) -> MutexGuard<'_, HashMap<Arc<str>, Instant>> {
@@ -235,6 +227,23 @@ impl Cluster {
     fn partitions(&self) -> MutexGuard<'_, HashMap<Arc<str>, PartitionCount>> {
         self.partitions.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What `ask` gives, asked again until `settled` while that is `unknown`.
+fn ask_again_while<T>(
+    unknown: impl Fn(&T) -> bool,
+    mut ask: impl FnMut() -> Result<T, KafkaError>,
+    settled: Instant,
+) -> Result<T, KafkaError> {
+    let mut answer = ask()?;
+    while unknown(&answer) && Instant::now() < settled {
+        thread::sleep(UNKNOWN_PAUSE);
+        match ask() {
+            Ok(again) => answer = again,
+            Err(_) => break,
+        }
+    }
+    Ok(answer)
 }
 
 fn until(deadline: Instant) -> Duration {
@@ -248,21 +257,32 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_topic_that_brokers_do_not_know_yet_is_waited_for_and_one_that_is_missing_is_named() {
+    async fn a_topic_that_is_missing_is_named_and_found_once_it_is_there() {
         let played = MockCluster::new(1).expect("a cluster can be played");
         let asking = Arc::new(Cluster::new(&played.bootstrap_servers(), Arc::default()).expect("a client can be made"));
         let missing = asking.ends(&["events".into()]).await;
         assert!(matches!(&missing, Err(LogError::UnknownTopic { topic }) if &**topic == "events"), "{missing:?}");
 
-        let much_later = Instant::now() + Duration::from_secs(300);
-        let asked = {
-            let asking = Arc::clone(&asking);
-            spawn_blocking(move || asking.ask_until_settled("events", much_later, much_later))
-        };
-        tokio::time::sleep(UNKNOWN_PAUSE * 10).await;
-        assert!(!asked.is_finished());
         played.create_topic("events", 2, 1).expect("the topic can be made");
-        let metadata = asked.await.expect("nothing panics").expect("the cluster answers");
-        assert_eq!(metadata.topics()[0].partitions().len(), 2);
+        let there = asking.ends(&["events".into()]).await.expect("the cluster answers");
+        assert_eq!(there.partitions().count(), 2);
+    }
+
+    #[test]
+    fn an_unknown_topic_is_asked_for_until_it_is_known_or_that_is_settled() {
+        let (now, much_later) = (Instant::now(), Instant::now() + Duration::from_secs(300));
+        for (settled, expected) in [(much_later, (true, 3)), (now, (false, 1))] {
+            let mut asked = 0;
+            let ask = || {
+                asked += 1;
+                Ok(asked == 3)
+            };
+            let is_known = ask_again_while(|is_known| !is_known, ask, settled).expect("an answer");
+            assert_eq!((is_known, asked), expected);
+        }
+        // Whoever does not answer any more has said it before.
+        let mut answers = [Ok(false), Err(KafkaError::Canceled)].into_iter();
+        let answer = ask_again_while(|is_known| !is_known, || answers.next().expect("two"), much_later);
+        assert_eq!(answer.ok(), Some(false));
     }
 }

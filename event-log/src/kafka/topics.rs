@@ -36,19 +36,20 @@ pub(super) async fn ensure(cluster: &Arc<Cluster>, bootstrap_servers: &str, topi
 /// What is wrong now with the topics that are kept for ever.
 pub(super) async fn ailments(
     cluster: &Arc<Cluster>,
+    admin: &AdminClient<LogLines>,
     bootstrap_servers: &str,
     topics: &[Topic],
 ) -> Result<Vec<String>, LogError> {
-    let admin = admin(bootstrap_servers)?;
     let mut ailments = Vec::new();
     for topic in topics.iter().filter(|topic| topic.retention.is_none()) {
         let metadata = cluster.metadata(Arc::clone(&topic.name), PATIENCE).await?;
-        ailments.extend(ailment(&admin, bootstrap_servers, &topic.name, replicas(&metadata)).await?);
+        ailments.extend(ailment(admin, bootstrap_servers, &topic.name, replicas(&metadata)).await?);
     }
     Ok(ailments)
 }
 
-fn admin(bootstrap_servers: &str) -> Result<AdminClient<LogLines>, LogError> {
+/// What asks about settings.
+pub(super) fn admin(bootstrap_servers: &str) -> Result<AdminClient<LogLines>, LogError> {
     client::config(bootstrap_servers).create_with_context(LogLines).map_err(|error| client::not_created(&error))
 }
 

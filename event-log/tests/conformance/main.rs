@@ -57,6 +57,7 @@ on_all_adapters!(
     suite,
     [
         a_record_is_read_as_it_was_appended,
+        an_excerpt_ends_where_the_log_ended_when_it_was_asked_for,
         a_record_says_when_it_was_appended,
         append_keeps_the_order_of_each_key,
         appended_positions_are_the_positions_read,

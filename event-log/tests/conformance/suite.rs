@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
-use balcony_event_log::{AppendError, Headers, Incoming, LogError, Message, Positions, TopicPartition};
+use balcony_event_log::{AppendError, Excerpt, Headers, Incoming, LogError, Message, Positions, TopicPartition};
 
 use crate::log_under_test::{LogUnderTest, topic};
 use crate::reading::{
@@ -29,6 +29,30 @@ pub(crate) async fn a_record_is_read_as_it_was_appended(log: LogUnderTest) {
         .map(|record| Message { key: record.key, headers: record.headers, payload: record.payload })
         .collect();
     assert_eq!(read, messages);
+}
+
+pub(crate) async fn an_excerpt_ends_where_the_log_ended_when_it_was_asked_for(log: LogUnderTest) {
+    let opened = log.open().await;
+    let topics = [Arc::clone(&log.events.name)];
+    assert_eq!(
+        Excerpt::whole(&*opened, &topics).await.expect("the log answers").rest().await.expect("nothing").len(),
+        0
+    );
+    append_all(&*opened, &log.events, "key", numbered(30)).await;
+    let all = Excerpt::whole(&*opened, &topics).await.expect("the log answers");
+    append_all(&*opened, &log.others, "key", numbered(3)).await;
+    append_all(&*opened, &log.events, "key", numbered(5)).await;
+    let read = within_patience(all.rest()).await.expect("records");
+    assert_eq!(payloads_by_key(&read)["key"], numbered(30).collect::<Vec<_>>());
+
+    let from = Positions::after(&read[9].position());
+    let (to, mut some) = (ends(&*opened, &log.events).await, Vec::new());
+    let mut later = Excerpt::between(&*opened, from, to.among([&read[9].partition]));
+    while let Some(records) = within_patience(later.next()).await.expect("records") {
+        assert!(!records.is_empty());
+        some.extend(records);
+    }
+    assert_eq!(payloads_by_key(&some)["key"], numbered(30).skip(10).chain(numbered(5)).collect::<Vec<_>>());
 }
 
 pub(crate) async fn a_record_says_when_it_was_appended(log: LogUnderTest) {

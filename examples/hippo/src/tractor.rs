@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use balcony_event_log::{EventLog, Headers, Incoming, Message};
+use balcony_event_log::{EventLog, Excerpt, Headers, Message, Record};
 use balcony_projector::{Application, Deployment, Installation, IntakeError, Moment, Settings, Topics};
 use balcony_store::Uuid;
 use serde::{Deserialize, Serialize};
@@ -104,17 +104,10 @@ async fn haul(options: &Options, step: &Step, log: &dyn EventLog, topics: &Topic
     for partition in ends.partitions() {
         from.advance(partition, offset);
     }
-    let mut reached = from.clone();
-    let mut reader = log.read(from.behind(&ends));
-    let mut hauled = 0;
-    while !reached.covers(&ends) {
-        let Incoming::Records(batch) = reader.next().await? else { continue };
-        reached.merge(&batch.reached);
-        for record in batch.records {
-            let is_past = record.offset >= ends.next_offset(&record.partition);
-            if is_past || record.timestamp < since || !is_of_type(&record, &step.types) {
-                continue;
-            }
+    let (mut messages, mut hauled) = (Excerpt::between(log, from, ends), 0);
+    while let Some(records) = messages.next().await? {
+        let is_meant = |record: &Record| record.timestamp >= since && is_of_type(record, &step.types);
+        for record in records.into_iter().filter(is_meant) {
             let place = place(&record);
             let id = Uuid::new_v5(&options.id, place.as_bytes()).to_string();
             let mut headers = Headers::new();

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use balcony_event_log::{AppendError, EventLog, Incoming, LogError, Message};
+use balcony_event_log::{AppendError, EventLog, Excerpt, LogError, Message, append_patiently};
 use balcony_projector::Moment;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::mpsc::{self, Receiver, Sender};
@@ -112,13 +112,9 @@ impl Publisher {
     /// The ids of what is in the log.
     async fn known(&self) -> Result<HashSet<Uuid>, LogError> {
         let topics = [self.actions.clone(), self.refused.clone()];
-        let (mut reached, ends) = (self.log.starts(&topics).await?, self.log.ends(&topics).await?);
-        let (mut reader, mut known) = (self.log.read(reached.clone()), HashSet::new());
-        while !reached.covers(&ends) {
-            if let Incoming::Records(batch) = reader.next().await? {
-                known.extend(batch.records.iter().filter_map(action::id));
-                reached.merge(&batch.reached);
-            }
+        let (mut all, mut known) = (Excerpt::whole(self.log.as_ref(), &topics).await?, HashSet::new());
+        while let Some(records) = all.next().await? {
+            known.extend(records.iter().filter_map(action::id));
         }
         Ok(known)
     }
@@ -128,24 +124,11 @@ impl Publisher {
         let log = self.log.clone();
         under_way.spawn(async move {
             while let Some((topic, message)) = lines.recv().await {
-                append(log.as_ref(), &topic, message).await?;
+                append_patiently(log.as_ref(), &topic, message).await?;
             }
             Ok(())
         });
         lane
-    }
-}
-
-/// Appends a line, again and again while the log is away or does not say whether it has it.
-async fn append(log: &dyn EventLog, topic: &str, message: Message) -> Result<(), AppendError> {
-    loop {
-        match log.append(topic, message.clone()).await {
-            Err(error @ (AppendError::Unavailable(_) | AppendError::Unknown(_))) => {
-                tracing::warn!(%error, "a line is appended again");
-                sleep(PAUSE).await;
-            }
-            done => return done.map(drop),
-        }
     }
 }
 

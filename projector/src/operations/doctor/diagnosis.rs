@@ -269,9 +269,9 @@ const TROUBLED_FOR: u64 = 30;
 const IN_VAIN: i64 = 3;
 
 impl DiagnosedLog {
-    /// Of a log with these partitions that are not used, and where they end.
-    pub(super) fn of(unused: &Positions) -> Self {
-        let mut diagnosed = Self::default();
+    /// Of a log with these partitions that are not used, and where they end; `complaints` are its own.
+    pub(super) fn of(unused: &Positions, complaints: Vec<String>) -> Self {
+        let mut diagnosed = Self { complaints, notes: Vec::new() };
         let mut added: BTreeMap<&str, (i32, i64)> = BTreeMap::new();
         for (partition, end) in unused {
             let (count, records) = added.entry(&partition.topic).or_default();
@@ -471,10 +471,10 @@ mod tests {
     #[test]
     fn partitions_that_were_added_are_named_and_records_in_them_are_an_illness() {
         let unused = |end| -> Positions { (6..8).map(|number| (TopicPartition::new("events", number), end)).collect() };
-        assert!(DiagnosedLog::of(&Positions::new()).notes.is_empty());
-        let empty = DiagnosedLog::of(&unused(0));
+        assert!(DiagnosedLog::of(&Positions::new(), Vec::new()).notes.is_empty());
+        let empty = DiagnosedLog::of(&unused(0), Vec::new());
         assert!(empty.notes[0].starts_with("events has got 2 more partitions") && empty.complaints.is_empty());
-        assert!(DiagnosedLog::of(&unused(2)).complaints[0].starts_with("events has 4 records"));
+        assert!(DiagnosedLog::of(&unused(2), Vec::new()).complaints[0].starts_with("events has 4 records"));
     }
 
     #[test]

@@ -71,8 +71,10 @@ pub(in crate::operations) async fn examine(
         diagnosed.push(Diagnosed::of(facts(name, PROJECTOR, None, kind, seen, None)));
     }
     // Where the log is away, each step says so.
-    let mut log = installation.log.unused().await.map(|unused| DiagnosedLog::of(&unused)).unwrap_or_default();
-    log.complaints.extend(installation.log.ailments().await.unwrap_or_default());
+    let log = match installation.log.unused().await {
+        Ok(unused) => DiagnosedLog::of(&unused, installation.log.ailments().await.unwrap_or_default()),
+        Err(_) => DiagnosedLog::default(),
+    };
     Ok(Diagnosis { projections: diagnosed, log, program })
 }
 
