@@ -122,11 +122,8 @@ async fn changed_favorites(events: &[Received<Logged>], tx: &mut Tx) -> Result<H
     let wishes = events.iter().filter(|received| pair(received).is_some());
     let wishes = first_times(wishes, "journey_wishes", tx).await?;
     let pairs: BTreeSet<(Uuid, Uuid)> = wishes.iter().filter_map(|wish| Some(pair(wish)?.0)).collect();
-    let rows = |pairs: &mut dyn Iterator<Item = (Uuid, Uuid)>| -> Vec<[Value<'static>; 2]> {
-        pairs.map(|(user, other)| [user.into(), other.into()]).collect()
-    };
     let standing = "SELECT user_id, other_id FROM journey_favorites WHERE (user_id, other_id) IN (VALUES $rows)";
-    let before = tx.fetch_rows::<(Uuid, Uuid), 2>(standing, &rows(&mut pairs.into_iter())).await?;
+    let before = tx.fetch_rows::<(Uuid, Uuid), 2>(standing, &rows_of(&pairs)).await?;
     let before: BTreeSet<(Uuid, Uuid)> = before.into_iter().collect();
 
     let mut after = before.clone();
@@ -137,11 +134,15 @@ async fn changed_favorites(events: &[Received<Logged>], tx: &mut Tx) -> Result<H
             changes.insert(wish.id);
         }
     }
-    let gone = rows(&mut before.difference(&after).copied());
+    let gone = rows_of(before.difference(&after));
     tx.execute_rows("DELETE FROM journey_favorites WHERE (user_id, other_id) IN (VALUES $rows)", &gone).await?;
-    let new = rows(&mut after.difference(&before).copied());
+    let new = rows_of(after.difference(&before));
     tx.execute_rows("INSERT INTO journey_favorites (user_id, other_id) VALUES $rows", &new).await?;
     Ok(changes)
+}
+
+fn rows_of<'p>(pairs: impl IntoIterator<Item = &'p (Uuid, Uuid)>) -> Vec<[Value<'static>; 2]> {
+    pairs.into_iter().map(|&(user, other)| [user.into(), other.into()]).collect()
 }
 
 /// The kind of the first step of whoever is introduced by a command.

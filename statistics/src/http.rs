@@ -32,6 +32,7 @@ mod item;
 mod list;
 mod live;
 mod ranking;
+mod sending;
 mod streams;
 mod watched;
 

@@ -1,26 +1,22 @@
 //! Charts over HTTP: one as it is now, and those of a page while they move.
 
-use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::Arc;
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
-use balcony_http::events::{Frame, HEARTBEAT, LastEventId, heartbeat};
+use balcony_http::events::{Frame, LastEventId};
 use balcony_http::query::Query;
 use balcony_http::{PathId, Problem};
-use futures_util::Stream;
-use futures_util::stream::{SelectAll, StreamExt as _, unfold};
+use futures_util::stream::SelectAll;
 use serde::Serialize;
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, sleep_until};
 use utoipa::ToSchema;
 
 use super::chart::{Drawn, MOST_LENGTH, Plan, USUAL_LENGTH};
 use super::drawing::Drawing;
 use super::list::{StreamName, series, window};
-use super::watched::{Newest, Snapshot};
+use super::sending::{body, snapshots};
+use super::watched::Snapshot;
 use super::{StatisticsApi, now};
 
 /// The charts of a page. Cheap to clone.
@@ -118,11 +114,7 @@ impl Charts {
             newest.mark_changed();
             moves.push(snapshots(newest));
         }
-        let sending = Sending { moves, api: self.api.clone(), beats_at: Instant::now() + HEARTBEAT, _room: room };
-        Ok(Body::from_stream(unfold(sending, |mut sending| async move {
-            let next = sending.next().await?;
-            Some((Ok::<_, Infallible>(next), sending))
-        })))
+        Ok(body(None, moves, self.api.ids.clone(), room))
     }
 }
 
@@ -132,43 +124,4 @@ async fn snapshot(api: &StatisticsApi, chart: usize, plan: &Plan) -> Result<Snap
     let positions = reader.checkpoints(&api.model).await?;
     let drawing = plan.draw(reader, now()).await?;
     Ok(Snapshot { frame: Frame::new("chart", &Moved { chart, drawing }), positions })
-}
-
-type Snapshots = Pin<Box<dyn Stream<Item = Arc<Snapshot>> + Send>>;
-
-/// What is there, and then whatever comes.
-fn snapshots(newest: Newest) -> Snapshots {
-    Box::pin(unfold(newest, |mut newest| async move {
-        loop {
-            newest.changed().await.ok()?;
-            let snapshot = newest.borrow_and_update().clone();
-            if let Some(snapshot) = snapshot {
-                return Some((snapshot, newest));
-            }
-        }
-    }))
-}
-
-/// What is sent to one client.
-struct Sending {
-    moves: SelectAll<Snapshots>,
-    api: StatisticsApi,
-    beats_at: Instant,
-    _room: OwnedSemaphorePermit,
-}
-
-impl Sending {
-    async fn next(&mut self) -> Option<Bytes> {
-        tokio::select! {
-            biased;
-            snapshot = self.moves.next() => {
-                let snapshot = snapshot?;
-                Some(snapshot.frame.with_id(&self.api.ids.text(&snapshot.positions)).into())
-            }
-            () = sleep_until(self.beats_at) => {
-                self.beats_at = Instant::now() + HEARTBEAT;
-                Some(heartbeat(None).into())
-            }
-        }
-    }
 }

@@ -1,32 +1,21 @@
 //! Counts as they move.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
-use balcony_http::events::{EventIds, Frame, HEARTBEAT, LastEventId, heartbeat};
+use balcony_http::events::{Frame, LastEventId};
 use balcony_http::list::PageParams;
 use balcony_http::query::Query;
 use balcony_http::{PathId, Problem};
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::timeout;
 
 use super::StatisticsApi;
 use super::list::{StatsParams, StreamName, Wanted, counts};
-use super::watched::{Full, Newest, Snapshot};
-
-/// What is sent to one client.
-struct Counts {
-    newest: Newest,
-    ids: EventIds,
-    /// Whether the client is to be told that it has missed something.
-    reset: bool,
-    beats_at: Instant,
-    _room: OwnedSemaphorePermit,
-}
+use super::sending::{body, snapshots};
+use super::watched::{Full, Snapshot};
 
 /// How long the first counts may take.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -65,8 +54,9 @@ async fn stream_of(api: &StatisticsApi, wanted: Wanted, last: Option<Vec<u8>>) -
         // They may have moved meanwhile.
         newest.mark_changed();
     }
-    let (ids, reset) = (api.ids.clone(), is_known == Some(false));
-    Ok(Counts { newest, ids, reset, beats_at: Instant::now() + HEARTBEAT, _room: room }.into_body())
+    let reset = newest.borrow().clone().filter(|_| is_known == Some(false));
+    let first = reset.map(|snapshot| Frame::reset().with_id(&api.ids.text(&snapshot.positions)));
+    Ok(body(first, snapshots(newest), api.ids.clone(), room))
 }
 
 /// The counts as they are now. How far they have come is asked before, so that it is at least so far.
@@ -74,35 +64,6 @@ async fn snapshot(api: &StatisticsApi, wanted: &Wanted) -> Result<Snapshot, Prob
     let positions = api.read_models.reader().checkpoints(&api.model).await?;
     let frame = Frame::new("stats", &counts(api, wanted).await?);
     Ok(Snapshot { frame, positions })
-}
-
-impl Counts {
-    fn into_body(self) -> Body {
-        Body::from_stream(futures_util::stream::unfold(self, |mut counts| async move {
-            let next = counts.next().await?;
-            Some((Ok::<_, Infallible>(next), counts))
-        }))
-    }
-
-    /// What comes next.
-    async fn next(&mut self) -> Option<Bytes> {
-        if std::mem::take(&mut self.reset) {
-            let newest = self.newest.borrow().clone()?;
-            return Some(Frame::reset().with_id(&self.ids.text(&newest.positions)).into());
-        }
-        tokio::select! {
-            biased;
-            moved = self.newest.changed() => {
-                moved.ok()?;
-                let newest = self.newest.borrow_and_update().clone()?;
-                Some(newest.frame.with_id(&self.ids.text(&newest.positions)).into())
-            }
-            () = sleep_until(self.beats_at) => {
-                self.beats_at = Instant::now() + HEARTBEAT;
-                Some(heartbeat(None).into())
-            }
-        }
-    }
 }
 
 impl From<Full> for Problem {
