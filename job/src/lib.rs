@@ -79,7 +79,7 @@ impl Job<'_> {
             }
             Ok(())
         };
-        let pipes = async { tokio::try_join!(feed, read_all(out, stdout), read_last(err, stderr)).map(drop) };
+        let pipes = async { tokio::try_join!(feed, read(out, stdout, all_of), read(err, stderr, last_of)).map(drop) };
         tokio::pin!(pipes);
         let late = tokio::time::sleep(self.timeout);
         tokio::pin!(late);
@@ -125,8 +125,12 @@ impl Job<'_> {
     }
 }
 
-/// Reads all of a pipe, which is too much at some point.
-async fn read_all(pipe: Option<impl AsyncRead + Unpin>, into: &mut Vec<u8>) -> Result<(), String> {
+/// Reads all of a pipe; `bound` has a look at what there is after each piece.
+async fn read(
+    pipe: Option<impl AsyncRead + Unpin>,
+    into: &mut Vec<u8>,
+    bound: impl Fn(&mut Vec<u8>) -> Result<(), String>,
+) -> Result<(), String> {
     let Some(mut pipe) = pipe else { return Ok(()) };
     let mut chunk = vec![0; CHUNK];
     loop {
@@ -136,23 +140,21 @@ async fn read_all(pipe: Option<impl AsyncRead + Unpin>, into: &mut Vec<u8>) -> R
             return Ok(());
         }
         into.extend_from_slice(&chunk[..length]);
-        if into.len() > MOST_PRINTED {
-            into.truncate(MOST_PRINTED);
-            return Err(format!("it printed more than {MOST_PRINTED} bytes"));
-        }
+        bound(into)?;
     }
 }
 
-/// Reads all of a pipe and keeps the end.
-async fn read_last(pipe: Option<impl AsyncRead + Unpin>, into: &mut Vec<u8>) -> Result<(), String> {
-    let Some(mut pipe) = pipe else { return Ok(()) };
-    let mut chunk = vec![0; CHUNK];
-    loop {
-        let length = pipe.read(&mut chunk).await.unwrap_or(0);
-        if length == 0 {
-            return Ok(());
-        }
-        into.extend_from_slice(&chunk[..length]);
-        into.drain(..into.len().saturating_sub(LAST_OF_STDERR));
+/// Refuses what is too much.
+fn all_of(printed: &mut Vec<u8>) -> Result<(), String> {
+    if printed.len() > MOST_PRINTED {
+        printed.truncate(MOST_PRINTED);
+        return Err(format!("it printed more than {MOST_PRINTED} bytes"));
     }
+    Ok(())
+}
+
+/// Keeps the end.
+fn last_of(printed: &mut Vec<u8>) -> Result<(), String> {
+    printed.drain(..printed.len().saturating_sub(LAST_OF_STDERR));
+    Ok(())
 }

@@ -4,7 +4,11 @@
 use std::path::Path;
 use std::time::Duration;
 
+use balcony_event_log::testing::eventually;
 use balcony_job::{Ended, Job, LAST_OF_STDERR, MOST_PRINTED};
+
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn sh(script: &str) -> Vec<String> {
     ["sh", "-c", script].map(str::to_owned).to_vec()
@@ -12,7 +16,7 @@ fn sh(script: &str) -> Vec<String> {
 
 fn job<'j>(command: &'j [String], folder: &'j Path) -> Job<'j> {
     let environment = vec![("GREETING".to_owned(), "hello".to_owned())];
-    Job { command, folder, environment, timeout: Duration::from_secs(60), note: folder.join("note") }
+    Job { command, folder, environment, timeout: PATIENCE, note: folder.join("note") }
 }
 
 async fn run(script: &str, input: &[u8]) -> Ended {
@@ -30,9 +34,7 @@ fn is_alive(pid: &str) -> bool {
 /// Waits until none of these processes is alive.
 async fn gone(pids: &[String]) {
     assert!(pids.iter().all(|pid| !pid.is_empty()));
-    while pids.iter().any(|pid| is_alive(pid)) {
-        tokio::task::yield_now().await;
-    }
+    eventually("they are gone", PATIENCE, async || (!pids.iter().any(|pid| is_alive(pid))).then_some(())).await;
 }
 
 #[tokio::test]
@@ -98,14 +100,10 @@ async fn an_end_leaves_nobody_alive_and_waits_for_nobody() {
 #[tokio::test]
 async fn whoever_stops_waiting_leaves_nobody_alive() {
     let (folder, script) = (tempfile::tempdir().unwrap(), sh(&format!("{FAMILY} touch ready; wait")));
-    let ready = async {
-        while !folder.path().join("ready").exists() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
+    let ready = async || folder.path().join("ready").exists().then_some(());
     tokio::select! {
         ended = job(&script, folder.path()).run(b"") => panic!("{ended:?}"),
-        () = ready => {}
+        () = eventually("it runs", PATIENCE, ready) => {}
     }
     gone(&["child", "grandchild"].map(|name| std::fs::read_to_string(folder.path().join(name)).unwrap())).await;
 }

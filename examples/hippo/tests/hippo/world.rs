@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-use balcony_event_log::testing::{eventually, service};
+use balcony_event_log::testing::eventually;
 use balcony_store::Scratch;
+use balcony_test_support::{Installed, Services};
 use serde_json::Value;
 use tempfile::TempDir;
-use uuid::Uuid;
 
 /// How long anything may take.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -38,17 +38,10 @@ impl Hippo {
 
     /// The same on Kafka and PostgreSQL. `None` without them.
     pub async fn distributed(config: &str) -> Option<Self> {
-        let (brokers, url) = (service("KAFKA_BOOTSTRAP_SERVERS")?, service("DATABASE_URL")?);
-        let database = Scratch::postgres_at(&url).await.unwrap();
+        let Installed { settings, database, .. } = Services::shared()?.installation().await;
         let mut hippo = Self::embedded(config);
-        let prefix = format!("t{}.", Uuid::now_v7().simple());
-        hippo.settings.extend([
-            ("KAFKA_BOOTSTRAP_SERVERS", brokers),
-            ("DATABASE_URL", database.url().unwrap().to_owned()),
-            ("KAFKA_TOPIC_PREFIX", prefix),
-            ("KAFKA_PARTITIONS", "3".to_owned()),
-            ("JWT_SECRET", "a secret for tests, of 32 bytes or more".to_owned()),
-        ]);
+        hippo.settings.extend(settings);
+        hippo.settings.push(("KAFKA_PARTITIONS", "3".to_owned()));
         hippo._database = Some(database);
         Some(hippo)
     }
@@ -178,11 +171,7 @@ impl Hippo {
 
     /// Waits for what `ask` gives.
     pub async fn eventually<T>(&self, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-        eventually(what, PATIENCE, async || {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            ask()
-        })
-        .await
+        eventually(what, PATIENCE, async || ask()).await
     }
 }
 
