@@ -12,7 +12,7 @@ use crate::client::Client;
 use crate::deployment::{Deployment, Kind};
 use crate::kafka::Administrator;
 use crate::rebuild::{operate, succeeded};
-use crate::services::Services;
+use balcony_test_support::Services;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 

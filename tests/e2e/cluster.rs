@@ -8,7 +8,7 @@ use reqwest::StatusCode;
 use crate::crash::{Load, assert_all_there};
 use crate::deployment::Deployment;
 use crate::fold::equals_a_fold;
-use crate::services::Services;
+use balcony_test_support::Services;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn people_post_and_read_while_one_node_after_another_dies() {

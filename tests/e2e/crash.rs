@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::client::Client;
 use crate::deployment::Deployment;
 use crate::fold::{Fold, equals_a_fold};
-use crate::services::Services;
+use balcony_test_support::Services;
 
 /// Writers that go on until they are stopped, and what they were told was done.
 pub struct Load {

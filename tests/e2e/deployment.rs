@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use crate::client::Client;
-use crate::services::Services;
+use balcony_test_support::Services;
 
 pub const SECRET: &str = "a secret for tests, of 32 bytes or more";
 pub const BINARY: &str = env!("CARGO_BIN_EXE_balcony");

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::deployment::{Deployment, Kind};
 use crate::kafka::Administrator;
 use crate::parked::{append, broken, complaint, movie, run, stdout};
-use crate::services::Services;
+use balcony_test_support::Services;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const PROJECTIONS: [&str; 5] = ["registry", "comments", "favorites", "statistics", "search"];

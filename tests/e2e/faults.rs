@@ -6,7 +6,7 @@ use crate::client::Client;
 use crate::crash::{Load, assert_all_there};
 use crate::deployment::Deployment;
 use crate::fold::equals_a_fold;
-use crate::services::Services;
+use balcony_test_support::Services;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_and_a_database_killed_under_load_lose_and_repeat_nothing() {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use balcony_domain::{Event, Recorded, Role};
-use balcony_event_log::{EventLog, Incoming, Positions};
+use balcony_event_log::{EventLog, Excerpt, Positions};
 use uuid::Uuid;
 
 use crate::deployment::Deployment;
@@ -41,18 +41,13 @@ impl Fold {
     /// Reads a log to its end.
     pub async fn of(log: &dyn EventLog, topic: &std::sync::Arc<str>) -> (Self, Positions) {
         let ends = log.ends(std::slice::from_ref(topic)).await.unwrap();
-        let from: Positions = ends.partitions().map(|partition| (partition.clone(), 0)).collect();
-        let mut reader = log.read(from);
+        let mut all = Excerpt::between(log, Positions::new(), ends.clone());
         let mut fold = Self::default();
-        let mut reached = Positions::new();
-        while !reached.covers(&ends) {
-            if let Incoming::Records(batch) = reader.next().await.unwrap() {
-                reached.merge(&batch.reached);
-                for record in &batch.records {
-                    let decoded = Recorded::decode(|name| record.headers.get(name), &record.payload);
-                    if let Ok(Some(recorded)) = decoded {
-                        fold.add(recorded.event);
-                    }
+        while let Some(records) = all.next().await.unwrap() {
+            for record in &records {
+                let decoded = Recorded::decode(|name| record.headers.get(name), &record.payload);
+                if let Ok(Some(recorded)) = decoded {
+                    fold.add(recorded.event);
                 }
             }
         }

@@ -223,7 +223,7 @@ mod embedded {
 
 mod distributed {
     use crate::deployment::Deployment;
-    use crate::services::Services;
+    use balcony_test_support::Services;
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_company_gets_what_is_said_of_its_movies_once() {

@@ -31,7 +31,6 @@ mod read_models;
 mod reading_room;
 mod rebuild;
 mod search;
-mod services;
 mod session;
 mod settings;
 mod transfer;

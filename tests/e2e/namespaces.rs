@@ -6,7 +6,7 @@ use uuid::Uuid;
 use crate::deployment::Deployment;
 use crate::read_models::ReadModels;
 use crate::rebuild::{operate, succeeded};
-use crate::services::Services;
+use balcony_test_support::Services;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_installations_on_one_kafka_and_one_postgresql_never_meet() {

@@ -20,7 +20,7 @@ use crate::crash::{Load, append, assert_all_there};
 use crate::deployment::{Deployment, Kind};
 use crate::fold::equals_a_fold;
 use crate::read_models::ReadModels;
-use crate::services::Services;
+use balcony_test_support::Services;
 
 /// The replica.
 const SEARCH: &str = "search";

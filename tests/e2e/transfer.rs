@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::client::Client;
 use crate::deployment::{Deployment, Kind, bare_command};
 use crate::operators::{append_what_is_no_event, projection_metrics};
-use crate::services::Services;
+use balcony_test_support::Services;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 

@@ -9,23 +9,18 @@ use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
 use balcony_event_log::embedded::EmbeddedLog;
 use balcony_event_log::kafka::KafkaLog;
 use balcony_event_log::testing::eventually;
-use balcony_event_log::{EventLog, Incoming, Record, Topic};
-use balcony_store::{Scratch, Uuid};
+use balcony_event_log::{EventLog, Excerpt, Record, Topic};
+use balcony_store::Scratch;
+use balcony_test_support::{Installed, Running, Services};
 use serde_json::Value as Json;
 use tempfile::TempDir;
-
-use crate::services::Services;
-
-#[path = "../../../tests/e2e/services.rs"]
-#[allow(dead_code, unreachable_pub)]
-mod services;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 const TOPICS: [&str; 4] = ["orders", "orders-cash", "orders-credit", "orders-debit"];
@@ -39,16 +34,6 @@ struct Installation {
     _database: Option<Scratch>,
 }
 
-/// The program at work, which is killed with -9 when it is dropped.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 impl Installation {
     fn embedded() -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -56,14 +41,7 @@ impl Installation {
     }
 
     async fn distributed(services: &Services) -> Self {
-        let database = services.new_database().await;
-        let namespace = format!("t{}", &Uuid::now_v7().simple().to_string()[..31]);
-        let settings = vec![
-            ("KAFKA_BOOTSTRAP_SERVERS", services.brokers.clone()),
-            ("DATABASE_URL", database.url().unwrap().to_owned()),
-            ("NAMESPACE", namespace.clone()),
-            ("JWT_SECRET", "a secret for tests, of 32 bytes or more".to_owned()),
-        ];
+        let Installed { settings, namespace, database } = services.installation().await;
         let (brokers, database) = (Some(services.brokers.clone()), Some(database));
         Self { settings, namespace, brokers, _database: database, ..Self::embedded() }
     }
@@ -120,15 +98,7 @@ impl Installation {
     async fn records(&self) -> Option<Vec<Record>> {
         let log = self.log().await?;
         let topics: Vec<Arc<str>> = log.topics().iter().map(|topic| topic.name.clone()).collect();
-        let ends = log.ends(&topics).await.ok()?;
-        let mut reached = log.starts(&topics).await.ok()?;
-        let (mut reader, mut records) = (log.read(reached.clone()), Vec::new());
-        while !reached.covers(&ends) {
-            let Incoming::Records(batch) = reader.next().await.ok()? else { return None };
-            reached.merge(&batch.reached);
-            records.extend(batch.records);
-        }
-        Some(records)
+        Excerpt::whole(log.as_ref(), &topics).await.ok()?.rest().await.ok()
     }
 
     /// Waits until so many lines are in the log.

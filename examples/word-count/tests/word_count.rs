@@ -5,11 +5,11 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use balcony_event_log::testing::{eventually, service};
-use balcony_store::{Scratch, Uuid};
+use balcony_event_log::testing::eventually;
+use balcony_test_support::{Installed, Running, Services};
 use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -24,16 +24,6 @@ const TEXTS: [&str; 4] = [
 struct Installation {
     folder: TempDir,
     settings: Vec<(&'static str, String)>,
-}
-
-/// The program at work, which is killed with -9 when it is dropped.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 impl Installation {
@@ -112,16 +102,8 @@ async fn every_word_is_counted_once_embedded() {
 
 #[tokio::test]
 async fn every_word_is_counted_once_on_kafka_and_postgresql() {
-    let Some(brokers) = service("KAFKA_BOOTSTRAP_SERVERS") else { return };
-    let Some(database) = Scratch::postgres().await.unwrap() else { return };
-    let namespace = format!("t{}", &Uuid::now_v7().simple().to_string()[..31]);
-    let url = database.url().unwrap().to_owned();
-    let secret = "a secret for tests, of 32 bytes or more".to_owned();
-    let settings = vec![
-        ("KAFKA_BOOTSTRAP_SERVERS", brokers),
-        ("DATABASE_URL", url),
-        ("NAMESPACE", namespace),
-        ("JWT_SECRET", secret),
-    ];
+    let Some(services) = Services::shared() else { return };
+    let Installed { settings, database, .. } = services.installation().await;
     check(Installation::new(settings)).await;
+    drop(database);
 }

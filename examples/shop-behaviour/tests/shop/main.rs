@@ -3,15 +3,13 @@
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
 mod running;
-#[path = "../../../../tests/e2e/services.rs"]
-#[allow(dead_code, reason = "one broker that dies is tried end to end")]
-mod services;
 mod whole;
 
 use std::collections::BTreeSet;
 
+use balcony_test_support::Services;
+
 use crate::running::Shop;
-use crate::services::Services;
 use crate::whole::{HEAD, whole};
 
 /// Kills the program again and again while it publishes the whole file, and lets it come to the end.

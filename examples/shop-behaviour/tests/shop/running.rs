@@ -10,13 +10,13 @@ use std::time::Duration;
 use balcony_event_log::embedded::EmbeddedLog;
 use balcony_event_log::kafka::KafkaLog;
 use balcony_event_log::testing::eventually;
-use balcony_event_log::{EventLog, Incoming, Topic};
+use balcony_event_log::{EventLog, Excerpt, Topic};
 use balcony_store::Scratch;
+use balcony_test_support::{Installed, Services};
 use serde_json::Value;
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::services::Services;
 use crate::whole::Whole;
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -48,15 +48,9 @@ impl Shop {
     }
 
     pub async fn distributed(services: &Services) -> Self {
-        let database = services.new_database().await;
-        let mut shop = Self::embedded();
-        shop.namespace = format!("s{}", &Uuid::now_v7().simple().to_string()[..24]);
-        shop.settings.extend([
-            ("KAFKA_BOOTSTRAP_SERVERS", services.brokers.clone()),
-            ("DATABASE_URL", database.url().unwrap().to_owned()),
-            ("JWT_SECRET", "a secret for tests, of 32 bytes or more".to_owned()),
-            ("NAMESPACE", shop.namespace.clone()),
-        ]);
+        let Installed { settings, namespace, database } = services.installation().await;
+        let mut shop = Self { namespace, ..Self::embedded() };
+        shop.settings.extend(settings);
         Self { brokers: Some(services.brokers.clone()), _database: Some(database), ..shop }
     }
 
@@ -132,16 +126,9 @@ impl Shop {
     /// How many records the topic has, and their ids.
     pub async fn in_log(&self, topic: &str) -> (usize, BTreeSet<Vec<u8>>) {
         let (log, wanted) = (self.log_beside().await.expect("a log"), [self.topic(topic)]);
-        let (mut reached, ends) = (log.starts(&wanted).await.unwrap(), log.ends(&wanted).await.unwrap());
-        let (mut reader, mut records, mut ids) = (log.read(reached.clone()), 0, BTreeSet::new());
-        while !reached.covers(&ends) {
-            if let Ok(Incoming::Records(batch)) = reader.next().await {
-                records += batch.records.len();
-                ids.extend(batch.records.iter().map(|record| record.headers.get("ce_id").unwrap().to_vec()));
-                reached.merge(&batch.reached);
-            }
-        }
-        (records, ids)
+        let records = Excerpt::whole(log.as_ref(), &wanted).await.unwrap().rest().await.unwrap();
+        let ids = records.iter().map(|record| record.headers.get("ce_id").unwrap().to_vec()).collect();
+        (records.len(), ids)
     }
 }
 

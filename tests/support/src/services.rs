@@ -9,12 +9,23 @@ use balcony_store::Scratch;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use tempfile::TempDir;
+use uuid::Uuid;
 
 pub struct Services {
     pub brokers: String,
     pub database_url: String,
     /// Of those that a test has to itself.
     private: Option<TempDir>,
+}
+
+/// Where a program is installed on them for one test.
+pub struct Installed {
+    /// The settings that say so.
+    pub settings: Vec<(&'static str, String)>,
+    /// What is in all its names.
+    pub namespace: String,
+    /// Goes when it is dropped: after the program.
+    pub database: Scratch,
 }
 
 impl Services {
@@ -71,6 +82,19 @@ impl Services {
         let output = Command::new(script()).args(arguments).env("BALCONY_SERVICES", folder).output().unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// An installation of a test's own: an empty database, and a namespace.
+    pub async fn installation(&self) -> Installed {
+        let database = self.new_database().await;
+        let namespace = format!("t{}", &Uuid::now_v7().simple().to_string()[..31]);
+        let settings = vec![
+            ("KAFKA_BOOTSTRAP_SERVERS", self.brokers.clone()),
+            ("DATABASE_URL", database.url().unwrap().to_owned()),
+            ("NAMESPACE", namespace.clone()),
+            ("JWT_SECRET", "a secret for tests, of 32 bytes or more".to_owned()),
+        ];
+        Installed { settings, namespace, database }
     }
 
     /// Makes an empty database, which goes when what is given is dropped.
