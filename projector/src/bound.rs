@@ -117,7 +117,7 @@ impl BoundLog {
             return Err(Unrecognised::Identity.into());
         }
         let mut known = Known::new(database.marks().await?, &names);
-        let ends = known.recognise(log.as_ref(), &names, furthest).await?;
+        let ends = known.recognise(log.as_ref(), furthest).await?;
         Ok(Arc::new(Self {
             inner: log,
             database: database.clone(),
@@ -175,11 +175,24 @@ impl BoundLog {
         if is_sure {
             return Ok(ends);
         }
-        known.recognise(self.inner.as_ref(), &self.names, &Positions::new()).await
+        // Others may have written down what was appended since this process looked last.
+        match self.database.marks().await {
+            Ok(marks) => known.learn(marks),
+            Err(error) => tracing::debug!(%error, "what others recognise the log by is not known"),
+        }
+        known.recognise(self.inner.as_ref(), &Positions::new()).await
     }
 
     fn view(&self) -> Arc<View> {
         self.view.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes that the log reaches beyond `position`.
+    fn reaches(&self, position: &Position) {
+        let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = view.seen.clone();
+        seen.advance(&position.partition, position.offset + 1);
+        *view = Arc::new(View { seen, foreign: view.foreign.clone() });
     }
 
     /// Notes how far the log reaches, if that was seen, and why it is another one, if it is.
@@ -255,6 +268,11 @@ impl EventLog for BoundLog {
                     Err(LogError::Unavailable(reason)) => Err(AppendError::Unknown(reason)),
                     Err(error) => Err(refused(error)),
                 },
+                // The first here since the partition was empty: whatever stands there next time before it is not of this log.
+                Ok(position) if view.seen.next_offset(&position.partition) == 0 => {
+                    self.reaches(&position);
+                    Ok(position)
+                }
                 Err(AppendError::UnknownTopic { topic }) => match self.look().await {
                     Ok(()) | Err(LogError::Unavailable(_)) => Err(AppendError::UnknownTopic { topic }),
                     Err(error) => Err(refused(error)),

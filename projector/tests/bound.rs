@@ -110,6 +110,20 @@ async fn a_log_that_is_made_anew_while_it_is_used_takes_nothing_more() {
     }
 }
 
+/// Whoever has only appended recognises the log by what it appended and by what others have written down.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_is_made_anew_right_after_an_append_takes_nothing_more() {
+    for scratch in scratches().await {
+        let (log, database) = (a_log("events"), Database::open(scratch.settings()).await.unwrap());
+        let (appends, looks) = (bind(&log, &database).await.unwrap(), bind(&log, &database).await.unwrap());
+        fill(appends.as_ref(), 30, "ours").await;
+        looks.look().await.unwrap();
+        log.remake();
+        let refused = appends.append("events", Message { key: b"1".to_vec(), ..Message::default() }).await;
+        assert!(matches!(&refused, Err(AppendError::Foreign(why)) if why.contains("were there before")), "{refused:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn another_log_and_other_names_are_refused() {
     for scratch in scratches().await {

@@ -53,6 +53,8 @@ impl From<LogError> for NotRecognised {
 
 /// What a log is recognised by.
 pub(super) struct Known {
+    /// The topics of the log.
+    names: Vec<Arc<str>>,
     /// A record of each partition that had any, by what it says.
     marks: BTreeMap<TopicPartition, (i64, Uuid)>,
     /// Those that are not written down yet.
@@ -65,9 +67,23 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Known {
     pub(super) fn new(marks: Vec<Mark>, names: &[Arc<str>]) -> Self {
-        let of_topics = marks.into_iter().filter(|mark| names.contains(&mark.position.partition.topic));
-        let marks = of_topics.map(|mark| (mark.position.partition, (mark.position.offset, mark.digest))).collect();
-        Self { marks, news: Vec::new(), recognised_at: Instant::now() }
+        let nothing = BTreeMap::new();
+        let mut known = Self { names: names.to_vec(), marks: nothing, news: Vec::new(), recognised_at: Instant::now() };
+        known.learn(marks);
+        known
+    }
+
+    /// Adds what others recognise the log by, in partitions of which nothing is known here.
+    pub(super) fn learn(&mut self, marks: Vec<Mark>) {
+        for Mark { position: Position { partition, offset }, digest } in marks {
+            if self.is_named(&partition) {
+                self.marks.entry(partition).or_insert((offset, digest));
+            }
+        }
+    }
+
+    fn is_named(&self, partition: &TopicPartition) -> bool {
+        self.names.contains(&partition.topic)
     }
 
     /// Whether every partition that has records by now has one by which it is recognised.
@@ -86,13 +102,9 @@ impl Known {
 
     /// Checks that the log has what is known, and everything below `read`, where that can be told; marks its newest records, and gives where it
     /// ends.
-    pub(super) async fn recognise(
-        &mut self,
-        log: &dyn EventLog,
-        names: &[Arc<str>],
-        read: &Positions,
-    ) -> Result<Positions, NotRecognised> {
-        let (starts, ends) = (log.starts(names).await?, log.ends(names).await?);
+    pub(super) async fn recognise(&mut self, log: &dyn EventLog, read: &Positions) -> Result<Positions, NotRecognised> {
+        let names = self.names.clone();
+        let (starts, ends) = (log.starts(&names).await?, log.ends(&names).await?);
         let marked = self.marks.iter().map(|(partition, (offset, _))| (partition, offset + 1));
         // Where topics share their offsets, a reader may be beyond the end of what it reads.
         let read = (!log.shares_offsets()).then_some(read).into_iter().flatten();
