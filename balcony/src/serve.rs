@@ -28,7 +28,7 @@ pub(crate) async fn all_in_one(settings: &Settings) -> anyhow::Result<()> {
     start_mail(&service, settings, &mut projector).await;
     let serving = start_search(&service, &mut projector)?;
     let commands = command_side(&service, settings).await?;
-    let queries = query_side(&service, serving).await;
+    let queries = query_side(&service, settings, serving).await;
     let (command_routes, mut openapi) = commands.routes();
     let (query_routes, query_openapi) = queries.routes();
     openapi.merge(query_openapi);
@@ -59,7 +59,7 @@ pub(crate) async fn query_api(settings: &Settings) -> anyhow::Result<()> {
     let service = open(settings, "127.0.0.1:8082").await?;
     let mut projector = service.installation().projector();
     let serving = start_search(&service, &mut projector)?;
-    let queries = query_side(&service, serving).await;
+    let queries = query_side(&service, settings, serving).await;
     let (routes, openapi) = queries.routes();
     let pages = reading_room(settings, &routes)?;
     // Without the log, queries are answered from the read models.
@@ -116,10 +116,11 @@ async fn command_side(service: &Service, settings: &Settings) -> anyhow::Result<
     Ok(CommandApi::open(log, &installation.database, topics(service), consistency, query_api_url).await)
 }
 
-async fn query_side(service: &Service, serving: Serving<Index>) -> QueryApi {
+async fn query_side(service: &Service, settings: &Settings, serving: Serving<Index>) -> QueryApi {
     let (installation, consistency) = (service.installation(), service.consistency().clone());
     let queries = QueryApi::open(&installation.database, &installation.catalogue, consistency, serving).await;
-    queries.bounded_by(installation.log.clone()).with_live(installation.log.clone(), topics(service).facts)
+    let log = || installation.log.clone();
+    queries.bounded_by(log()).with_live(log(), topics(service).facts, settings.hot_bytes())
 }
 
 /// What `surface` needs when `queries` are among its routes.

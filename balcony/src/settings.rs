@@ -47,12 +47,16 @@ pub(crate) struct Settings {
     /// Where people find Balcony, for links that leave it.
     #[arg(long, env = "PUBLIC_URL", global = true, value_name = "URL")]
     public_url: Option<String>,
+
+    /// How much memory answers may have that are given again while they are true, in MiB; 0 for none.
+    #[arg(long, env = "HOT_PAGES", global = true, value_name = "MIB", default_value_t = 64)]
+    hot_pages: u16,
 }
 
 /// What `--help` says of LISTEN.
 const LISTEN: &str = "Where to listen: 127.0.0.1:8080, or port 8081, 8082, 8083 for command-api, query-api, projector";
 /// The settings that `--help` shows last, in this order, whichever of them are every service's.
-const SHOWN_LAST: [&str; 8] = [
+const SHOWN_LAST: [&str; 9] = [
     "smtp_url",
     "smtp_url_file",
     "cors_origins",
@@ -60,6 +64,7 @@ const SHOWN_LAST: [&str; 8] = [
     "command_api_url",
     "query_api_url",
     "public_url",
+    "hot_pages",
     "admin_listen",
 ];
 /// Behind all others.
@@ -120,6 +125,11 @@ impl Settings {
 
     pub(crate) fn query_api_url(&self) -> anyhow::Result<Option<&str>> {
         base_url("QUERY_API_URL", self.query_api_url.as_deref())
+    }
+
+    /// How many bytes of pages a node that answers queries keeps in memory.
+    pub(crate) fn hot_bytes(&self) -> usize {
+        usize::from(self.hot_pages) << 20
     }
 
     pub(crate) fn public_url(&self) -> anyhow::Result<Option<&str>> {

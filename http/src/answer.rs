@@ -1,6 +1,9 @@
 //! How an answer leaves: as JSON, marked when it is stale, and, for public lists, with an entity tag.
+//!
+//! What was found is serialized once, and its tag made once: an answer carries its [`Content`], which may be kept and
+//! given again.
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
@@ -30,6 +33,14 @@ struct Waited {
 /// Marks an answer that was read while what was waited for was taken back: the query is to be done again.
 #[derive(Debug, Clone, Copy)]
 struct TakenBack;
+
+/// What an answer says, in bytes, with its entity tag. Every answer to a query that succeeded has it among its extensions.
+#[derive(Debug, Clone)]
+pub struct Content {
+    body: Bytes,
+    /// `None` where the answer has none.
+    tag: Option<HeaderValue>,
+}
 
 /// Whether an answer has everything that the client has seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,26 +84,22 @@ impl Answer {
 
     /// What was found, or why it was not.
     pub fn json<T: Serialize>(self, found: Result<T, Problem>) -> Response {
-        match self.read(found).and_then(|found| body(&found)) {
-            Ok(body) => self.mark(([JSON], body).into_response()),
-            Err(problem) => self.mark(problem.into_response()),
-        }
+        self.content(found, Content::plain)
     }
 
     /// A list that everybody sees alike: with an `ETag`, and without a body where the client has the same already.
     pub fn public_list<T: Serialize>(self, found: Result<T, Problem>) -> Response {
-        let body = match self.read(found).and_then(|found| body(&found)) {
-            Ok(body) => body,
+        self.content(found, Content::tagged)
+    }
+
+    fn content<T: Serialize>(self, found: Result<T, Problem>, content: impl FnOnce(Bytes) -> Content) -> Response {
+        let content = match self.read(found).and_then(|found| body(&found)) {
+            Ok(body) => content(body),
             Err(problem) => return self.mark(problem.into_response()),
         };
-        let tag = entity_tag(&body);
-        let known = is_known(&tag, &self.request_headers);
-        // Caches may keep the answer but have to ask each time whether it is still the same.
-        let caching = [(header::ETAG, tag), (header::CACHE_CONTROL, HeaderValue::from_static("no-cache"))];
-        self.mark(match known {
-            true => (StatusCode::NOT_MODIFIED, caching).into_response(),
-            false => (caching, [JSON], body).into_response(),
-        })
+        let mut response = content.answer(&self.request_headers);
+        response.extensions_mut().insert(content);
+        self.mark(response)
     }
 
     fn read<T>(&self, found: Result<T, Problem>) -> Result<T, Problem> {
@@ -131,8 +138,37 @@ impl Answer {
 
 const JSON: (HeaderName, HeaderValue) = (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
 
-fn body(found: &impl Serialize) -> Result<Vec<u8>, Problem> {
-    serde_json::to_vec(found).map_err(|error| Problem::internal(&error))
+fn body(found: &impl Serialize) -> Result<Bytes, Problem> {
+    serde_json::to_vec(found).map(Bytes::from).map_err(|error| Problem::internal(&error))
+}
+
+impl Content {
+    /// That of an answer which is nobody's business but the client's.
+    fn plain(body: Bytes) -> Self {
+        Self { body, tag: None }
+    }
+
+    /// That of an answer which everybody sees alike.
+    fn tagged(body: Bytes) -> Self {
+        let tag = entity_tag(&body);
+        Self { body, tag: Some(tag) }
+    }
+
+    /// How many bytes its body has.
+    pub fn size(&self) -> usize {
+        self.body.len()
+    }
+
+    /// The answer to a request with these headers: without a body where the client has the same already.
+    pub fn answer(&self, request_headers: &HeaderMap) -> Response {
+        let Some(tag) = &self.tag else { return ([JSON], self.body.clone()).into_response() };
+        // Caches may keep the answer but have to ask each time whether it is still the same.
+        let caching = [(header::ETAG, tag.clone()), (header::CACHE_CONTROL, HeaderValue::from_static("no-cache"))];
+        match is_known(tag, request_headers) {
+            true => (StatusCode::NOT_MODIFIED, caching).into_response(),
+            false => (caching, [JSON], self.body.clone()).into_response(),
+        }
+    }
 }
 
 /// A strong entity tag of `body`.

@@ -19,6 +19,8 @@ pub(crate) struct Rows {
     claim: Claim,
     /// The incarnation of the database that was met last before the last transaction was begun.
     begun_in: Incarnation,
+    /// Whether the last transaction parked anything.
+    parks: bool,
 }
 
 impl Rows {
@@ -30,7 +32,15 @@ impl Rows {
     /// The same over connections that are there already.
     pub(crate) fn over(writer: Writer, projection: AnyProjection, database: &Database, generation: Generation) -> Self {
         let begun_in = database.progress().incarnation();
-        Self { projection, database: database.clone(), generation, writer, claim: Claim::default(), begun_in }
+        Self {
+            projection,
+            database: database.clone(),
+            generation,
+            writer,
+            claim: Claim::default(),
+            begun_in,
+            parks: false,
+        }
     }
 
     pub(crate) fn projection(&self) -> &AnyProjection {
@@ -81,6 +91,7 @@ impl Sink for Rows {
 
     async fn write(&mut self, decoded: &Decoded, known: &ParkedKeys) -> Result<(), NotWritten> {
         self.begun_in = self.database.progress().incarnation();
+        self.parks = !decoded.set_aside.is_empty();
         let mut tx = self.writer.begin().await?;
         tx.advance(&self.claim, &decoded.reached).await?;
         if decoded.set_aside.iter().any(|set_aside| set_aside.reason == Reason::Waits) {
@@ -91,7 +102,7 @@ impl Sink for Rows {
             }
         }
         self.projection.apply(&decoded.events, &mut tx).await?;
-        if !decoded.set_aside.is_empty() {
+        if self.parks {
             let parked_at = milliseconds_now();
             let of = |SetAside { record, reason }: &SetAside| {
                 parked_record(&self.generation.projection, record, reason, parked_at)
@@ -110,6 +121,9 @@ impl Sink for Rows {
 
     fn written(&mut self, reached: &Positions) {
         self.claim.advanced(reached);
+        if self.parks {
+            self.database.progress().generations_changed();
+        }
         self.database.progress().announce(&self.generation, reached, &self.begun_in);
     }
 }

@@ -86,6 +86,10 @@ impl CommentRow {
         self.movie_id
     }
 
+    pub(crate) fn author_id(&self) -> Uuid {
+        self.author_id
+    }
+
     pub(crate) fn author_name(&self) -> &str {
         &self.author_name
     }

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::QueryApi;
 use crate::comment::{self, COLUMNS, Comment, CommentRow, TABLES};
 use crate::conditions::Conditions;
+use crate::hot::{self, Concern, Found};
 use crate::keys::{AuthorKey, NameKey};
 use crate::time_range::{Direction, TimeRange};
 use crate::timeline::{self, Sources};
@@ -64,6 +65,25 @@ struct FilterParams {
 /// How many users are looked at one by one.
 const FEW_USERS: i64 = 10_000;
 
+/// [`TABLES`], with the comments that name a movie or a user that is not there.
+const TABLES_AS_FAR: &str = "
+    comments
+    LEFT JOIN movies ON movies.id = comments.movie_id
+    LEFT JOIN users ON users.id = comments.author_id";
+/// The columns of a [`MaybeNamed`] from [`TABLES_AS_FAR`].
+const NAMED_COLUMNS: &str = "
+    comments.id, comments.movie_id, COALESCE(movies.title, '') AS movie_title, comments.author_id,
+    COALESCE(users.display_name, '') AS author_name, comments.title, comments.body, comments.posted_at,
+    movies.id IS NOT NULL AND users.id IS NOT NULL AS is_named";
+
+/// A comment, and whether it names a movie and a user that are there.
+#[derive(sqlx::FromRow)]
+struct MaybeNamed {
+    #[sqlx(flatten)]
+    comment: CommentRow,
+    is_named: bool,
+}
+
 /// [`TABLES`], joined in an order that SQLite keeps: it does not know that a user has few of all comments.
 const TABLES_BY_AUTHOR: &str = "users CROSS JOIN comments JOIN movies ON movies.id = comments.movie_id";
 
@@ -87,12 +107,12 @@ pub(crate) async fn list(State(api): State<QueryApi>, mut query: Query) -> Resul
         Sort::Author => {
             let wanted = PageRequest::take(&mut query.params, scope);
             let answer = query.wait(&api.read_models, READS).await?;
-            return Ok(answer.public_list(by_author(&api, &filter, &wanted).await));
+            return Ok(hot::public_list(answer, by_author(&api, &filter, &wanted).await.map(Found::passing)));
         }
     };
     let wanted = PageRequest::take(&mut query.params, scope);
     let answer = query.wait(&api.read_models, READS).await?;
-    Ok(answer.public_list(by_time(&api, &filter, direction, &wanted).await))
+    Ok(hot::public_list(answer, by_time(&api, &filter, direction, &wanted).await))
 }
 
 /// One comment.
@@ -110,14 +130,15 @@ pub(crate) async fn get(
     query: Query,
 ) -> Result<Response, Problem> {
     let answer = query.wait(&api.read_models, READS).await?;
-    Ok(answer.json(find(&api, id).await))
+    Ok(hot::json(answer, find(&api, id).await))
 }
 
-async fn find(api: &QueryApi, id: CommentId) -> Result<Comment, Problem> {
+async fn find(api: &QueryApi, id: CommentId) -> Result<Found<Comment>, Problem> {
     let sql = format!("SELECT {COLUMNS} FROM {TABLES} WHERE comments.id = $1 AND comments.deleted_at IS NULL");
     let rows: Vec<CommentRow> = api.reader.fetch(sql, &[id.0.into()]).await?;
+    let shown = hot::shown(&rows);
     if let Some(row) = rows.into_iter().next() {
-        return row.try_into();
+        return row.try_into().map(|comment| Found::showing(comment, [], &shown));
     }
     let sql = "SELECT id FROM comments WHERE id = $1 AND deleted_at IS NOT NULL";
     let deleted: Vec<(Uuid,)> = api.reader.fetch(sql, &[id.0.into()]).await?;
@@ -133,24 +154,32 @@ pub(crate) async fn by_time(
     filter: &Filter,
     direction: Direction,
     wanted: &PageRequest<TimeKey>,
-) -> Result<Page<Comment>, Problem> {
+) -> Result<Found<Page<Comment>>, Problem> {
     let range = TimeRange::new(direction, wanted.after, filter.since, filter.until);
+    let order = direction.order();
+    let order = format!("comments.posted_at {order}, comments.id {order}");
+    let mut conditions = filter.conditions(range);
+    if filter.author_location.is_none() {
+        let rows = select_named(api, conditions.clone(), &order, wanted.rows()).await?;
+        if let Some(rows) = rows {
+            let shown = hot::shown(&rows);
+            let page = comment::page(wanted, rows, CommentRow::time_key)?;
+            return Ok(Found::showing(page, [filter.concern()], &shown));
+        }
+    }
     let rows = match &filter.author_location {
         Some(location) if filter.movie.is_none() && filter.author.is_none() && has_few_users(api, location).await? => {
-            timeline::select(api, Sources::UsersAt(location), range, wanted.rows()).await?
+            timeline::select(api, Sources::UsersAt(location), range, wanted.rows()).await?.rows
         }
-        _ => {
-            let mut conditions = filter.conditions(range);
-            if let Some(location) = &filter.author_location {
+        location => {
+            if let Some(location) = location {
                 // Not in a form that an index serves: a movie, an author or the time leads to the comments more surely.
                 conditions.and("users.location || '' = ?", [location.clone().into()]);
             }
-            let order = direction.order();
-            let order = format!("comments.posted_at {order}, comments.id {order}");
             select(api, TABLES, conditions, &order, wanted.rows()).await?
         }
     };
-    comment::page(wanted, rows, CommentRow::time_key)
+    comment::page(wanted, rows, CommentRow::time_key).map(Found::passing)
 }
 
 /// A page of the comments that pass `filter`, by author: what is left of the author with whom the page before ended,
@@ -181,6 +210,22 @@ async fn by_author(api: &QueryApi, filter: &Filter, wanted: &PageRequest<AuthorK
         rows.extend(select(api, tables, others, order, missing).await?);
     }
     comment::page(wanted, rows, CommentRow::author_key)
+}
+
+/// The first `limit` comments, if each of them names a movie and a user that there are. One that does not is in no list
+/// until its movie or its user is registered.
+async fn select_named(
+    api: &QueryApi,
+    mut conditions: Conditions,
+    order: &str,
+    limit: i64,
+) -> Result<Option<Vec<CommentRow>>, StoreError> {
+    let limit = conditions.bind(limit.into());
+    let all = conditions.text();
+    let sql = format!("SELECT {NAMED_COLUMNS} FROM {TABLES_AS_FAR} WHERE {all} ORDER BY {order} LIMIT {limit}");
+    let rows: Vec<MaybeNamed> = api.reader.fetch(sql, conditions.params()).await?;
+    let named = rows.into_iter().map(|row| row.is_named.then_some(row.comment));
+    Ok(named.collect())
 }
 
 async fn select(
@@ -227,6 +272,15 @@ impl Filter {
             author_location,
             since: params.parsed("since"),
             until: params.parsed("until"),
+        }
+    }
+
+    /// What decides which comments pass, beside each comment itself.
+    fn concern(&self) -> Concern {
+        match (self.movie, self.author) {
+            (Some(movie), _) => Concern::CommentsOn(movie.0),
+            (None, Some(author)) => Concern::CommentsBy(author.0),
+            (None, None) => Concern::Comments,
         }
     }
 

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::comment::Comment;
+use crate::hot::{self, Found};
 use crate::timeline::{self, Sources};
 use crate::{QueryApi, comments, stored_time};
 use balcony_http::cursor::{Scope, TimeKey};
@@ -54,7 +55,7 @@ pub(crate) async fn list_comments(
 ) -> Result<Response, Problem> {
     let wanted = PageRequest::take(&mut query.params, Scope::of("companies/comments").with("company", id));
     let answer = query.wait(&api.read_models, comments::READS).await?;
-    Ok(answer.public_list(comments_on(&api, id, &wanted).await))
+    Ok(hot::public_list(answer, comments_on(&api, id, &wanted).await))
 }
 
 async fn find(api: &QueryApi, id: CompanyId) -> Result<Company, Problem> {
@@ -65,7 +66,11 @@ async fn find(api: &QueryApi, id: CompanyId) -> Result<Company, Problem> {
     Ok(Company { id, name, registered_at: stored_time(registered_at)? })
 }
 
-async fn comments_on(api: &QueryApi, id: CompanyId, wanted: &PageRequest<TimeKey>) -> Result<Page<Comment>, Problem> {
+async fn comments_on(
+    api: &QueryApi,
+    id: CompanyId,
+    wanted: &PageRequest<TimeKey>,
+) -> Result<Found<Page<Comment>>, Problem> {
     find(api, id).await?;
     timeline::newest(api, Sources::MoviesOf(id), wanted).await
 }

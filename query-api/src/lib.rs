@@ -3,12 +3,13 @@
 //! A query takes its parameters, waits for what its client has seen ([`balcony_http::query`]), reads, and answers
 //! ([`balcony_http::answer`]). One file per resource, which names the read models that it reads. Statistics are those of any
 //! program ([`balcony_statistics::http`]). **Nothing is written here, and no state is held between requests** but by streams ([`live`]), which
-//! go on from any other node.
+//! go on from any other node, and by pages that are hot ([`hot`]), which are what the read models would give.
 
 mod comment;
 mod comments;
 mod companies;
 mod conditions;
+mod hot;
 mod journey;
 mod keys;
 mod live;
@@ -41,6 +42,7 @@ use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
+use crate::hot::Hot;
 use crate::live::Live;
 use crate::search::Search;
 
@@ -54,6 +56,8 @@ pub struct QueryApi {
     search: Search,
     /// `None` where no log is read.
     live: Option<Live>,
+    /// `None` where no log is read, and where no pages are to be kept.
+    hot: Option<Hot>,
     opened: Instant,
 }
 
@@ -71,25 +75,32 @@ pub const SEARCH: &str = "/v1/search";
 ))]
 struct Description;
 
-fn operations() -> OpenApiRouter<QueryApi> {
-    OpenApiRouter::with_openapi(Description::openapi())
+/// The operations whose answers `hot` keeps.
+fn pages(hot: Option<Hot>) -> OpenApiRouter<QueryApi> {
+    OpenApiRouter::new()
         .routes(operation!(comments::list))
         .routes(operation!(comments::get))
+        .routes(operation!(movies::list_comments))
+        .routes(operation!(companies::list_comments))
+        .routes(operation!(users::list_comments))
+        .routes(operation!(me::timeline))
+        .route_layer(middleware::from_fn_with_state(hot, hot::kept))
+}
+
+fn operations(hot: Option<Hot>) -> OpenApiRouter<QueryApi> {
+    OpenApiRouter::with_openapi(Description::openapi())
+        .merge(pages(hot))
         .routes(operation!(movies::list))
         .routes(operation!(movies::get))
         .routes(operation!(trending::list))
-        .routes(operation!(movies::list_comments))
         .routes(operation!(companies::get))
-        .routes(operation!(companies::list_comments))
         .routes(operation!(users::get))
-        .routes(operation!(users::list_comments))
         .routes(operation!(search::search))
         .routes(operation!(journey::list))
         .routes(operation!(live::movie))
         .routes(operation!(live::timeline))
         .routes(operation!(me::get))
         .routes(operation!(me::list_favorites))
-        .routes(operation!(me::timeline))
         .routes(operation!(recommendations::list))
 }
 
@@ -118,7 +129,7 @@ impl QueryApi {
                 });
             }
         }
-        Self { reader, database: database.clone(), read_models, search, live: None, opened: Instant::now() }
+        Self { reader, database: database.clone(), read_models, search, live: None, hot: None, opened: Instant::now() }
     }
 
     /// The same, which refuses tokens from beyond the end of `log`.
@@ -128,10 +139,13 @@ impl QueryApi {
         self
     }
 
-    /// With live streams of what is in `facts`, a topic of `log`.
+    /// With live streams of what is in `facts`, a topic of `log`, and with pages of up to `hot_bytes` in memory, which are
+    /// forgotten by the same reading.
     #[must_use]
-    pub fn with_live(mut self, log: Arc<dyn EventLog>, facts: Arc<str>) -> Self {
-        self.live = Some(Live::start(log, facts, self.reader.clone(), self.read_models.consistency().clone()));
+    pub fn with_live(mut self, log: Arc<dyn EventLog>, facts: Arc<str>, hot_bytes: usize) -> Self {
+        let (reader, consistency) = (&self.reader, self.read_models.consistency());
+        self.hot = (hot_bytes > 0).then(|| Hot::start(reader.clone(), me::READS, consistency.clone(), hot_bytes));
+        self.live = Some(Live::start(log, facts, reader.clone(), consistency.clone(), self.hot.clone()));
         self
     }
 
@@ -149,7 +163,7 @@ impl QueryApi {
 
     /// The routes and what they are described as.
     pub fn routes(&self) -> (Router, OpenApi) {
-        let (routes, mut openapi) = operations().with_state(self.clone()).split_for_parts();
+        let (routes, mut openapi) = operations(self.hot.clone()).with_state(self.clone()).split_for_parts();
         let routes = routes.layer(middleware::from_fn(answer::when_taken_back));
         let (stats, stats_openapi) = self.statistics().routes();
         openapi.merge(stats_openapi);
@@ -308,7 +322,7 @@ mod tests {
     ];
 
     fn openapi() -> OpenApi {
-        let mut openapi = super::operations().split_for_parts().1;
+        let mut openapi = super::operations(None).split_for_parts().1;
         openapi.merge(balcony_statistics::http::described(&Statistics::shapes()));
         described(openapi)
     }

@@ -32,6 +32,7 @@ use self::ends::Ends;
 use self::feed::Feed;
 use self::hub::{Audience, Favorites, Hub, Refused};
 use self::stream::Stream;
+use crate::hot::Hot;
 use crate::{QueryApi, comments, me, movies};
 
 /// The streams of a node. They end when the last handle is dropped. Cheap to clone.
@@ -102,11 +103,17 @@ async fn watch_timeline(api: &QueryApi, user: Uuid, last: Option<Vec<u8>>) -> Re
 }
 
 impl Live {
-    /// Reads `facts` from `log` for streams of what `reader` reads.
-    pub(crate) fn start(log: Arc<dyn EventLog>, facts: Arc<str>, reader: Reader, consistency: Consistency) -> Self {
+    /// Reads `facts` from `log` for streams of what `reader` reads, and for the pages of `hot`.
+    pub(crate) fn start(
+        log: Arc<dyn EventLog>,
+        facts: Arc<str>,
+        reader: Reader,
+        consistency: Consistency,
+        hot: Option<Hot>,
+    ) -> Self {
         let (hub, ids) = (Hub::new(), EventIds::new(consistency));
         let ends = Ends::new(log.clone(), facts.clone());
-        let feed = Feed { log, facts, reader: reader.clone(), hub: hub.clone(), ids: ids.clone() };
+        let feed = Feed { log, facts, reader: reader.clone(), hub: hub.clone(), ids: ids.clone(), hot };
         let feed = tokio::spawn(feed.run());
         Self(Arc::new(Node { hub, ids, ends, reader, feed }))
     }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::comment::{Comment, NamedUser};
 use crate::keys::NameKey;
 use crate::timeline::{self, Sources};
-use crate::{QueryApi, users};
+use crate::{QueryApi, hot, users};
 use balcony_http::cursor::Scope;
 use balcony_http::list::{Page, PageParams, PageRequest};
 use balcony_http::query::Query;
@@ -73,7 +73,7 @@ pub(crate) async fn timeline(State(api): State<QueryApi>, me: Identity, mut quer
     let me = UserId(me.user);
     let wanted = PageRequest::take(&mut query.params, Scope::of("me/timeline").with("user", me));
     let answer = query.wait(&api.read_models, READS).await?;
-    Ok(answer.json(timeline::newest(&api, Sources::FavoritesOf(me), &wanted).await))
+    Ok(hot::json(answer, timeline::newest(&api, Sources::FavoritesOf(me), &wanted).await))
 }
 
 async fn profile(api: &QueryApi, me: Identity) -> Result<Me, Problem> {

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::comment::Comment;
 use crate::comments::{self, Filter};
+use crate::hot::{self, Found};
 use crate::time_range::Direction;
 use crate::{QueryApi, stored_time};
 use balcony_http::cursor::{Scope, TimeKey};
@@ -113,7 +114,7 @@ pub(crate) async fn list_comments(
 ) -> Result<Response, Problem> {
     let wanted = PageRequest::take(&mut query.params, Scope::of("movies/comments").with("movie", id));
     let answer = query.wait(&api.read_models, comments::READS).await?;
-    Ok(answer.public_list(comments_on(&api, id, &wanted).await))
+    Ok(hot::public_list(answer, comments_on(&api, id, &wanted).await))
 }
 
 async fn newest(api: &QueryApi, wanted: &PageRequest<TimeKey>) -> Result<Page<Movie>, Problem> {
@@ -140,7 +141,11 @@ async fn views_of(api: &QueryApi, movies: &[MovieRow]) -> Result<HashMap<String,
     Ok(balcony_statistics::of_all_time(&api.reader, &Statistics::views(), &ids).await?)
 }
 
-async fn comments_on(api: &QueryApi, id: MovieId, wanted: &PageRequest<TimeKey>) -> Result<Page<Comment>, Problem> {
+async fn comments_on(
+    api: &QueryApi,
+    id: MovieId,
+    wanted: &PageRequest<TimeKey>,
+) -> Result<Found<Page<Comment>>, Problem> {
     check_known(api, id).await?;
     comments::by_time(api, &Filter::on(id), Direction::Newest, wanted).await
 }

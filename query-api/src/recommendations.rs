@@ -109,7 +109,7 @@ async fn add_comments_of_favorites(
 ) -> Result<(), Problem> {
     let since = Timestamp::from_milliseconds(now - LATELY).map_err(|error| Problem::internal(&error))?;
     let lately = TimeRange::new(Direction::Newest, None::<TimeKey>, Some(since), None);
-    for comment in timeline::select(api, Sources::FavoritesOf(reader), lately, CONSIDERED).await? {
+    for comment in timeline::select(api, Sources::FavoritesOf(reader), lately, CONSIDERED).await?.rows {
         let names = &mut candidates.entry(comment.movie_id()).or_default().favorites;
         if names.iter().all(|name| *name != comment.author_name()) {
             names.push(comment.author_name().to_owned());

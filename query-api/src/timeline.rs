@@ -25,6 +25,7 @@ use balcony_store::{StoreError, Value};
 
 use crate::QueryApi;
 use crate::comment::{self, COLUMNS, Comment, CommentRow};
+use crate::hot::{self, Concern, Found};
 use crate::time_range::{Direction, TimeRange};
 use balcony_http::cursor::TimeKey;
 use balcony_http::list::{Page, PageRequest};
@@ -45,10 +46,34 @@ pub(crate) async fn newest(
     api: &QueryApi,
     sources: Sources<'_>,
     wanted: &PageRequest<TimeKey>,
-) -> Result<Page<Comment>, Problem> {
+) -> Result<Found<Page<Comment>>, Problem> {
     let range = TimeRange::new(Direction::Newest, wanted.after, None, None);
-    let rows = select(api, sources, range, wanted.rows()).await?;
-    comment::page(wanted, rows, CommentRow::time_key)
+    let Selected { rows, are_named } = select(api, sources, range, wanted.rows()).await?;
+    let shown = hot::shown(&rows);
+    let page = comment::page(wanted, rows, CommentRow::time_key)?;
+    let concern = sources.concern().filter(|_| are_named);
+    Ok(match concern {
+        Some(concern) => Found::showing(page, [concern, Concern::Comments], &shown),
+        None => Found::passing(page),
+    })
+}
+
+/// The comments that were selected.
+pub(crate) struct Selected {
+    pub(crate) rows: Vec<CommentRow>,
+    /// Whether it is certain that none was left out because it names a movie or a user that is not there.
+    are_named: bool,
+}
+
+impl Sources<'_> {
+    /// What decides which they are; `None` where much does.
+    fn concern(self) -> Option<Concern> {
+        match self {
+            Self::FavoritesOf(user) => Some(Concern::FavoritesOf(user.0)),
+            Self::MoviesOf(_) => Some(Concern::Movies),
+            Self::UsersAt(_) => None,
+        }
+    }
 }
 
 /// The first `limit` comments of all `sources` in `range`.
@@ -57,7 +82,7 @@ pub(crate) async fn select(
     sources: Sources<'_>,
     range: TimeRange,
     limit: i64,
-) -> Result<Vec<CommentRow>, StoreError> {
+) -> Result<Selected, StoreError> {
     let owner: Value<'_> = match sources {
         Sources::FavoritesOf(user) => user.0.into(),
         Sources::MoviesOf(company) => company.0.into(),
@@ -66,10 +91,11 @@ pub(crate) async fn select(
     let last = range.last.unwrap_or(range.direction.end());
     let params = [owner, range.after.at.into(), range.after.id.into(), limit.into(), last.into()];
     let mut rows: Vec<Listed> = api.reader.fetch(sql(sources, range.direction, Looks::AtTheEnd), &params).await?;
-    if rows.first().is_none_or(|row| row.steps_led_to != rows.len() as i64) {
+    let are_named = rows.first().is_some_and(|row| row.steps_led_to == rows.len() as i64);
+    if !are_named {
         rows = api.reader.fetch(sql(sources, range.direction, Looks::AtEachStep), &params).await?;
     }
-    Ok(rows.into_iter().map(|row| row.comment).collect())
+    Ok(Selected { rows: rows.into_iter().map(|row| row.comment).collect(), are_named })
 }
 
 /// A comment of a page.

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::comment::Comment;
 use crate::comments::{self, Filter};
+use crate::hot::{self, Found};
 use crate::time_range::Direction;
 use crate::{QueryApi, stored_time};
 use balcony_http::cursor::{Scope, TimeKey};
@@ -70,7 +71,7 @@ pub(crate) async fn list_comments(
 ) -> Result<Response, Problem> {
     let wanted = PageRequest::take(&mut query.params, Scope::of("users/comments").with("user", id));
     let answer = query.wait(&api.read_models, comments::READS).await?;
-    Ok(answer.public_list(comments_by(&api, id, &wanted).await))
+    Ok(hot::public_list(answer, comments_by(&api, id, &wanted).await))
 }
 
 /// The profile of the user `id`, if there is one.
@@ -84,7 +85,11 @@ pub(crate) async fn known(api: &QueryApi, id: UserId) -> Result<User, Problem> {
     find(api, id).await?.ok_or_else(|| Problem::not_found("there is no user with this id"))
 }
 
-async fn comments_by(api: &QueryApi, id: UserId, wanted: &PageRequest<TimeKey>) -> Result<Page<Comment>, Problem> {
+async fn comments_by(
+    api: &QueryApi,
+    id: UserId,
+    wanted: &PageRequest<TimeKey>,
+) -> Result<Found<Page<Comment>>, Problem> {
     known(api, id).await?;
     comments::by_time(api, &Filter::by(id), Direction::Newest, wanted).await
 }

@@ -104,8 +104,8 @@ impl Progress {
         self.note(&generation.schema, reached, incarnation);
     }
 
-    /// Makes known that the set of generations has changed.
-    pub(crate) fn generations_changed(&self) {
+    /// Makes known that the set of generations has changed, or what is parked in one of them.
+    pub fn generations_changed(&self) {
         self.note_generations();
         self.tell(|news| news.generations_changed = true);
     }
@@ -113,6 +113,21 @@ impl Progress {
     /// Whether `generation` is known to have committed everything below `wanted`.
     pub fn covers(&self, generation: &Generation, wanted: &Positions) -> bool {
         self.known().reached.get(&generation.schema).is_some_and(|positions| positions.covers(wanted))
+    }
+
+    /// How far `generation` is known to have come.
+    pub(crate) fn reached(&self, generation: &Generation) -> Option<Positions> {
+        self.known().reached.get(&generation.schema).cloned()
+    }
+
+    /// Whether it is known how far `generation` has come, and that this is not beyond `positions`.
+    pub(crate) fn is_within(&self, generation: &Generation, positions: &Positions) -> bool {
+        self.known().reached.get(&generation.schema).is_some_and(|reached| positions.covers(reached))
+    }
+
+    /// How often the set of generations has changed, or one of them otherwise than by the log.
+    pub(crate) fn changes(&self) -> u64 {
+        *self.generations.borrow()
     }
 
     /// Notes how far the generation in `schema` has come in `incarnation`. What is of another one is no news.

@@ -3,12 +3,13 @@ use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use balcony_event_log::Positions;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::checkpoints::positions;
 use crate::error::is_missing_table;
 use crate::pool::Pool;
-use crate::{Database, Generation, GenerationState, Incarnation, ReadModel, Row, StoreError, Value};
+use crate::{Database, Generation, GenerationState, Incarnation, Namespace, ReadModel, Row, StoreError, Value};
 
 /// Reads the live generations of some read models, each of the version that is asked for, whose tables all go by their
 /// plain names. When a generation is switched, new queries go to the new one and those under way end on the old one. A
@@ -23,11 +24,16 @@ pub struct Reader {
 /// What a reader is bound to now.
 type Slot = RwLock<Arc<Bound>>;
 
-/// What a reading stands on; see [`Reader::stayed_on`].
+/// What a reading stands on; see [`Reader::stayed_on`]. Two are equal when nothing happened between them but that the
+/// live generations came further by the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
     incarnation: Incarnation,
     went_back: u64,
+    /// How often the reader was bound to other generations.
+    bindings: u64,
+    /// How often it was told that a generation had changed otherwise than by the log.
+    changes: u64,
 }
 
 /// Connections bound to one set of generations.
@@ -39,6 +45,8 @@ struct Bound {
     pool: Option<Pool>,
     /// How often the reader was bound to an older generation of a read model than before.
     went_back: u64,
+    /// How often it was bound to others.
+    bindings: u64,
 }
 
 /// How often the set of live generations is looked at when nobody tells of a change.
@@ -55,6 +63,11 @@ impl Reader {
         }
         tokio::spawn(follow(Arc::downgrade(&reader.slot), database.clone(), reader.models.clone()));
         reader
+    }
+
+    /// The namespace of what it reads.
+    pub fn namespace(&self) -> &Namespace {
+        self.database.namespace()
     }
 
     /// The read models that it reads.
@@ -170,7 +183,61 @@ impl Reader {
 
     /// What is read from now on stands on this.
     pub fn standing(&self) -> Standing {
-        Standing { incarnation: self.database.progress().incarnation(), went_back: self.bound().went_back }
+        let progress = self.database.progress();
+        let bound = self.bound();
+        Standing {
+            incarnation: progress.incarnation(),
+            went_back: bound.went_back,
+            bindings: bound.bindings,
+            changes: progress.changes(),
+        }
+    }
+
+    /// How far `model` has come at least: as far as this process knows, or, where that is not beyond `known`, as the
+    /// database says.
+    ///
+    /// # Errors
+    /// As [`Reader::checkpoints`].
+    pub async fn reached(&self, model: &ReadModel, known: &Positions) -> Result<Positions, StoreError> {
+        let progress = self.database.progress();
+        let incarnation = progress.incarnation();
+        let (bound, generation) = self.generation(model).await?;
+        if let Some(reached) = progress.reached(&generation).filter(|reached| reached.covers(known)) {
+            return Ok(reached);
+        }
+        let reached = bound.checkpoints(&generation).await?;
+        progress.note(generation.schema(), &reached, &incarnation);
+        Ok(reached)
+    }
+
+    /// How far this process knows `model` to have come.
+    pub fn known(&self, model: &ReadModel) -> Option<Positions> {
+        let bound = self.bound();
+        bound.generation(model).and_then(|generation| self.database.progress().reached(generation))
+    }
+
+    /// Whether this process knows how far `model` has come, and that this is not beyond `positions`.
+    pub fn is_within(&self, model: &ReadModel, positions: &Positions) -> bool {
+        let bound = self.bound();
+        let generation = bound.generation(model);
+        generation.is_some_and(|generation| self.database.progress().is_within(generation, positions))
+    }
+
+    /// How many records of `model` are parked: what they say is in no row until an operator has dealt with them.
+    ///
+    /// # Errors
+    /// As [`Reader::checkpoints`].
+    pub async fn parked(&self, model: &ReadModel) -> Result<i64, StoreError> {
+        let (bound, generation) = self.generation(model).await?;
+        let sql = format!("SELECT COUNT(*) FROM \"{}\".parked WHERE discarded_at IS NULL", generation.schema());
+        let rows: Vec<(i64,)> = bound.fetch(sql.into(), &[]).await??;
+        Ok(rows.first().map_or(0, |(count,)| *count))
+    }
+
+    /// Ticks when a generation was changed otherwise than by the log: when it came, went or was switched, or when an
+    /// operator dealt with what is parked.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.database.progress().generation_ticks()
     }
 
     /// Checks that everything since `standing` was given stood on it, so that neither a crash nor a rollback has taken
@@ -270,7 +337,8 @@ async fn rebind(slot: &Slot, database: &Database, models: &[ReadModel]) -> Resul
     let pool = (!schemas.is_empty()).then(|| database.backend.readers(&schemas));
     // Queries under way keep the connections that they have.
     let went_back = slot.went_back + u64::from(slot.is_ahead_of(&generations));
-    *slot = Arc::new(Bound { generations, pool, went_back });
+    let bindings = slot.bindings + 1;
+    *slot = Arc::new(Bound { generations, pool, went_back, bindings });
     Ok(slot.clone())
 }
 

@@ -129,7 +129,7 @@ const PAGE: u32 = 100;
 ///
 /// # Errors
 /// See [`RetryError`].
-pub async fn retry<'s>(step: impl Into<Retried<'s>>, database: &Database, id: Uuid) -> Result<Outcome, RetryError> {
+pub async fn retry<'s>(step: impl Into<Retried<'s>>, database: &'s Database, id: Uuid) -> Result<Outcome, RetryError> {
     let mut live = Live::hold(step.into(), database).await?;
     let record = live.record(id).await?;
     if record.discarded_at.is_some() {
@@ -147,7 +147,7 @@ pub async fn retry<'s>(step: impl Into<Retried<'s>>, database: &Database, id: Uu
 /// See [`RetryError`].
 pub async fn discard<'s>(
     step: impl Into<Retried<'s>>,
-    database: &Database,
+    database: &'s Database,
     ids: &[Uuid],
 ) -> Result<Outcome, RetryError> {
     let mut live = Live::hold(step.into(), database).await?;
@@ -180,7 +180,7 @@ pub async fn discard<'s>(
 ///
 /// # Errors
 /// See [`RetryError`].
-pub async fn discard_all<'s>(step: impl Into<Retried<'s>>, database: &Database) -> Result<u64, RetryError> {
+pub async fn discard_all<'s>(step: impl Into<Retried<'s>>, database: &'s Database) -> Result<u64, RetryError> {
     let mut live = Live::hold(step.into(), database).await?;
     let discarded = live.tx.discard_all(milliseconds_now()).await?;
     live.commit().await?;
@@ -190,12 +190,13 @@ pub async fn discard_all<'s>(step: impl Into<Retried<'s>>, database: &Database) 
 /// A transaction on the live generation, which stays live, and whose workers wait.
 struct Live<'s> {
     step: Retried<'s>,
+    database: &'s Database,
     tx: GenerationTx,
     held: HeldGenerations,
 }
 
 impl<'s> Live<'s> {
-    async fn hold(step: Retried<'s>, database: &Database) -> Result<Self, RetryError> {
+    async fn hold(step: Retried<'s>, database: &'s Database) -> Result<Self, RetryError> {
         let model = step.read_model();
         let held = database.hold_generations(&model.name).await?;
         if let Some(ListedGeneration { generation, state, .. }) = held.unfinished(model.version) {
@@ -217,7 +218,7 @@ impl<'s> Live<'s> {
         };
         let mut tx = database.writer(live).begin().await?;
         tx.hold_checkpoints().await?;
-        Ok(Self { step, tx, held })
+        Ok(Self { step, database, tx, held })
     }
 
     async fn record(&mut self, id: Uuid) -> Result<ParkedRecord, RetryError> {
@@ -296,6 +297,7 @@ impl<'s> Live<'s> {
 
     async fn commit(self) -> Result<(), StoreError> {
         self.tx.commit().await?;
+        self.database.progress().generations_changed();
         // From here on the generations may change again.
         drop(self.held);
         Ok(())

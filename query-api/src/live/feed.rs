@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use balcony_domain::Event;
+use balcony_domain::{Event, Recorded};
 use balcony_event_log::{Batch, EventLog, Incoming, LogError, Positions, Record, TopicPartition};
 use balcony_http::events::EventIds;
 use balcony_projector::Decode as _;
 use balcony_read_models::{Comments, Favorites, Logged, Registry};
 use balcony_store::{ReadModel, Reader, StoreError};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
@@ -19,6 +21,7 @@ use super::frame;
 use super::history::{Comment, Entry, What};
 use super::hub::{Delivery, Hub};
 use crate::conditions::Conditions;
+use crate::hot::Hot;
 
 /// Reads the log from a little before its end, and hands out what streams show **once queries show it too**.
 pub(super) struct Feed {
@@ -28,7 +31,12 @@ pub(super) struct Feed {
     pub(super) reader: Reader,
     pub(super) hub: Arc<Hub>,
     pub(super) ids: EventIds,
+    /// The pages that are forgotten by the same reading.
+    pub(super) hot: Option<Hot>,
 }
+
+/// What one step of the reading gave, and how far it came.
+type Step = Result<(Vec<Entry>, Positions), LogError>;
 
 /// The comments whose deletions were read last.
 #[derive(Default)]
@@ -44,12 +52,16 @@ enum Broken {
     Log(#[from] LogError),
     #[error("more was read than there is room for")]
     TooFarBehind,
+    #[error("the reading ended")]
+    Ended,
 }
 
 /// How many comments that were deleted are remembered.
 const DELETED_REMEMBERED: usize = 10_000;
 /// How many records before the end of the log the history goes back when a node starts.
 const LOOKED_BACK: i64 = 50_000;
+/// How many steps the log is read ahead of what is handed out.
+const STEPS_AHEAD: usize = 8;
 /// How many records one step takes at the most.
 const STEP_RECORDS: usize = 2_000;
 /// How many entries may wait to be handed out.
@@ -86,6 +98,9 @@ impl Feed {
             let Err(error) = self.read().await;
             tracing::warn!(%error, "live streams begin anew");
             self.hub.end();
+            if let Some(hot) = &self.hot {
+                hot.end();
+            }
             sleep(PAUSE).await;
         }
     }
@@ -99,18 +114,24 @@ impl Feed {
         };
         let from: Positions = ends.into_iter().map(begin).collect();
         self.hub.begin(from.clone());
-        let mut log = self.log.read(from.clone());
+        // Pages are forgotten as soon as the log is read, streams wait for the read models.
+        if let Some(hot) = &self.hot {
+            hot.begin(from.clone());
+        }
+        let (sender, mut steps) = mpsc::channel(STEPS_AHEAD);
+        let mut reading = JoinSet::new();
+        reading.spawn(read_ahead(self.log.read(from.clone()), self.hot.clone(), sender));
         let mut read = from;
         let mut deleted = Deleted::default();
         loop {
-            let (mut entries, mut reached) = self.next(&mut log, &mut read).await?;
+            let (mut entries, mut reached) = next(&mut steps, &mut read).await?;
             // A favourite that was made before a comment may stand in another partition and come after it. Everything
             // that was there when the comment was read is read before the comment is handed out.
             let has_posts = entries.iter().any(|entry| matches!(entry.what, What::Posted(_)));
             if has_posts && self.hub.has_timelines() {
                 let ends = self.log.ends(facts).await?;
                 while !read.covers(&ends) {
-                    let (more, further) = self.next(&mut log, &mut read).await?;
+                    let (more, further) = next(&mut steps, &mut read).await?;
                     entries.extend(more);
                     reached.merge(&further);
                     if entries.len() > MOST_WAITING {
@@ -123,27 +144,6 @@ impl Feed {
             let deliveries = self.hub.take_in(entries, &reached);
             self.hand_out(&deliveries, &reached).await;
             self.hub.handed_out_to(&reached);
-        }
-    }
-
-    /// Waits for what comes next.
-    async fn next(
-        &self,
-        log: &mut balcony_event_log::Reader,
-        read: &mut Positions,
-    ) -> Result<(Vec<Entry>, Positions), Broken> {
-        loop {
-            match log.next().await {
-                Ok(Incoming::Records(mut batch)) => {
-                    log.fill(&mut batch, STEP_RECORDS);
-                    let Batch { records, reached } = batch;
-                    read.merge(&reached);
-                    return Ok((records.iter().filter_map(entry).collect(), reached));
-                }
-                Ok(Incoming::Assigned(_) | Incoming::Revoked(_)) => {}
-                Err(error @ LogError::Unavailable(_)) => tracing::debug!(%error, "live streams wait for the log"),
-                Err(error) => return Err(error.into()),
-            }
         }
     }
 
@@ -223,19 +223,55 @@ impl Feed {
     }
 }
 
+/// Reads `log` ahead of who takes the steps, until it cannot be read any more.
+async fn read_ahead(mut log: balcony_event_log::Reader, hot: Option<Hot>, steps: mpsc::Sender<Step>) {
+    loop {
+        let step = match log.next().await {
+            Ok(Incoming::Records(mut batch)) => {
+                log.fill(&mut batch, STEP_RECORDS);
+                let Batch { records, reached } = batch;
+                let events: Vec<_> = records.iter().filter_map(event).collect();
+                if let Some(hot) = &hot {
+                    let places = events.iter().map(|(record, event)| (&record.partition, record.offset, event));
+                    hot.read(places, &reached);
+                }
+                Ok((events.into_iter().filter_map(|(record, event)| entry(record, event)).collect(), reached))
+            }
+            Ok(Incoming::Assigned(_) | Incoming::Revoked(_)) => continue,
+            Err(error @ LogError::Unavailable(_)) => {
+                tracing::debug!(%error, "live streams wait for the log");
+                continue;
+            }
+            Err(error) => Err(error),
+        };
+        let is_last = step.is_err();
+        if steps.send(step).await.is_err() || is_last {
+            return;
+        }
+    }
+}
+
+/// Waits for the next step.
+async fn next(steps: &mut mpsc::Receiver<Step>, read: &mut Positions) -> Result<(Vec<Entry>, Positions), Broken> {
+    let (entries, reached) = steps.recv().await.ok_or(Broken::Ended)??;
+    read.merge(&reached);
+    Ok((entries, reached))
+}
+
 /// The read model of `reader` called `name`.
 pub(super) fn model<'a>(reader: &'a Reader, name: &str) -> &'a ReadModel {
     let model = reader.models().iter().find(|model| &*model.name == name);
     model.expect("streams show what the catalogue has")
 }
 
-/// What a record says to streams. One that is broken is parked by others and says nothing here.
-fn entry(record: &Record) -> Option<Entry> {
-    let event_type = record.headers.get("ce_type")?;
-    if !event_type.starts_with(b"balcony.comment.") && !event_type.starts_with(b"balcony.user.") {
-        return None;
-    }
+/// The event of a record. One that is broken is parked by others and says nothing here.
+fn event(record: &Record) -> Option<(&Record, Recorded)> {
     let Logged(recorded) = Logged::decode(record).ok()??;
+    Some((record, recorded))
+}
+
+/// What an event says to streams.
+fn entry(record: &Record, recorded: Recorded) -> Option<Entry> {
     let what = match recorded.event {
         Event::CommentPosted(post) => {
             What::Posted(Comment { id: post.comment_id.0, movie: post.movie_id.0, author: post.author_id.0 })
