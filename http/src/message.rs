@@ -10,6 +10,10 @@ use crate::{FieldError, Problem};
 const SINGLE: &[(HeaderName, &str)] =
     &[(header::HOST, "Host"), (header::AUTHORIZATION, "Authorization"), (header::CONTENT_TYPE, "Content-Type")];
 
+/// The largest head of a request of HTTP/2, as that counts: the names and values of its fields, and 32 bytes for each (RFC 9113,
+/// section 6.5.2). That of HTTP/1.1 is limited where it is read.
+const HTTP2_HEAD_MAX: usize = 64 << 10;
+
 /// Who may keep an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Caching {
@@ -22,6 +26,9 @@ pub(crate) enum Caching {
 /// Why a request is not well-formed, if it is not (RFC 9110, section 7.2; RFC 9112, section 3.2).
 pub(crate) fn fault<B>(request: &Request<B>) -> Option<Problem> {
     let headers = request.headers();
+    if request.version() >= Version::HTTP_2 && http2_size(request) > HTTP2_HEAD_MAX {
+        return Some(Problem::head_too_large());
+    }
     let wrong = |name: &str, detail: &str| Some(Problem::malformed_header(FieldError::header(name, detail)));
     for (name, shown) in SINGLE {
         if headers.get_all(name).iter().nth(1).is_some() {
@@ -38,6 +45,14 @@ pub(crate) fn fault<B>(request: &Request<B>) -> Option<Problem> {
             _ => wrong(":authority", "is missing"),
         },
     }
+}
+
+/// How large the head of `request` is, as HTTP/2 counts.
+fn http2_size<B>(request: &Request<B>) -> usize {
+    let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 32);
+    let uri = request.uri();
+    let target = uri.path_and_query().map_or(0, |target| target.as_str().len());
+    fields.sum::<usize>() + target + uri.authority().map_or(0, |authority| authority.as_str().len())
 }
 
 fn is_host(value: &HeaderValue) -> bool {

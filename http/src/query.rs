@@ -30,7 +30,7 @@ pub struct Query {
 #[expect(dead_code, reason = "describes the parameters, which are read one by one")]
 struct WaitParams {
     /// How long to wait for what the `Consistency-Token` stands for: a number with its unit, up to `10s`.
-    #[param(default = "2s", example = "500ms")]
+    #[param(default = "2s", example = "500ms", pattern = "^0*([0-9]|10)s$|^0*([0-9]{1,4}|10000)ms$")]
     wait: Option<String>,
     /// `allow`: rather than 503, answer with older data and the header `Consistency: stale`; without `wait`, at once.
     #[param(pattern = "^allow$")]

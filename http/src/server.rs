@@ -89,7 +89,9 @@ const DRAIN_SILENCE: Duration = Duration::from_secs(2);
 /// The most bytes that the head of a request may have.
 const HEAD_MAX: usize = 96 << 10;
 const HTTP2_STREAMS: u32 = 250;
-const HTTP2_HEADERS_MAX: u32 = 64 << 10;
+/// The largest head that the HTTP library reads for a request of HTTP/2, as that counts (RFC 9113, section 6.5.2). Beyond it
+/// the library answers by itself, 431 and nothing else; up to it the answer is as every other (`message::fault`).
+const HTTP2_HEADERS_READ: u32 = 256 << 10;
 /// How much of a body a client may send before it is read: more than the largest body that is read at all.
 const HTTP2_WINDOW: u32 = 128 << 10;
 /// How often the other end of a connection is asked whether it is there, and how long it may take to say so.
@@ -132,7 +134,7 @@ impl Server {
             .keep_alive_interval(HTTP2_PING)
             .keep_alive_timeout(HTTP2_PING)
             .max_concurrent_streams(HTTP2_STREAMS)
-            .max_header_list_size(HTTP2_HEADERS_MAX)
+            .max_header_list_size(HTTP2_HEADERS_READ)
             .initial_stream_window_size(HTTP2_WINDOW);
         Self(Arc::new(Shared { limits, unread: Unread::new(prefix, problem_types), http }))
     }

@@ -387,6 +387,31 @@ async fn http_2_is_spoken_without_tls() {
 }
 
 #[tokio::test]
+async fn a_head_of_http_2_that_is_too_large_is_refused_with_a_problem() {
+    let server = Running::hello(unlimited());
+    let mut client = Http2::connect(&server, None).await;
+    let sent = async |client: &mut Http2, bytes: usize| {
+        let request = Request::builder().uri("http://a.example/v1/me").header("x", "y".repeat(bytes));
+        let response = client.requests.send_request(request.body(Full::default()).unwrap()).await.unwrap();
+        let (head, body) = response.into_parts();
+        let body = tokio::time::timeout(PATIENCE, body.collect()).await.unwrap().unwrap().to_bytes();
+        (head, body)
+    };
+    assert_eq!(sent(&mut client, 60_000).await.0.status, StatusCode::NOT_FOUND);
+    for bytes in [70_000, 200_000] {
+        let (head, body) = sent(&mut client, bytes).await;
+        assert_eq!(head.status, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+        assert_eq!(head.headers["content-type"], "application/problem+json");
+        assert_eq!(head.headers["cache-control"], "private, no-store");
+        let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!((&problem["status"], &problem["instance"]), (&431.into(), &"/v1/me".into()), "{problem}");
+    }
+    // What the library does not read it answers by itself, and the connection goes on.
+    assert_eq!(sent(&mut client, 300_000).await.0.status, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+    assert_eq!(client.get("/").await, (StatusCode::OK, "hello".into()));
+}
+
+#[tokio::test]
 async fn a_client_of_http_2_that_takes_nothing_of_an_answer_is_given_up() {
     let (ended, mut is_ended) = mpsc::channel(1);
     let router = endless(ended).route("/long", get(async || "x".repeat(100_000)));
