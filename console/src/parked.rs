@@ -14,7 +14,7 @@ use crate::refusal::Refusal;
     get, path = "/v1/admin/parked", tag = "operators", operation_id = "list_parked",
     params(
         ("projection" = Option<String>, Query, description = "Only what is parked in this step"),
-        ("limit" = Option<u8>, Query, description = "How many at the most: 1 to 100, 20 when absent"),
+        ("limit" = Option<u8>, Query, minimum = 1, maximum = 100, description = "How many at the most; 20 when absent"),
         ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before"),
     ),
     responses(

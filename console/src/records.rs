@@ -17,11 +17,11 @@ use crate::refusal::Refusal;
     get, path = "/v1/admin/topics/{topic}/records", tag = "operators", operation_id = "list_records",
     params(
         ("topic" = String, Path, description = "The topic, by its name in the program or in the log"),
-        ("partition" = Option<i32>, Query, description = "Only records of this partition"),
-        ("from" = Option<i64>, Query, description = "Begins at this offset, in each partition that is looked at"),
+        ("partition" = Option<i32>, Query, minimum = 0, description = "Only records of this partition"),
+        ("from" = Option<i64>, Query, minimum = 0, description = "Begins at this offset, in each partition that is looked at"),
         ("key" = Option<String>, Query, description = "Only records with this key"),
-        ("since" = Option<String>, Query, description = "Only records appended at this time (RFC 3339) or later"),
-        ("limit" = Option<u8>, Query, description = "How many at the most: 1 to 100, 20 when absent"),
+        ("since" = Option<String>, Query, format = DateTime, description = "Only records appended at this time (RFC 3339) or later"),
+        ("limit" = Option<u8>, Query, minimum = 1, maximum = 100, description = "How many at the most; 20 when absent"),
         ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before"),
     ),
     responses(

@@ -50,6 +50,7 @@ struct FilterParams {
     /// Only comments by this user.
     author: Option<Uuid>,
     /// Only comments by users whose location is this.
+    #[param(pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     author_location: Option<String>,
     /// Only comments posted at this time or later.
     #[param(value_type = Option<String>, format = DateTime)]
