@@ -64,6 +64,20 @@ impl StoreError {
         Self::Unavailable(sqlx::Error::Io(std::io::Error::other(reason.into())))
     }
 
+    /// The same for another who waited for the same answer. What the database said of it is a text there.
+    pub(crate) fn for_another(&self) -> Self {
+        match self {
+            Self::Unavailable(sqlx::Error::Io(error)) => Self::away(error.to_string()),
+            Self::Unavailable(error) => Self::away(error.to_string()),
+            Self::Locked(what) => Self::Locked(what.clone()),
+            Self::Refused(sqlx::Error::InvalidArgument(reason)) => Self::refusal(reason.clone()),
+            Self::Refused(error) => Self::refusal(error.to_string()),
+            Self::Fenced(what) => Self::Fenced(what.clone()),
+            Self::Misconfigured(what) => Self::Misconfigured(what.clone()),
+            Self::NotReady(name) => Self::NotReady(name.clone()),
+        }
+    }
+
     pub(crate) fn encoding(error: Box<dyn std::error::Error + Send + Sync>) -> Self {
         Self::Refused(sqlx::Error::Encode(error))
     }

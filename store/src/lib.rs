@@ -38,6 +38,7 @@ mod insert;
 mod leftovers;
 mod limits;
 mod listing;
+mod look;
 mod lost;
 mod migrations;
 mod model;

@@ -8,8 +8,11 @@ use tokio::time::Instant;
 
 use crate::checkpoints::positions;
 use crate::error::is_missing_table;
+use crate::look::SharedLook;
 use crate::pool::Pool;
-use crate::{Database, Generation, GenerationState, Incarnation, Namespace, ReadModel, Row, StoreError, Value};
+use crate::{
+    Database, Generation, GenerationState, Incarnation, Namespace, Progress, ReadModel, Row, StoreError, Value,
+};
 
 /// Reads the live generations of some read models, each of the version that is asked for, whose tables all go by their
 /// plain names. When a generation is switched, new queries go to the new one and those under way end on the old one. A
@@ -21,8 +24,13 @@ pub struct Reader {
     slot: Arc<Slot>,
 }
 
-/// What a reader is bound to now.
-type Slot = RwLock<Arc<Bound>>;
+/// What a reader is bound to.
+#[derive(Debug, Default)]
+struct Slot {
+    now: RwLock<Arc<Bound>>,
+    /// At the generations that are live.
+    looks: SharedLook<()>,
+}
 
 /// What a reading stands on; see [`Reader::stayed_on`]. Two are equal when nothing happened between them but that the
 /// live generations came further by the log.
@@ -47,6 +55,8 @@ struct Bound {
     went_back: u64,
     /// How often it was bound to others.
     bindings: u64,
+    /// At the checkpoints of each of the generations.
+    looks: Vec<SharedLook<Positions>>,
 }
 
 /// How often the set of live generations is looked at when nobody tells of a change.
@@ -91,7 +101,7 @@ impl Reader {
     /// # Errors
     /// [`StoreError::NotReady`] when it has none.
     pub async fn check(&self, model: &ReadModel) -> Result<(), StoreError> {
-        self.generation(model).await.map(drop)
+        self.generation(model, Instant::now()).await.map(drop)
     }
 
     /// Runs a query on the tables of any of the read models.
@@ -129,14 +139,15 @@ impl Reader {
     /// [`StoreError::NotReady`] when it has no live generation of its version, and [`StoreError`] as the database
     /// answers.
     pub async fn checkpoints(&self, model: &ReadModel) -> Result<Positions, StoreError> {
-        let (bound, generation) = self.generation(model).await?;
-        bound.checkpoints(&generation).await
+        let (bound, place) = self.generation(model, Instant::now()).await?;
+        bound.checkpoints(place).await
     }
 
     /// Waits until `model` has committed everything below `wanted` in the topics that it is made from, and says whether
     /// that was so before `deadline`.
     ///
-    /// A read model that is not live yet may become so meanwhile.
+    /// A read model that is not live yet may become so meanwhile. Any number of those who wait ask the database as often as
+    /// one.
     ///
     /// What is read after it has that, unless the database crashed or a generation was rolled back between:
     /// [`Reader::stayed_on`] says so, asked after the reading about what there was before the waiting.
@@ -149,30 +160,30 @@ impl Reader {
         wanted.retain(|partition| model.topics.contains(&partition.topic));
         let progress = self.database.progress();
         let mut ticks = progress.ticks();
-        // However often it is told of others' progress, the checkpoints are looked at now and then.
-        let mut next_look = Instant::now();
+        // However often it is told of others' progress, it looks now and then. What others have seen since it asked last
+        // is news as well, so any number of those who wait look as often as one.
+        let mut asked = Instant::now();
+        let mut next_look = asked;
         loop {
             ticks.mark_unchanged();
-            let incarnation = progress.incarnation();
-            let (bound, generation) = match self.generation(model).await {
-                Err(StoreError::NotReady(_)) if Instant::now() < deadline => {
-                    let pause = (Instant::now() + CHECK_EVERY).min(deadline);
-                    let _ = tokio::time::timeout_at(pause, ticks.changed()).await;
+            let now = Instant::now();
+            let (bound, place) = match self.generation(model, asked).await {
+                Err(StoreError::NotReady(_)) if now < deadline => {
+                    asked = now;
+                    let _ = tokio::time::timeout_at((now + CHECK_EVERY).min(deadline), ticks.changed()).await;
                     continue;
                 }
                 bound => bound?,
             };
-            if progress.covers(&generation, &wanted) {
+            if progress.covers(&bound.generations[place], &wanted) {
                 return Ok(true);
             }
-            if Instant::now() >= next_look {
-                let reached = bound.checkpoints(&generation).await?;
-                progress.note(generation.schema(), &reached, &incarnation);
-                ticks.mark_unchanged();
-                next_look = Instant::now() + CHECK_EVERY;
+            if now >= next_look {
+                let reached = bound.look_after(asked, place, progress).await?;
                 if reached.covers(&wanted) {
                     return Ok(true);
                 }
+                (asked, next_look) = (now, now + CHECK_EVERY);
             }
             if Instant::now() >= deadline {
                 return Ok(false);
@@ -199,28 +210,25 @@ impl Reader {
     /// # Errors
     /// As [`Reader::checkpoints`].
     pub async fn reached(&self, model: &ReadModel, known: &Positions) -> Result<Positions, StoreError> {
-        let progress = self.database.progress();
-        let incarnation = progress.incarnation();
-        let (bound, generation) = self.generation(model).await?;
-        if let Some(reached) = progress.reached(&generation).filter(|reached| reached.covers(known)) {
+        let (progress, asked) = (self.database.progress(), Instant::now());
+        let (bound, place) = self.generation(model, asked).await?;
+        if let Some(reached) = progress.reached(&bound.generations[place]).filter(|reached| reached.covers(known)) {
             return Ok(reached);
         }
-        let reached = bound.checkpoints(&generation).await?;
-        progress.note(generation.schema(), &reached, &incarnation);
-        Ok(reached)
+        bound.look_after(asked, place, progress).await
     }
 
     /// How far this process knows `model` to have come.
     pub fn known(&self, model: &ReadModel) -> Option<Positions> {
         let bound = self.bound();
-        bound.generation(model).and_then(|generation| self.database.progress().reached(generation))
+        bound.place(model).and_then(|place| self.database.progress().reached(&bound.generations[place]))
     }
 
     /// Whether this process knows how far `model` has come, and that this is not beyond `positions`.
     pub fn is_within(&self, model: &ReadModel, positions: &Positions) -> bool {
         let bound = self.bound();
-        let generation = bound.generation(model);
-        generation.is_some_and(|generation| self.database.progress().is_within(generation, positions))
+        let place = bound.place(model);
+        place.is_some_and(|place| self.database.progress().is_within(&bound.generations[place], positions))
     }
 
     /// How many records of `model` are parked: what they say is in no row until an operator has dealt with them.
@@ -228,8 +236,9 @@ impl Reader {
     /// # Errors
     /// As [`Reader::checkpoints`].
     pub async fn parked(&self, model: &ReadModel) -> Result<i64, StoreError> {
-        let (bound, generation) = self.generation(model).await?;
-        let sql = format!("SELECT COUNT(*) FROM \"{}\".parked WHERE discarded_at IS NULL", generation.schema());
+        let (bound, place) = self.generation(model, Instant::now()).await?;
+        let schema = bound.generations[place].schema();
+        let sql = format!("SELECT COUNT(*) FROM \"{schema}\".parked WHERE discarded_at IS NULL");
         let rows: Vec<(i64,)> = bound.fetch(sql.into(), &[]).await??;
         Ok(rows.first().map_or(0, |(count,)| *count))
     }
@@ -256,22 +265,24 @@ impl Reader {
         Ok(())
     }
 
-    /// The live generation of `model`, with the connections that read it.
-    async fn generation(&self, model: &ReadModel) -> Result<(Arc<Bound>, Generation), StoreError> {
+    /// The connections that read the live generation of `model`, and its place among those that they read. Where none was
+    /// there, it was looked for after `since`.
+    async fn generation(&self, model: &ReadModel, since: Instant) -> Result<(Arc<Bound>, usize), StoreError> {
         let mut bound = self.bound();
-        if bound.generation(model).is_none() {
-            bound = self.rebind().await?;
+        if bound.place(model).is_none() {
+            self.slot.looks.after(since, async || self.rebind().await.map(drop)).await?;
+            bound = self.bound();
         }
-        let generation = bound.generation(model).cloned();
-        generation.map(|generation| (bound, generation)).ok_or_else(|| not_ready(model))
+        let place = bound.place(model);
+        place.map(|place| (bound, place)).ok_or_else(|| not_ready(model))
     }
 
     fn first_missing(&self, bound: &Bound) -> Option<StoreError> {
-        self.models.iter().find(|model| bound.generation(model).is_none()).map(not_ready)
+        self.models.iter().find(|model| bound.place(model).is_none()).map(not_ready)
     }
 
     fn bound(&self) -> Arc<Bound> {
-        self.slot.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.slot.now.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     async fn rebind(&self) -> Result<Arc<Bound>, StoreError> {
@@ -280,8 +291,8 @@ impl Reader {
 }
 
 impl Bound {
-    fn generation(&self, model: &ReadModel) -> Option<&Generation> {
-        self.generations.iter().find(|generation| is_of(generation, model))
+    fn place(&self, model: &ReadModel) -> Option<usize> {
+        self.generations.iter().position(|generation| is_of(generation, model))
     }
 
     /// Whether one of its generations is newer than that of the same read model in `generations`.
@@ -308,8 +319,20 @@ impl Bound {
         }
     }
 
-    async fn checkpoints(&self, generation: &Generation) -> Result<Positions, StoreError> {
-        let sql = format!("SELECT topic, partition, next_offset FROM \"{}\".checkpoints", generation.schema());
+    /// How far the generation at `place` has come, as it was seen after `since`. Whoever looks tells everybody.
+    async fn look_after(&self, since: Instant, place: usize, progress: &Progress) -> Result<Positions, StoreError> {
+        let look = async || {
+            let incarnation = progress.incarnation();
+            let reached = self.checkpoints(place).await?;
+            progress.note(self.generations[place].schema(), &reached, &incarnation);
+            Ok(reached)
+        };
+        self.looks[place].after(since, look).await
+    }
+
+    async fn checkpoints(&self, place: usize) -> Result<Positions, StoreError> {
+        let schema = self.generations[place].schema();
+        let sql = format!("SELECT topic, partition, next_offset FROM \"{schema}\".checkpoints");
         let rows: Vec<(String, i64, i64)> = self.fetch(sql.into(), &[]).await??;
         positions(rows)
     }
@@ -329,17 +352,18 @@ async fn rebind(slot: &Slot, database: &Database, models: &[ReadModel]) -> Resul
     let live = listed.iter().filter(|listed| listed.state == GenerationState::Live).map(|listed| &listed.generation);
     let generations: Vec<Generation> =
         models.iter().filter_map(|model| live.clone().find(|live| is_of(live, model)).cloned()).collect();
-    let mut slot = slot.write().unwrap_or_else(PoisonError::into_inner);
-    if slot.generations == generations {
-        return Ok(slot.clone());
+    let mut now = slot.now.write().unwrap_or_else(PoisonError::into_inner);
+    if now.generations == generations {
+        return Ok(now.clone());
     }
     let schemas: Vec<&str> = generations.iter().map(Generation::schema).collect();
     let pool = (!schemas.is_empty()).then(|| database.backend.readers(&schemas));
     // Queries under way keep the connections that they have.
-    let went_back = slot.went_back + u64::from(slot.is_ahead_of(&generations));
-    let bindings = slot.bindings + 1;
-    *slot = Arc::new(Bound { generations, pool, went_back, bindings });
-    Ok(slot.clone())
+    let went_back = now.went_back + u64::from(now.is_ahead_of(&generations));
+    let bindings = now.bindings + 1;
+    let looks = generations.iter().map(|_| SharedLook::default()).collect();
+    *now = Arc::new(Bound { generations, pool, went_back, bindings, looks });
+    Ok(now.clone())
 }
 
 /// Follows the set of live generations until the reader is dropped.

@@ -10,6 +10,7 @@ on_both! {
     what_is_read_across_a_rollback_does_not_stand
     a_reader_waits_for_progress
     a_reader_looks_although_it_is_told_of_others_all_the_time
+    any_number_of_those_who_wait_look_as_often_as_one
     a_reader_sees_no_read_model_before_it_is_there
 }
 
@@ -113,6 +114,47 @@ async fn a_reader_looks_although_it_is_told_of_others_all_the_time(scratch: Scra
     tx.commit().await.unwrap();
     assert!(waiting.await.unwrap(), "nobody told of it, and it was not looked for");
     telling.abort();
+}
+
+async fn any_number_of_those_who_wait_look_as_often_as_one(scratch: Scratch) {
+    const WAITERS: usize = 300;
+    let (database, writer) = open(scratch.settings()).await;
+    let reader = Reader::open(&database, vec![model()]).await;
+    let mut tx = writer.begin().await.unwrap();
+    let claim = tx.claim(&[partition(0)]).await.unwrap();
+    tx.commit().await.unwrap();
+    // Everybody is told of what a look has seen, and of nothing else here.
+    let mut looks = database.progress().ticks();
+    let before = *looks.borrow_and_update();
+    let deadline = Instant::now() + Duration::from_secs(1);
+    let waiting: Vec<_> = (0..WAITERS)
+        .map(|_| {
+            let reader = reader.clone();
+            tokio::spawn(async move { reader.wait_for(&model(), &at(0, 1), deadline).await.unwrap() })
+        })
+        .collect();
+    for waited in waiting {
+        assert!(!waited.await.unwrap());
+    }
+    // Each by itself would look once at the least, and five times as a rule.
+    let looked = *looks.borrow() - before;
+    assert!(looked > 0 && looked < WAITERS as u64, "{looked} looks");
+
+    // What nobody tells of is seen by each of them all the same.
+    let patience = Instant::now() + Duration::from_secs(20);
+    let waiting: Vec<_> = (0..WAITERS)
+        .map(|_| {
+            let reader = reader.clone();
+            tokio::spawn(async move { reader.wait_for(&model(), &at(0, 1), patience).await.unwrap() })
+        })
+        .collect();
+    looks.changed().await.unwrap();
+    let mut tx = writer.begin().await.unwrap();
+    tx.advance(&claim, &at(0, 1)).await.unwrap();
+    tx.commit().await.unwrap();
+    for waited in waiting {
+        assert!(waited.await.unwrap());
+    }
 }
 
 async fn a_reader_sees_no_read_model_before_it_is_there(scratch: Scratch) {
