@@ -343,7 +343,8 @@ fn what_is_kept_is_what_the_read_models_show_where_the_log_was_read_to() {
 /// Each rule of forgetting is needed.
 #[test]
 fn without_any_one_rule_of_forgetting_a_page_is_wrong() {
-    let rules: [(&str, fn(&Concern) -> bool); 8] = [
+    type IsOverlooked = fn(&Concern) -> bool;
+    let rules: [(&str, IsOverlooked); 8] = [
         ("comments", |concern| matches!(concern, Concern::Comments)),
         ("comments on a movie", |concern| matches!(concern, Concern::CommentsOn(_))),
         ("comments by a user", |concern| matches!(concern, Concern::CommentsBy(_))),
