@@ -12,7 +12,7 @@ use balcony_console::ChartPage;
 use balcony_event_log::{EventLog, Message, Record};
 use balcony_projector::{Application, Catalogue, Decode, TopicSpec, Topics};
 use balcony_service::{Command, Service, Settings, Surface};
-use balcony_statistics::http::{Chart, Drawn, StatisticsApi};
+use balcony_statistics::http::{Chart, Drawn};
 use balcony_statistics::{Occurrence, Statistics, Stream, Window, Windows};
 use balcony_store::Uuid;
 use serde::{Deserialize, Serialize};
@@ -81,8 +81,7 @@ fn main() -> ExitCode {
 async fn serve(shop: &Application, settings: &Settings) -> anyhow::Result<()> {
     let service = Service::open(shop, settings, "127.0.0.1:8090").await?;
     let installation = service.installation().clone();
-    let counted = statistics(&installation.topics);
-    let statistics = StatisticsApi::open(&counted, &installation.database, service.consistency().clone()).await;
+    let statistics = service.statistics(&statistics(&installation.topics)).await;
     let page = ChartPage::new(
         "What the shop sells",
         [
@@ -93,18 +92,14 @@ async fn serve(shop: &Application, settings: &Settings) -> anyhow::Result<()> {
                 .drawing([Drawn::Average, Drawn::Least, Drawn::Most]),
         ],
     );
-    let (routes, mut openapi) = statistics.routes();
-    let (charts, described) = page.titled_in_japanese("店の売れ行き").routes(&statistics);
-    openapi.merge(described);
+    let (routes, openapi) = page.titled_in_japanese("店の売れ行き").with_streams(&statistics);
     let projector = installation.start()?;
-    let selling = tokio::spawn(sell(installation.log.clone(), installation.topics.get("sales").clone()));
-    service.serve(Surface::new(routes.merge(charts), openapi), projector).await?;
-    selling.abort();
-    Ok(())
+    let selling = sell(installation.log.clone(), installation.topics.get("sales").clone());
+    service.serve(Surface::new(routes, openapi).working(selling), projector).await
 }
 
 /// Sells, every drink at its own pace.
-async fn sell(log: Arc<dyn EventLog>, topic: Arc<str>) {
+async fn sell(log: Arc<dyn EventLog>, topic: Arc<str>) -> anyhow::Result<()> {
     for number in 0_u64.. {
         let (drink, price) =
             [("coffee", 280), ("tea", 240), ("coffee", 260), ("<b>juice</b>", 410)][(number % 4) as usize];
@@ -119,4 +114,5 @@ async fn sell(log: Arc<dyn EventLog>, topic: Arc<str>) {
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
+    Ok(())
 }

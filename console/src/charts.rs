@@ -57,6 +57,16 @@ impl ChartPage {
         (live.route("/", get(show)).merge(assets(ASSETS.iter().copied())), openapi)
     }
 
+    /// The same, and the routes of `statistics`: all that a program has that only counts.
+    ///
+    /// # Panics
+    /// As [`routes`](Self::routes).
+    pub fn with_streams(&self, statistics: &StatisticsApi) -> (Router, OpenApi) {
+        let ((page, described), (streams, mut openapi)) = (self.routes(statistics), statistics.routes());
+        openapi.merge(described);
+        (streams.merge(page), openapi)
+    }
+
     fn document(&self) -> Markup {
         let japanese = self.japanese.as_ref().unwrap_or(&self.title);
         html! {

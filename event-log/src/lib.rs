@@ -106,6 +106,7 @@ mod error;
 mod excerpt;
 #[cfg(feature = "kafka")]
 pub mod kafka;
+mod lanes;
 mod log;
 #[cfg(feature = "testing")]
 pub mod memory;
@@ -120,7 +121,8 @@ mod topic;
 
 pub use error::{AppendError, LogError};
 pub use excerpt::Excerpt;
-pub use log::{BoxFuture, EventLog, append_patiently};
+pub use lanes::Lanes;
+pub use log::{BoxFuture, EventLog, append_all_patiently, append_patiently};
 pub use positions::encoding::EncodingError;
 pub use positions::{Position, Positions, TopicPartition};
 pub use reader::{Batch, Feed, Incoming, Reader, ReaderGone, Room};

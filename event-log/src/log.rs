@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::time::sleep;
 
 use crate::{AppendError, LogError, Message, Position, Positions, Reader, Topic};
@@ -83,8 +84,9 @@ pub trait EventLog: Send + Sync + 'static {
     }
 }
 
-/// The pause before an append is tried again.
+/// The pause before an append is tried again, and the longest of them when many are.
 const PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Appends `message`, and again while the log is away or leaves open whether it has it. The message may then stand in the
 /// log twice, so it has an id by which its readers tell that.
@@ -100,5 +102,36 @@ pub async fn append_patiently(log: &dyn EventLog, topic: &str, message: Message)
             }
             done => return done,
         }
+    }
+}
+
+/// Appends `messages`, all at the same time and in no order, each as [`append_patiently`] does; those that the log did not take
+/// are tried again together.
+///
+/// # Errors
+/// [`AppendError`] when trying again is of no use. The others are in the log or not.
+pub async fn append_all_patiently(
+    log: &dyn EventLog,
+    mut messages: Vec<(Arc<str>, Message)>,
+) -> Result<(), AppendError> {
+    let mut pause = PAUSE;
+    loop {
+        let appended = join_all(messages.iter().map(|(topic, message)| log.append(topic, message.clone()))).await;
+        let (mut waiting, mut reason) = (Vec::new(), None);
+        for (message, appended) in messages.into_iter().zip(appended) {
+            match appended {
+                Ok(_) => {}
+                Err(error @ (AppendError::Unavailable(_) | AppendError::Unknown(_))) => {
+                    waiting.push(message);
+                    reason = Some(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let Some(reason) = reason else { return Ok(()) };
+        messages = waiting;
+        tracing::warn!(messages = messages.len(), %reason, "the log is away; messages wait");
+        sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }

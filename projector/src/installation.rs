@@ -20,6 +20,7 @@ pub use self::private::private_folder;
 use crate::application::{Application, InstalledTopic, Topics};
 use crate::bound::{BindError, BoundLog, check_names};
 use crate::catalogue::{Catalogue, Step};
+use crate::newest::Newest;
 use crate::projector::Projector;
 use crate::replica::Folder;
 use crate::settings::{Deployment, Settings};
@@ -148,6 +149,11 @@ impl Installation {
         };
         let models = self.catalogue.steps().iter().filter_map(read_model).collect();
         Reader::open(&self.database, models).await
+    }
+
+    /// Asks what the program's projections write for everything that is in the log.
+    pub async fn newest(&self) -> Newest {
+        Newest::new(self.log.clone(), self.reader().await)
     }
 
     /// What the log is known by: the same for every process on it, and different for every other log.

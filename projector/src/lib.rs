@@ -25,6 +25,9 @@ mod bound;
 mod builder;
 mod catalogue;
 mod clock;
+pub mod cloud_event;
+#[cfg(feature = "operations")]
+mod errands;
 mod error;
 mod follower;
 mod group;
@@ -62,6 +65,8 @@ pub use application::{Application, InstalledTopic, TopicSpec, Topics};
 pub use bound::{BindError, BoundLog, Unrecognised};
 pub use builder::build;
 pub use catalogue::{Catalogue, Step, UnknownStep};
+#[cfg(feature = "operations")]
+pub use errands::{ErrandError, Errands};
 #[cfg(feature = "operations")]
 pub use installation::{Installation, private_folder};
 pub use intake::{Intake, IntakeError, Taken};

@@ -21,6 +21,14 @@ impl Decode for Record {
     }
 }
 
+/// For a step whose events are texts: the payload, in UTF-8.
+impl Decode for String {
+    fn decode(record: &Record) -> Result<Option<Self>, String> {
+        let text = std::str::from_utf8(&record.payload).map_err(|error| error.to_string())?;
+        Ok(Some(text.to_owned()))
+    }
+}
+
 /// An event and where it stands in the log. The event's own fields and methods are reached directly.
 #[derive(Debug, Clone)]
 pub struct Received<E> {

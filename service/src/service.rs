@@ -11,8 +11,11 @@ use balcony_http::server::{Limits, Server};
 use balcony_http::service::{self, Edge};
 use balcony_http::{Authority, Consistency, telemetry};
 use balcony_projector::operations::Desk;
-use balcony_projector::{Application, Deployment, Installation, Projector, State};
+use balcony_projector::{Application, Decode, Deployment, Installation, Projector, State};
+use balcony_statistics::http::StatisticsApi;
+use balcony_statistics::{Occurrence, Statistics};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use utoipa::openapi::OpenApi;
 
 use crate::authority::authority;
@@ -72,6 +75,12 @@ impl Service {
         &self.consistency
     }
 
+    /// Shows over HTTP what `statistics`, a projection of the program, counts.
+    pub async fn statistics<E: Decode + Occurrence>(&self, statistics: &Statistics<E>) -> StatisticsApi {
+        let api = StatisticsApi::open(statistics, &self.installation.database, self.consistency.clone()).await;
+        api.bounded_by(self.installation.log.clone())
+    }
+
     /// Makes and checks the tokens that say who a client is.
     pub fn authority(&self) -> &Authority {
         &self.edge.authority
@@ -124,7 +133,7 @@ impl Service {
     /// way end, and stops `projector`, which some of those requests may have waited for.
     ///
     /// # Errors
-    /// What the system says.
+    /// What the system says, or what failed of the [work](Surface::working) beside it.
     pub async fn serve(self, surface: Surface, projector: impl Into<Option<Projector>>) -> anyhow::Result<()> {
         let told_to_end = told_to_end()?;
         self.serve_until(told_to_end, surface, projector.into()).await
@@ -140,7 +149,7 @@ impl Service {
         if let Some(greeting) = self.greeting(&surface)? {
             tokio::spawn(greeting::greet(readiness.clone(), greeting));
         }
-        let Surface { routes, mut openapi, searches, before_ending, .. } = surface;
+        let Surface { routes, mut openapi, searches, before_ending, work, .. } = surface;
         if openapi.info.title.is_empty() {
             openapi.info.title = self.application.name().to_owned();
         }
@@ -165,12 +174,18 @@ impl Service {
             Operators::Nowhere => (everybody, None),
         };
         let router = service::service(routes.merge(desk), openapi, probes, &edge);
-        tokio::spawn(async move {
-            told_to_end.await;
+        let mut work: JoinSet<_> = work.into_iter().collect();
+        let ending = tokio::spawn(async move {
+            let failed = tokio::select! {
+                () = told_to_end => None,
+                failed = failure(&mut work) => Some(failed),
+            };
             if let Some(close) = before_ending {
                 close();
             }
             stop.send_replace(true);
+            work.shutdown().await;
+            failed
         });
         self.server.serve(self.listeners.everybody, router, told(stopped)).await;
         if let Some(projector) = projector {
@@ -179,8 +194,9 @@ impl Service {
         if let Some(apart) = apart {
             apart.await?;
         }
+        let failed = ending.await?;
         tracing::info!("ended");
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     /// What has to be there.
@@ -229,6 +245,16 @@ pub fn steps_check(projector: &Projector) -> Check {
             .collect();
         async move { if missing.is_empty() { Ok(()) } else { Err(missing.join(", ")) } }
     })
+}
+
+/// Comes once some of the work has failed.
+async fn failure(work: &mut JoinSet<anyhow::Result<()>>) -> anyhow::Error {
+    while let Some(ended) = work.join_next().await {
+        if let Err(error) = ended.map_err(anyhow::Error::from).flatten() {
+            return error;
+        }
+    }
+    std::future::pending().await
 }
 
 /// Comes once it is time to stop.

@@ -1,5 +1,6 @@
 //! What a service shows, and when it is ready.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::Router;
@@ -15,7 +16,11 @@ pub struct Surface {
     pub(crate) checks: Vec<Check>,
     pub(crate) greeting: Greeting,
     pub(crate) before_ending: Option<Box<dyn FnOnce() + Send>>,
+    pub(crate) work: Vec<Work>,
 }
+
+/// What is done beside serving.
+pub(crate) type Work = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
 
 /// What has to be there, beside the checks of the program's own.
 pub(crate) enum Needs {
@@ -44,6 +49,7 @@ impl Surface {
             checks: Vec::new(),
             greeting: Greeting::OfEveryProgram,
             before_ending: None,
+            work: Vec::new(),
         }
     }
 
@@ -81,6 +87,15 @@ impl Surface {
     #[must_use]
     pub fn without_greeting(mut self) -> Self {
         self.greeting = Greeting::Nothing;
+        self
+    }
+
+    /// Does `work` while the service serves: what the program does by itself, such as reading a file. It may end before the
+    /// service does, which goes on; an error ends the service in order, and is what [`serve`](crate::Service::serve) gives. When
+    /// the process is told to end, it is dropped at any await.
+    #[must_use]
+    pub fn working(mut self, work: impl Future<Output = anyhow::Result<()>> + Send + 'static) -> Self {
+        self.work.push(Box::pin(work));
         self
     }
 
