@@ -4,10 +4,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use balcony_event_log::{Headers, Record};
+use balcony_files::{Generation, Place};
 use balcony_projector::{Decode, Projection, Received};
 use balcony_store::{ReadModel, Reader, StoreError, Tx, Value};
-
-use crate::place::{Generation, Place};
 
 /// `safe_offset`, `safe_line`: every line of the file before is in the log, as the newest record of this partition says.
 /// `ahead`: lines from there on that are in this partition, too.
@@ -29,15 +28,12 @@ pub(crate) struct Line {
     pub(crate) safe: Place,
 }
 
-impl Line {
-    /// The headers by which [`Decode`] reads it.
-    pub(crate) fn stamp(&self, headers: &mut Headers) {
-        let json = |place: &Place| serde_json::to_vec(place).expect("a place is plain JSON");
-        headers.push("ce_source", self.source.as_bytes());
-        headers.push("ce_line", self.place.line.to_string().as_bytes());
-        headers.push("ce_place", &json(&self.place));
-        headers.push("ce_safe", &json(&self.safe));
-    }
+/// Stamps on a record where its line stood: the headers by which [`Decode`] reads it.
+pub(crate) fn stamp(headers: &mut Headers, place: &Place, safe: &Place) {
+    let json = |place: &Place| serde_json::to_vec(place).expect("a place is plain JSON");
+    headers.push("ce_line", place.line.to_string().as_bytes());
+    headers.push("ce_place", &json(place));
+    headers.push("ce_safe", &json(safe));
 }
 
 impl Decode for Line {
@@ -163,8 +159,8 @@ mod tests {
         let there = lines.filter(|at| !matches!(at, (2, 22 | 24)));
         let message = |(number, line): (i64, i64)| {
             let safe = place(number, (line - 1) / 10 * 10 + 1);
-            let mut headers = Headers::new();
-            Line { source: "/here/orders".to_owned(), place: place(number, line), safe }.stamp(&mut headers);
+            let mut headers = Headers::from_iter([("ce_source", "/here/orders")]);
+            stamp(&mut headers, &place(number, line), &safe);
             Message { key: (line % 7).to_string().into_bytes(), headers, payload: b"anything".to_vec() }
         };
         there.map(message).collect()

@@ -4,21 +4,18 @@ mod collect;
 mod collected;
 mod generate;
 mod order;
-mod place;
-mod tail;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use balcony_console::ChartPage;
 use balcony_projector::{Application, Catalogue, Installation, TopicSpec, Topics};
 use balcony_service::{Service, Settings, Surface};
-use balcony_statistics::http::{Chart, StatisticsApi};
+use balcony_statistics::http::Chart;
 use balcony_statistics::{Statistics, Stream, Window, Windows};
-use tokio::signal::unix::{SignalKind, signal};
 
+use crate::collect::Options;
 use crate::collected::Collected;
 use crate::order::{PAYMENT_METHODS, Placed};
 
@@ -59,22 +56,22 @@ enum Command {
         #[arg(long)]
         file: PathBuf,
         #[command(flatten)]
-        options: collect::Options,
+        options: Options,
     },
     /// Counts orders and shows them; collects a file, too, if there is one.
     Serve {
         #[arg(long)]
         file: Option<PathBuf>,
         #[command(flatten)]
-        options: collect::Options,
+        options: Options,
     },
     #[command(flatten)]
     Operate(balcony_service::Command),
 }
 
-/// The topics that orders may be in.
-fn topics_of_orders(topics: &Topics) -> Vec<Arc<str>> {
-    topics.names()
+/// The topic of orders that are paid so, when they are routed.
+fn topic_of(payment_method: &str) -> String {
+    format!("{ORDERS}-{}", payment_method.to_ascii_lowercase())
 }
 
 /// Orders by who ordered and how they were paid, and coffees by their type.
@@ -87,14 +84,14 @@ fn statistics(topics: &Topics, window: Window) -> Statistics<Placed> {
     let longer =
         usual.into_iter().filter(|(length, _)| *length > window && length.milliseconds() % window.milliseconds() == 0);
     let windows = [(window, Some(24 * HOUR))].into_iter().chain(longer);
-    Statistics::new("statistics", 1, topics_of_orders(topics), [orders, coffees]).in_windows(Windows::of(windows))
+    Statistics::new("statistics", 1, topics.names(), [orders, coffees]).in_windows(Windows::of(windows))
 }
 
 fn program(window: Window) -> Application {
-    let routed = PAYMENT_METHODS.iter().map(|method| format!("{ORDERS}-{}", method.to_ascii_lowercase()));
+    let routed = PAYMENT_METHODS.into_iter().map(topic_of);
     let topics = [ORDERS.to_owned()].into_iter().chain(routed).map(TopicSpec::forever);
     Application::new("coffee-orders", topics, move |topics| {
-        let collected = Collected::new(topics_of_orders(topics));
+        let collected = Collected::new(topics.names());
         Catalogue::new().with_projection(collected).with_projection(statistics(topics, window))
     })
 }
@@ -111,9 +108,7 @@ fn main() -> ExitCode {
                     tokio::task::block_in_place(|| generate::generate(&file, rate, seed, lines))
                 }
                 Command::Collect { file, options } => collect(&program, &cli.settings, &file, &options).await,
-                Command::Serve { file, options } => {
-                    serve(&program, &cli.settings, cli.window, file.as_deref(), &options).await
-                }
+                Command::Serve { file, options } => serve(&program, &cli.settings, cli.window, file, options).await,
                 Command::Operate(command) => command.run(&program, &cli.settings).await,
             }
         },
@@ -121,58 +116,44 @@ fn main() -> ExitCode {
 }
 
 /// Collects until the process is told to end.
-async fn collect(
-    program: &Application,
-    settings: &Settings,
-    file: &Path,
-    options: &collect::Options,
-) -> anyhow::Result<()> {
+async fn collect(program: &Application, settings: &Settings, file: &Path, options: &Options) -> anyhow::Result<()> {
     let installation = Installation::open(program, &settings.installation).await?;
     let mut projector = installation.projector();
-    projector.start(Collected::new(topics_of_orders(&installation.topics)));
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    projector.start(Collected::new(installation.topics.names()));
+    let told_to_end = balcony_service::told_to_end()?;
     let ended = tokio::select! {
         ended = collect::collect(&installation, file, options) => ended,
-        _ = terminate.recv() => Ok(()),
-        _ = interrupt.recv() => Ok(()),
+        () = told_to_end => Ok(()),
     };
     projector.stop().await;
     ended
 }
 
-/// Shows what is counted, and collects in the same process, if asked to.
+/// Shows what is counted, and collects in the same process, if there is a file.
 async fn serve(
     program: &Application,
     settings: &Settings,
     window: Window,
-    file: Option<&Path>,
-    options: &collect::Options,
+    file: Option<PathBuf>,
+    options: Options,
 ) -> anyhow::Result<()> {
     let service = Service::open(program, settings, "127.0.0.1:8090").await?;
     let installation = service.installation().clone();
-    let counted = statistics(&installation.topics, window);
-    let api = StatisticsApi::open(&counted, &installation.database, service.consistency().clone()).await;
-    let api = api.bounded_by(installation.log.clone());
-    let page = ChartPage::new(
-        "Coffee orders",
-        [
-            Chart::new("Coffees by type", "coffees", "type", window).titled_in_japanese("コーヒーの種類"),
-            Chart::new("Orders by payment method", "orders", "payment-method", window).titled_in_japanese("支払い方法"),
-            Chart::new("Orders by age grade", "orders", "age-grade", window).titled_in_japanese("年齢層"),
-        ],
-    );
-    let (routes, mut openapi) = api.routes();
-    let (charts, described) = page.titled_in_japanese("コーヒーの注文").routes(&api);
-    openapi.merge(described);
-    let projector = installation.start()?;
-    let collecting = async {
-        match file {
-            Some(file) => collect::collect(&installation, file, options).await,
-            None => std::future::pending().await,
-        }
+    let api = service.statistics(&statistics(&installation.topics, window)).await;
+    let (routes, openapi) = page(window).with_streams(&api);
+    let (surface, projector) = (Surface::new(routes, openapi), installation.start()?);
+    let surface = match file {
+        Some(file) => surface.working(async move { collect::collect(&installation, &file, &options).await }),
+        None => surface,
     };
-    tokio::select! {
-        served = service.serve(Surface::new(routes.merge(charts), openapi), projector) => served,
-        failed = collecting => failed,
-    }
+    service.serve(surface, projector).await
+}
+
+fn page(window: Window) -> ChartPage {
+    let charts = [
+        Chart::new("Coffees by type", "coffees", "type", window).titled_in_japanese("コーヒーの種類"),
+        Chart::new("Orders by payment method", "orders", "payment-method", window).titled_in_japanese("支払い方法"),
+        Chart::new("Orders by age grade", "orders", "age-grade", window).titled_in_japanese("年齢層"),
+    ];
+    ChartPage::new("Coffee orders", charts).titled_in_japanese("コーヒーの注文")
 }

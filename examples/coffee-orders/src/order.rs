@@ -1,12 +1,10 @@
 //! An order, as it stands in the file and in the log.
 
 use balcony_event_log::Record;
-use balcony_projector::Decode;
+use balcony_projector::{Decode, cloud_event};
 use balcony_statistics::Occurrence;
 use balcony_store::Uuid;
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 /// From 0 to 10 years, …, from 80 to 90, and everybody else.
 pub(crate) const AGE_GRADES: [&str; 10] =
@@ -54,15 +52,11 @@ pub(crate) struct Placed {
 
 impl Decode for Placed {
     fn decode(record: &Record) -> Result<Option<Self>, String> {
-        let header = |name: &str| record.headers.get(name).and_then(|value| std::str::from_utf8(value).ok());
-        let id = header("ce_id").and_then(|id| id.parse().ok()).ok_or("ce_id is not a UUID")?;
-        let time = header("ce_time").and_then(|time| OffsetDateTime::parse(time, &Rfc3339).ok());
-        let at = time.ok_or("ce_time is not a time")?.unix_timestamp_nanos() / 1_000_000;
-        let at = i64::try_from(at).map_err(|error| error.to_string())?;
+        let (id, at) = (cloud_event::id(record)?, cloud_event::time(record)?.milliseconds());
         // The operator finds the line by this.
-        let line = || format!("{}, line {}", header("ce_source").unwrap_or_default(), header("ce_line").unwrap_or("?"));
-        let order = Order::read(&record.payload).map_err(|error| format!("{}: {error}", line()))?;
-        Ok(Some(Self { id, at, order }))
+        let header = |name| String::from_utf8_lossy(record.headers.get(name).unwrap_or(b"?")).into_owned();
+        let named = |error| format!("{}, line {}: {error}", header("ce_source"), header("ce_line"));
+        Order::read(&record.payload).map(|order| Some(Self { id, at, order })).map_err(named)
     }
 }
 

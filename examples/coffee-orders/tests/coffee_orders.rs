@@ -268,9 +268,9 @@ async fn lines_wait_while_the_log_is_away_and_are_counted_once() {
     orders.extend(here.generate(3, 1_000));
     let said = async || {
         let said = fs::read_to_string(here.folder.path().join("stderr")).unwrap();
-        said.contains("lines wait").then_some(())
+        said.contains("messages wait").then_some(())
     };
-    eventually("the collector says that lines wait", PATIENCE, said).await;
+    eventually("the collector says that messages wait", PATIENCE, said).await;
     services.restart("kafka");
     here.until_there_are(orders.len()).await;
 

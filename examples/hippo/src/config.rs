@@ -163,6 +163,12 @@ impl Config {
         Ok(config?)
     }
 
+    /// The step called `name`.
+    pub(crate) fn step(&self, name: &str) -> anyhow::Result<&Step> {
+        let found = self.steps.iter().find(|step| step.name == name);
+        found.with_context(|| format!("--step: there is no step called {name:?}"))
+    }
+
     /// Remembers what frontiers and sources have taken in.
     pub(crate) fn taken(&self, topics: &Topics) -> Taken {
         Taken::new(self.filled().map(|topic| topics.get(topic).clone()))

@@ -14,9 +14,8 @@ use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 
 use anyhow::Context as _;
-use balcony_projector::{Application, Catalogue, Intake, Newest, TopicSpec, Topics, operations};
+use balcony_projector::{Application, Catalogue, Intake, TopicSpec, Topics, operations};
 use balcony_service::{Command, Service, Settings, Surface};
-use balcony_store::Reader;
 
 use crate::config::Config;
 use crate::frontier::Frontier;
@@ -85,36 +84,29 @@ async fn serve(
 ) -> anyhow::Result<()> {
     let service = Service::open(hippo, settings, "127.0.0.1:8090").await?;
     let (installation, folder) = (service.installation().clone(), Arc::<Path>::from(config.folder.as_path()));
-    let (data_dir, topics) = (settings.installation.data_dir(hippo)?, &installation.topics);
-    let models =
-        installation.catalogue.steps().iter().filter_map(balcony_projector::Step::read_model).cloned().collect();
-    let reader = Reader::open(&installation.database, models).await;
-    let newest = Newest::new(installation.log.clone(), reader.clone());
-    let notes = data_dir.join("jobs");
-    for folder in [&notes, &tractor::wishes(&data_dir)] {
-        std::fs::create_dir_all(folder).with_context(|| format!("DATA_DIR: {} cannot be made", folder.display()))?;
-    }
-    let intake = Intake::new(newest.clone(), &config.taken(topics));
+    let (data_dir, topics) = (settings.installation.data_dir(hippo)?, installation.topics.clone());
+    let (newest, notes) = (installation.newest().await, data_dir.join("jobs"));
+    std::fs::create_dir_all(&notes).with_context(|| format!("DATA_DIR: {} cannot be made", notes.display()))?;
+    let (reader, intake) = (newest.reader().clone(), Intake::new(newest.clone(), &config.taken(&topics)));
     // It is opened once.
     let _ = opened.set(Opened { newest, notes });
 
     let mut projector = installation.start()?;
-    for frontier in &config.frontiers {
-        let topic = topics.get(&frontier.publish).clone();
-        let frontier = Frontier { config: frontier.clone(), folder: folder.clone(), topic, intake: intake.clone() };
-        projector.start_intake(frontier.config.name.clone(), move || frontier.clone().run());
+    for frontier in config.frontiers.clone() {
+        let (topic, name) = (topics.get(&frontier.publish).clone(), frontier.name.clone());
+        let frontier = Frontier { config: frontier, folder: folder.clone(), topic, intake: intake.clone() };
+        projector.start_intake(name, move || frontier.clone().run());
     }
     for source in config.sources.clone() {
-        let name = source.topic.clone();
-        let (folder, intake, topic) = (folder.clone(), intake.clone(), topics.get(&source.topic).clone());
-        let deployment = settings.installation.deployment(hippo)?;
+        let (topic, name) = (topics.get(&source.topic).clone(), source.topic.clone());
+        let (folder, intake, deployment) = (folder.clone(), intake.clone(), settings.installation.deployment(hippo)?);
         let copy =
             move || source::copy(source.clone(), folder.clone(), deployment.clone(), topic.clone(), intake.clone());
         projector.start_intake(name, copy);
     }
-    let (log, topics, steps) = (installation.log.clone(), topics.clone(), config.clone());
-    projector
-        .start_intake("tractor", move || tractor::serve(data_dir.clone(), steps.clone(), log.clone(), topics.clone()));
+    let (log, steps) = (installation.log.clone(), config.clone());
+    let haul = move || tractor::serve(data_dir.clone(), steps.clone(), log.clone(), topics.clone());
+    projector.start_intake(tractor::NAME, haul);
 
     let routes = room::routes(config.clone(), reader.clone());
     let gateway = config.gateway.iter().map(|gateway| tags::routes(reader.clone(), &gateway.balcony));

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use balcony_event_log::{Headers, Message, Record};
 use balcony_job::{Ended, Job};
-use balcony_projector::{Delivery, DeliveryPolicy, Moment, Newest, Publisher, ReactError, Reactor, Start, Topics};
+use balcony_projector::{
+    Delivery, DeliveryPolicy, Moment, Newest, Publisher, ReactError, Reactor, Start, Topics, cloud_event,
+};
 use serde_json::{Value, json};
 
 use crate::config::{self, Config};
@@ -161,17 +163,17 @@ pub(crate) fn place(record: &Record) -> String {
 
 /// Whether the record is an event of one of these types, or any when there are none.
 pub(crate) fn is_of_type(record: &Record, types: &[String]) -> bool {
-    let its = record.headers.get("ce_type").unwrap_or_default();
-    types.is_empty() || types.iter().any(|one| one.as_bytes() == its)
+    types.is_empty() || types.iter().any(|one| cloud_event::is_of_type(record, one))
 }
 
 /// A CloudEvent of the step or frontier called `name`. Its id comes from whoever publishes it.
 pub(crate) fn event(name: &str, kind: &str, key: &[u8], payload: Vec<u8>) -> Message {
-    let mut headers = Headers::new();
-    headers.push("ce_specversion", b"1.0");
-    headers.push("ce_source", format!("/hippo/{name}").as_bytes());
-    headers.push("ce_type", format!("hippo.{kind}.v1").as_bytes());
-    headers.push("ce_time", Moment::now().to_string().as_bytes());
+    let mut headers = Headers::from_iter([
+        ("ce_specversion", "1.0".to_owned()),
+        ("ce_source", format!("/hippo/{name}")),
+        ("ce_type", format!("hippo.{kind}.v1")),
+        ("ce_time", Moment::now().to_string()),
+    ]);
     if serde_json::from_slice::<serde::de::IgnoredAny>(&payload).is_ok() {
         headers.push("content-type", b"application/json");
     }

@@ -1,19 +1,21 @@
 //! The tractor: hauls messages that a step has had to it again, as new ones.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use balcony_event_log::{EventLog, Excerpt, Headers, Message, Record};
-use balcony_projector::{Application, Deployment, Installation, IntakeError, Moment, Settings, Topics};
+use balcony_projector::{Application, Deployment, Errands, Installation, IntakeError, Moment, Settings, Topics};
 use balcony_store::Uuid;
 use serde::{Deserialize, Serialize};
-use tokio::fs;
-use tokio::time::{sleep, timeout};
 
 use crate::config::{Config, HAUL, Step};
+use crate::frontier::outside;
 use crate::step::{FOR_STEP, FROM, is_of_type, place};
+
+/// What it is called.
+pub(crate) const NAME: &str = "tractor";
 
 /// What is to be hauled.
 #[derive(Debug, Clone, clap::Args, Serialize, Deserialize)]
@@ -28,72 +30,42 @@ pub(crate) struct Options {
     id: Uuid,
 }
 
-/// How often the one who runs hippo is asked by the one who wants a haul, and looks.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// How long it may take until it has looked.
+/// How long it may take until the process has looked that alone may append to an embedded log.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Hauls, or has the process haul that alone may append to the log: by a file that wishes for it.
+/// Hauls, or has it done by the process that alone may append to the log.
 pub(crate) async fn run(
     options: &Options,
     config: &Config,
     hippo: &Application,
     settings: &Settings,
 ) -> anyhow::Result<()> {
-    let step = find(options, config)?;
+    let step = config.step(&options.step)?;
     options.start()?;
-    let hauled = match settings.deployment(hippo)? {
+    let hauled: u64 = match settings.deployment(hippo)? {
         Deployment::Distributed { .. } => {
             let installation = Installation::beside(hippo, settings).await?;
-            haul(options, step, installation.log.as_ref(), &installation.topics).await?.to_string()
+            haul(options, step, &*installation.log, &installation.topics).await?
         }
-        Deployment::Embedded { data_dir } => {
-            let wish = wishes(&data_dir).join(options.id.to_string());
-            fs::create_dir_all(wishes(&data_dir)).await?;
-            fs::write(wish.with_extension("new"), serde_json::to_vec(options)?).await?;
-            fs::rename(wish.with_extension("new"), wish.with_extension("json")).await?;
-            let granted = async {
-                while !fs::try_exists(wish.with_extension("done")).await? {
-                    sleep(LOOK_EVERY).await;
-                }
-                fs::read_to_string(wish.with_extension("done")).await
-            };
-            let granted = timeout(PATIENCE, granted).await.context("hippo does not run; it hauls once it does")??;
-            fs::remove_file(wish.with_extension("done")).await?;
-            granted
-        }
+        Deployment::Embedded { data_dir } => Errands::new(&data_dir, NAME).ask(options, PATIENCE).await?,
     };
     println!("{hauled} messages are started again for {}", step.name);
     Ok(())
 }
 
-/// Does what is wished for by others, until something fails.
+/// Does what is asked for by others, until something fails.
 pub(crate) async fn serve(
     data_dir: PathBuf,
     config: Arc<Config>,
     log: Arc<dyn EventLog>,
     topics: Topics,
 ) -> Result<(), IntakeError> {
-    loop {
-        sleep(LOOK_EVERY).await;
-        let look = async {
-            let mut entries = fs::read_dir(wishes(&data_dir)).await?;
-            while let Some(wish) = entries.next_entry().await?.map(|entry| entry.path()) {
-                if wish.extension().is_some_and(|kind| kind == "json") {
-                    let options: Options = serde_json::from_slice(&fs::read(&wish).await?)?;
-                    let hauled = match find(&options, &config) {
-                        Ok(step) => haul(&options, step, log.as_ref(), &topics).await?,
-                        // The configuration is another one by now.
-                        Err(_) => 0,
-                    };
-                    fs::write(wish.with_extension("done"), hauled.to_string()).await?;
-                    fs::remove_file(&wish).await?;
-                }
-            }
-            anyhow::Ok(())
-        };
-        look.await.map_err(|error| IntakeError::Outside(format!("{error:#}")))?;
-    }
+    let haul = async |options: Options| match config.step(&options.step) {
+        Ok(step) => haul(&options, step, &*log, &topics).await.map_err(|error| outside(format!("{error:#}"))),
+        // The configuration is another one by now.
+        Err(_) => Ok(0),
+    };
+    Errands::new(&data_dir, NAME).serve(haul).await
 }
 
 /// Appends every message that the step would have had, and says how many. Doing it again appends the same ones.
@@ -110,12 +82,8 @@ async fn haul(options: &Options, step: &Step, log: &dyn EventLog, topics: &Topic
         for record in records.into_iter().filter(is_meant) {
             let place = place(&record);
             let id = Uuid::new_v5(&options.id, place.as_bytes()).to_string();
-            let mut headers = Headers::new();
-            for (name, value) in
-                [("ce_id", &*id), ("ce_source", "/hippo/tractor"), (FOR_STEP, &step.name), (FROM, &place)]
-            {
-                headers.push(name, value.as_bytes());
-            }
+            let marks = [("ce_id", &*id), ("ce_source", "/hippo/tractor"), (FOR_STEP, &step.name), (FROM, &place)];
+            let mut headers = Headers::from_iter(marks);
             let others = record.headers.iter().filter(|(name, _)| !["ce_id", "ce_source", FROM].contains(name));
             others.for_each(|(name, value)| headers.push(name, value));
             log.append(topics.get(HAUL), Message { key: record.key, headers, payload: record.payload }).await?;
@@ -134,14 +102,4 @@ impl Options {
         let since: Moment = self.from.parse().with_context(|| format!("--from: {:?}", self.from))?;
         Ok((0, since.milliseconds()))
     }
-}
-
-fn find<'c>(options: &Options, config: &'c Config) -> anyhow::Result<&'c Step> {
-    let found = config.steps.iter().find(|step| step.name == options.step);
-    found.with_context(|| format!("--step: there is no step called {:?}", options.step))
-}
-
-/// The folder of wishes.
-pub(crate) fn wishes(data_dir: &Path) -> PathBuf {
-    data_dir.join("tractor")
 }

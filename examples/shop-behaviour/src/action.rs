@@ -1,14 +1,16 @@
 //! What a visitor of the shop did with a product, and what is counted of it.
 
-use balcony_event_log::{Headers, Message, Record};
-use balcony_projector::{Decode, Moment};
+use balcony_event_log::{Message, Record};
+use balcony_files::Numbered;
+use balcony_projector::{Decode, Moment, cloud_event};
 use balcony_statistics::{Occurrence, Statistics, Stream, Window, Windows};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::file::{Line, Row};
+use crate::file::Row;
 
 /// What the events are called in the log.
+const SOURCE: &str = "/shop";
 const TYPE: &str = "shop.action.v1";
 /// What a line is called there that tells none.
 const REFUSED: &str = "shop.line.refused.v1";
@@ -53,7 +55,8 @@ impl Action {
     /// What is appended of `row`. What one visitor does stays in order.
     pub(crate) fn message(&self, row: &Row) -> Message {
         let payload = serde_json::to_vec(row).expect("texts are plain JSON");
-        Message { key: row["user_id"].clone().into_bytes(), headers: headers(self.id, TYPE, self.time), payload }
+        let headers = cloud_event::headers(self.id, SOURCE, TYPE, self.time);
+        Message { key: row["user_id"].clone().into_bytes(), headers, payload }
     }
 
     /// The range of its price.
@@ -64,34 +67,19 @@ impl Action {
 }
 
 /// What is appended in place of a line that tells no action.
-pub(crate) fn refusal(id: Uuid, line: &Line, reason: &str) -> Message {
+pub(crate) fn refusal(id: Uuid, line: &Numbered, reason: &str) -> Message {
     let payload = json!({ "line": line.number, "reason": reason, "text": String::from_utf8_lossy(&line.text) });
-    let headers = headers(id, REFUSED, Moment::now());
+    let headers = cloud_event::headers(id, SOURCE, REFUSED, Moment::now());
     Message { key: id.into_bytes().to_vec(), headers, payload: payload.to_string().into_bytes() }
-}
-
-fn headers(id: Uuid, of_type: &str, time: Moment) -> Headers {
-    let (id, time) = (id.to_string(), time.to_string());
-    let mut headers = Headers::new();
-    for (name, value) in [("specversion", "1.0"), ("id", &id), ("source", "/shop"), ("type", of_type), ("time", &time)]
-    {
-        headers.push(&format!("ce_{name}"), value.as_bytes());
-    }
-    headers
-}
-
-/// What a record is known by.
-pub(crate) fn id(record: &Record) -> Option<Uuid> {
-    Uuid::try_parse_ascii(record.headers.get("ce_id")?).ok()
 }
 
 impl Decode for Action {
     fn decode(record: &Record) -> Result<Option<Self>, String> {
-        if record.headers.get("ce_type") != Some(TYPE.as_bytes()) {
+        if !cloud_event::is_of_type(record, TYPE) {
             return Ok(None);
         }
         let row: Row = serde_json::from_slice(&record.payload).map_err(|error| error.to_string())?;
-        Self::of(&row, id(record).ok_or("it has no id")?).map(Some)
+        Self::of(&row, cloud_event::id(record)?).map(Some)
     }
 }
 

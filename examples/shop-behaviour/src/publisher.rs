@@ -5,26 +5,26 @@
 //! it was looked for, it is there twice under one id, and counts once.
 
 use std::collections::HashSet;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::iter::from_fn;
+use std::io::{self, BufRead};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use balcony_event_log::{AppendError, EventLog, Excerpt, LogError, Message, append_patiently};
-use balcony_projector::Moment;
+use balcony_event_log::{EventLog, Excerpt, Lanes, LogError};
+use balcony_files::{Lines, Numbered};
+use balcony_projector::{Moment, cloud_event};
 use indicatif::{ProgressBar, ProgressStyle};
-use tokio::sync::mpsc::{self, Receiver, Sender};
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::sync::mpsc::{self, Receiver};
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
 
 use crate::action::{self, Action};
-use crate::file::{Line, Lines};
+use crate::file::{Table, row};
 
 /// How many lines are on their way to the log at a time. Those of one visitor go one after the other.
-const LANES: u64 = 64;
+const AT_ONCE: usize = 64;
 /// How many lines are read ahead.
 const AHEAD: usize = 256;
 /// The pause before the log is tried again.
@@ -55,23 +55,20 @@ pub(crate) struct Publisher {
     pub(crate) ids: Uuid,
 }
 
-/// The way to the log of one line after the other.
-type Lane = Sender<(Arc<str>, Message)>;
-
 impl Publisher {
-    /// Publishes what of `lines` is not in the log yet. It may be dropped at any time, and begun again.
+    /// Publishes what of `table` is not in the log yet. It may be dropped at any time, and begun again.
     ///
     /// # Errors
     /// What somebody has to look at. While the log is away it waits.
-    pub(crate) async fn publish(&self, lines: Lines, options: &Options) -> anyhow::Result<()> {
+    pub(crate) async fn publish(&self, table: Table, options: &Options) -> anyhow::Result<()> {
         let known = loop {
             match self.known().await {
                 Err(LogError::Unavailable(_)) => sleep(PAUSE).await,
                 known => break known?,
             }
         };
-        let (columns, bar, mut under_way) = (lines.columns.clone(), progress(lines.length), JoinSet::new());
-        let lanes: Vec<Lane> = (0..LANES).map(|_| self.lane(&mut under_way)).collect();
+        let Table { columns, lines, length } = table;
+        let (lanes, bar) = (Lanes::new(&self.log, AT_ONCE), progress(length));
         let (mut read, mut began, mut published, mut set_aside) = (read_ahead(lines, options.limit), None, 0, 0);
         while let Some(line) = read.recv().await {
             let line = line.context("--file: cannot be read")?;
@@ -80,7 +77,7 @@ impl Publisher {
             if known.contains(&id) {
                 continue;
             }
-            let row = line.row(&columns);
+            let row = row(&line, &columns);
             let (topic, message) = match row.and_then(|row| Action::of(&row, id).map(|action| (action, row))) {
                 Ok((action, row)) => {
                     let (begin, first) = *began.get_or_insert_with(|| (Instant::now(), action.time));
@@ -95,15 +92,11 @@ impl Publisher {
                     (&self.refused, action::refusal(id, &line, &reason))
                 }
             };
-            if lanes[lane_of(&message.key)].send((topic.clone(), message)).await.is_err() {
-                // Why the lane has ended comes below.
+            if !lanes.append(topic.clone(), message).await {
                 break;
             }
         }
-        drop(lanes);
-        while let Some(ended) = under_way.join_next().await {
-            ended??;
-        }
+        lanes.finish().await?;
         bar.finish_and_clear();
         tracing::info!(published, set_aside, before = known.len(), "the file is published");
         Ok(())
@@ -114,44 +107,21 @@ impl Publisher {
         let topics = [self.actions.clone(), self.refused.clone()];
         let (mut all, mut known) = (Excerpt::whole(self.log.as_ref(), &topics).await?, HashSet::new());
         while let Some(records) = all.next().await? {
-            known.extend(records.iter().filter_map(action::id));
+            known.extend(records.iter().filter_map(|record| cloud_event::id(record).ok()));
         }
         Ok(known)
-    }
-
-    fn lane(&self, under_way: &mut JoinSet<Result<(), AppendError>>) -> Lane {
-        let (lane, mut lines): (Lane, _) = mpsc::channel(1);
-        let log = self.log.clone();
-        under_way.spawn(async move {
-            while let Some((topic, message)) = lines.recv().await {
-                append_patiently(log.as_ref(), &topic, message).await?;
-            }
-            Ok(())
-        });
-        lane
     }
 }
 
 /// Reads rows on a thread, since files block.
-fn read_ahead(mut lines: Lines, limit: Option<usize>) -> Receiver<std::io::Result<Line>> {
+fn read_ahead<R: BufRead + Send + 'static>(lines: Lines<R>, limit: Option<usize>) -> Receiver<io::Result<Numbered>> {
     let (sender, read) = mpsc::channel(AHEAD);
     spawn_blocking(move || {
-        let rows = from_fn(|| lines.next().transpose());
-        let rows = rows.filter(|line| line.as_ref().map_or(true, |line| !line.text.is_empty()));
-        for row in rows.take(limit.unwrap_or(usize::MAX)) {
-            let is_last = row.is_err();
-            if sender.blocking_send(row).is_err() || is_last {
-                break;
-            }
-        }
+        let rows = lines.filter(|line| line.as_ref().map_or(true, |line| !line.text.is_empty()));
+        // It ends when nobody wants more.
+        rows.take(limit.unwrap_or(usize::MAX)).try_for_each(|row| sender.blocking_send(row))
     });
     read
-}
-
-fn lane_of(key: &[u8]) -> usize {
-    let mut hasher = DefaultHasher::new();
-    key.hash(&mut hasher);
-    usize::try_from(hasher.finish() % LANES).expect("there are few lanes")
 }
 
 /// When it is the turn of what happened at `time`, if what happened at `first` had its turn at `began`. Nothing waits for

@@ -5,28 +5,21 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use axum::{Router, routing::get};
-use balcony_event_log::{Message, Record};
+use balcony_event_log::Message;
+use balcony_projector::cloud_event::Identified;
 use balcony_projector::operations::append_lines;
-use balcony_projector::{
-    Application, Catalogue, Decode, Installation, Projection, Received, Start, TopicSpec, Transform,
-};
+use balcony_projector::{Application, Catalogue, Installation, Projection, Received, Start, TopicSpec, Transform};
 use balcony_service::{Service, Settings, Surface};
-use balcony_store::{ReadModel, Reader, StoreError, Tx, Uuid, Value};
+use balcony_store::{ReadModel, Reader, StoreError, Tx, Value};
 use utoipa::openapi::OpenApi;
 
 /// A comment or a word, and the id that it keeps however often it stands in the log.
-struct Text(Uuid, String);
-impl Decode for Text {
-    fn decode(record: &Record) -> Result<Option<Self>, String> {
-        let id = record.headers.get("ce_id").and_then(|id| Uuid::try_parse_ascii(id).ok()).ok_or("it has no id")?;
-        String::from_utf8(record.payload.clone()).map(|text| Some(Self(id, text))).map_err(|error| error.to_string())
-    }
-}
+type Text = Identified<String>;
 
 /// What `split` publishes of a comment. The word is the key, so that one worker at a time counts it.
 fn words_of(comment: &Text) -> Vec<Message> {
     let message = |word: String| Message { key: word.clone().into(), payload: word.into(), ..Message::default() };
-    balcony_search::words(&comment.1).into_iter().map(message).collect()
+    balcony_search::words(comment).into_iter().map(message).collect()
 }
 
 /// How often each word was published. One that `split` published again, after a crash, has its id again and counts once.
@@ -37,10 +30,10 @@ impl Projection for Count {
         &self.0
     }
     async fn apply(&self, words: &[Received<Text>], tx: &mut Tx) -> Result<(), StoreError> {
-        let ids: Vec<_> = words.iter().map(|word| [word.0.into()]).collect();
+        let ids: Vec<_> = words.iter().map(|word| [word.id.into()]).collect();
         let new = tx.insert_new("counted", &["id"], ["id"], &ids).await?;
         let mut times: BTreeMap<&str, i64> = BTreeMap::new();
-        words.iter().zip(new).filter(|(_, new)| *new).for_each(|(word, _)| *times.entry(&word.1).or_default() += 1);
+        words.iter().zip(new).filter(|(_, new)| *new).for_each(|(word, _)| *times.entry(&word.event).or_default() += 1);
         let rows: Vec<[Value<'_>; 2]> = times.into_iter().map(|(word, times)| [word.into(), times.into()]).collect();
         let add = "INSERT INTO words (word, times) VALUES $rows
                    ON CONFLICT (word) DO UPDATE SET times = words.times + excluded.times";

@@ -23,18 +23,40 @@ const CHUNK_BYTES: usize = 64 << 10;
 /// What is kept of a line.
 const LINE_BYTES: usize = 64 << 10;
 
-/// A line without its end; what is beyond 64 KiB of it is left out.
-#[derive(Debug)]
-pub(crate) struct Line {
-    pub(crate) place: Place,
-    pub(crate) text: Vec<u8>,
+/// A line of a file that is followed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// Where it stands.
+    pub place: Place,
+    /// What it says, without its end; what is beyond 64 KiB of it is left out.
+    pub text: Vec<u8>,
 }
 
 /// Whoever wanted the lines is gone.
 struct Gone;
 
-/// Follows what is at `path`.
-pub(crate) struct Tail {
+/// Follows what is at `path` on a thread of its own, until the lines are dropped: from `from` on, of which the files `known` were
+/// before, or from the beginning of what is at `path`. Lines of white space alone are passed over. `ahead` lines wait in memory, the
+/// others in the file.
+///
+/// A file that cannot be read is tried again every second.
+///
+/// # Errors
+/// When there is no thread to be had.
+pub fn follow(
+    path: PathBuf,
+    known: Vec<Generation>,
+    from: Option<Place>,
+    ahead: usize,
+) -> io::Result<mpsc::Receiver<Line>> {
+    let (sender, lines) = mpsc::channel(ahead);
+    let follow = move || Tail::new(path, known, from.as_ref(), sender).follow();
+    std::thread::Builder::new().name("tail".to_owned()).spawn(follow)?;
+    Ok(lines)
+}
+
+/// What follows a path.
+struct Tail {
     path: PathBuf,
     lines: mpsc::Sender<Line>,
     /// The files that were read before.
@@ -61,8 +83,7 @@ struct Open {
 }
 
 impl Tail {
-    /// Begins at `from`, of which the files `known` were before, or at the beginning of what is at `path`.
-    pub(crate) fn new(path: PathBuf, known: Vec<Generation>, from: Option<&Place>, lines: mpsc::Sender<Line>) -> Self {
+    fn new(path: PathBuf, known: Vec<Generation>, from: Option<&Place>, lines: mpsc::Sender<Line>) -> Self {
         let number = known.iter().map(|known| known.number).max().unwrap_or(0);
         let mut tail = Self { path, lines, known, number, open: None, last: None };
         if let Some(from) = from {
@@ -78,7 +99,7 @@ impl Tail {
     }
 
     /// Follows the file until nobody wants its lines any more.
-    pub(crate) fn follow(mut self) {
+    fn follow(mut self) {
         loop {
             match self.step() {
                 Ok(Ok(true)) => {}
@@ -272,4 +293,86 @@ fn holds(path: &Path, generation: &Generation, bytes: u64) -> Option<File> {
     let file = File::open(path).ok()?;
     let is_long = file.metadata().ok()?.len() >= bytes;
     (is_long && generation.head_bytes > 0 && has_head(&file, generation)).then_some(file)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    fn append(path: &Path, lines: &[&str]) {
+        let mut file = File::options().create(true).append(true).open(path).unwrap();
+        lines.iter().for_each(|line| writeln!(file, "{line}").unwrap());
+    }
+
+    /// What `logrotate` does with `copytruncate`, and a program that writes on.
+    fn copy_and_truncate(path: &Path, next: &[&str]) {
+        fs::copy(path, path.with_extension("log.1")).unwrap();
+        File::options().write(true).open(path).unwrap().set_len(0).unwrap();
+        append(path, next);
+    }
+
+    /// The next lines: the number of the file that each is in, and what it says.
+    async fn next(lines: &mut mpsc::Receiver<Line>, number: usize) -> Vec<(i64, String)> {
+        let mut found = Vec::new();
+        while found.len() < number {
+            let line = tokio::time::timeout(PATIENCE, lines.recv()).await.expect("a line comes").unwrap();
+            found.push((line.place.file.number, String::from_utf8(line.text).unwrap()));
+        }
+        found
+    }
+
+    fn all(lines: &[(i64, &str)]) -> Vec<(i64, String)> {
+        lines.iter().map(|(file, text)| (*file, (*text).to_owned())).collect()
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_copied_and_truncated_is_read_to_its_end_in_the_copy() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("orders.log");
+        append(&path, &["one", "two", "three"]);
+        let mut lines = follow(path.clone(), Vec::new(), None, 1).unwrap();
+        assert_eq!(next(&mut lines, 1).await, all(&[(1, "one")]));
+        // It has read three lines and waits until somebody takes the second: these it has not seen.
+        append(&path, &["four", "five"]);
+        copy_and_truncate(&path, &["another file", "of two lines"]);
+        let rest = [(1, "two"), (1, "three"), (1, "four"), (1, "five"), (2, "another file"), (2, "of two lines")];
+        assert_eq!(next(&mut lines, 6).await, all(&rest));
+    }
+
+    #[tokio::test]
+    async fn a_file_that_was_truncated_while_nobody_followed_is_found_in_its_copy() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("orders.log");
+        append(&path, &["one", "two"]);
+        let mut lines = follow(path.clone(), Vec::new(), None, 10).unwrap();
+        lines.recv().await.unwrap();
+        let second = lines.recv().await.unwrap();
+        drop(lines);
+        append(&path, &["three"]);
+        copy_and_truncate(&path, &["another file"]);
+        let known = vec![second.place.file.clone()];
+        let mut lines = follow(path, known, Some(second.place), 10).unwrap();
+        assert_eq!(next(&mut lines, 3).await, all(&[(1, "two"), (1, "three"), (2, "another file")]));
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_moved_away_is_read_to_its_end_and_a_line_waits_for_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("orders.log");
+        append(&path, &["one"]);
+        write!(File::options().append(true).open(&path).unwrap(), "tw").unwrap();
+        let mut lines = follow(path.clone(), Vec::new(), None, 1).unwrap();
+        assert_eq!(next(&mut lines, 1).await, all(&[(1, "one")]));
+        append(&path, &["o"]);
+        let moved = path.with_extension("log.1");
+        fs::rename(&path, &moved).unwrap();
+        append(&moved, &["three"]);
+        append(&path, &["another file"]);
+        assert_eq!(next(&mut lines, 3).await, all(&[(1, "two"), (1, "three"), (2, "another file")]));
+    }
 }
