@@ -366,6 +366,7 @@ impl Builder {
         let live = &live.of_topics(self.topics());
         let progress = self.database.progress();
         let mut ticks = progress.ticks();
+        let _waiting = progress.wait_for(&self.generation);
         loop {
             ticks.mark_unchanged();
             if progress.covers(&self.generation, live) {

@@ -1,24 +1,15 @@
-use std::time::Duration;
-
 use balcony_event_log::{Incoming, LogError, Reader};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
 
 use crate::applier::Applier;
 use crate::backoff::Backoff;
 use crate::error::WorkError;
 use crate::losses::Losses;
 use crate::observer::Observer;
+use crate::pace::{Pace, comes};
 use crate::rows::Rows;
 use crate::sink::Sink;
 use crate::supervise::told_to;
-
-/// The most records in one batch. Batches grow to it with the backlog: a follower takes whatever has come while it
-/// applied the last one.
-const MOST_RECORDS: usize = 10_000;
-/// From how many records in one batch on the next does not begin before [`Sink::PACE`] has passed: many small
-/// transactions cost much more than few large ones, and nobody waits long.
-const PACED_FROM: usize = 32;
 
 /// Applies one step's events to one generation, for as long as it is not told to stop.
 pub(crate) struct Follower<S> {
@@ -62,20 +53,21 @@ impl<S: Sink> Follower<S> {
     /// its group, so that others take over at once. Dropping the future at any await is as good as a crash, and a
     /// crash is harmless.
     pub(crate) async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<(), WorkError> {
-        let mut pause_until = Instant::now();
+        let mut pace = Pace::new();
         loop {
             let due = self.applier.sink.commit_due();
+            let sink = &self.applier.sink;
             let incoming = tokio::select! {
                 biased;
                 () = told_to(&mut stop) => {
                     self.reader.close().await;
                     return Ok(());
                 }
-                () = sleep_until(due.unwrap_or(pause_until)), if due.is_some() => {
+                () = comes(due, sink) => {
                     self.applier.sink.commit().await?;
                     continue;
                 }
-                incoming = self.reader.next(), if !self.applier.sink.is_full() => incoming,
+                incoming = self.reader.next(), if !sink.is_full() => incoming,
             };
             match incoming {
                 Ok(Incoming::Assigned(partitions)) => {
@@ -90,10 +82,7 @@ impl<S: Sink> Follower<S> {
                     self.observer.running();
                 }
                 Ok(Incoming::Records(mut batch)) => {
-                    sleep_until(pause_until).await;
-                    self.reader.fill(&mut batch, MOST_RECORDS);
-                    let paced = batch.records.len() >= PACED_FROM;
-                    pause_until = Instant::now() + if paced { S::PACE } else { Duration::ZERO };
+                    pace.gather(&mut batch, &mut self.reader, &self.applier.sink, &mut stop).await;
                     self.applier.apply(batch).await?;
                 }
                 Err(error @ LogError::Unavailable(_)) => self.observer.waiting(&error),

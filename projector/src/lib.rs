@@ -43,6 +43,7 @@ mod moment;
 mod newest;
 mod observer;
 pub mod operations;
+mod pace;
 mod parking;
 mod plan;
 mod projection;

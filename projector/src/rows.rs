@@ -9,6 +9,10 @@ use crate::clock::milliseconds_now;
 use crate::parking::{ParkedKeys, Reason, parked_keys, parked_record};
 use crate::sink::{Claimed, NotWritten, Sink};
 
+/// The least time between two small transactions in a database of this process alone, of whose readers it is known whether
+/// they wait. A transaction costs as much as some ten events.
+const REST: Duration = Duration::from_millis(40);
+
 /// The rows of one generation of a projection: they, their checkpoints and what is set aside change in one transaction,
 /// under a claim.
 pub(crate) struct Rows {
@@ -64,6 +68,14 @@ impl Rows {
 
 impl Sink for Rows {
     const PACE: Duration = Duration::from_millis(5);
+
+    fn rest(&self) -> Duration {
+        if self.database.progress().knows_who_waits() { REST } else { Duration::ZERO }
+    }
+
+    async fn is_wanted(&self) {
+        self.database.progress().is_wanted(&self.generation).await;
+    }
 
     fn positions(&self) -> Positions {
         self.claim.positions()

@@ -14,6 +14,12 @@ pub(crate) trait Sink: Send + Sync {
     /// The least time between two batches when they are not small.
     const PACE: Duration;
 
+    /// The least time between two batches when they are small and nobody waits for them.
+    fn rest(&self) -> Duration;
+
+    /// Waits until somebody waits for what is written here.
+    fn is_wanted(&self) -> impl Future<Output = ()> + Send;
+
     /// How far it has come, in the partitions that are held.
     fn positions(&self) -> Positions;
 
@@ -45,7 +51,7 @@ pub(crate) trait Sink: Send + Sync {
     }
 
     /// When what was written is to be kept, where that is not so at once.
-    fn commit_due(&self) -> Option<Instant> {
+    fn commit_due(&self) -> Option<Due> {
         None
     }
 
@@ -58,6 +64,15 @@ pub(crate) trait Sink: Send + Sync {
     fn commit(&mut self) -> impl Future<Output = Result<(), ReplicaError>> + Send {
         async { Ok(()) }
     }
+}
+
+/// When there is to be a commit.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Due {
+    /// At the earliest, when somebody waits for it.
+    pub(crate) wanted: Instant,
+    /// When nobody does.
+    pub(crate) latest: Instant,
 }
 
 /// What is known of partitions that were taken over.

@@ -25,6 +25,7 @@ mod on_each;
 mod backend;
 mod checkpoints;
 mod database;
+mod demand;
 mod error;
 #[cfg(feature = "sqlite")]
 mod folder;
@@ -72,6 +73,7 @@ mod workers;
 
 pub use checkpoints::Claim;
 pub use database::{Database, Writer};
+pub use demand::Waiting;
 pub use error::StoreError;
 pub use founding::{Founding, Mark};
 pub use generation::{BuildOptions, Generation, GenerationState, ListedGeneration};

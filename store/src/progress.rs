@@ -5,6 +5,7 @@ use balcony_event_log::Positions;
 use tokio::sync::{Notify, watch};
 
 use crate::Generation;
+use crate::demand::{Demand, Waiting};
 
 /// How far each generation has come, told between the processes as it happens: in memory within one process, by
 /// `NOTIFY` on PostgreSQL. What is known here may lag behind the checkpoints. It never runs ahead of what was committed
@@ -19,6 +20,8 @@ pub struct Progress {
     generations: watch::Sender<u64>,
     /// What is still to be told to other processes; `None` where there are none.
     outbox: Option<Outbox>,
+    /// Who waits in this process.
+    demand: Demand,
 }
 
 /// A life of the database: until a crash, or a move to another machine, that may have taken back what was committed
@@ -85,6 +88,7 @@ impl Progress {
             ticks: watch::Sender::new(0),
             generations: watch::Sender::new(0),
             outbox: shared.then(Outbox::default),
+            demand: Demand::default(),
         }
     }
 
@@ -128,6 +132,22 @@ impl Progress {
     /// How often the set of generations has changed, or one of them otherwise than by the log.
     pub(crate) fn changes(&self) -> u64 {
         *self.generations.borrow()
+    }
+
+    /// Says that somebody waits for `generation` to come further, until what is returned is dropped: whoever brings it on
+    /// in this process then hurries.
+    pub fn wait_for(&self, generation: &Generation) -> Waiting<'_> {
+        self.demand.wait_for(generation)
+    }
+
+    /// Waits until somebody waits for `generation`, as far as this process knows.
+    pub async fn is_wanted(&self, generation: &Generation) {
+        self.demand.is_for(generation).await;
+    }
+
+    /// Whether everybody who may wait is in this process.
+    pub fn knows_who_waits(&self) -> bool {
+        self.outbox.is_none()
     }
 
     /// Notes how far the generation in `schema` has come in `incarnation`. What is of another one is no news.

@@ -11,7 +11,7 @@ use crate::error::is_missing_table;
 use crate::look::SharedLook;
 use crate::pool::Pool;
 use crate::{
-    Database, Generation, GenerationState, Incarnation, Namespace, Progress, ReadModel, Row, StoreError, Value,
+    Database, Generation, GenerationState, Incarnation, Namespace, Progress, ReadModel, Row, StoreError, Value, Waiting,
 };
 
 /// Reads the live generations of some read models, each of the version that is asked for, whose tables all go by their
@@ -57,6 +57,13 @@ struct Bound {
     bindings: u64,
     /// At the checkpoints of each of the generations.
     looks: Vec<SharedLook<Positions>>,
+}
+
+/// Whether who waits wants it sooner than it comes by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Haste {
+    Some,
+    None,
 }
 
 /// How often the set of live generations is looked at when nobody tells of a change.
@@ -147,7 +154,7 @@ impl Reader {
     /// that was so before `deadline`.
     ///
     /// A read model that is not live yet may become so meanwhile. Any number of those who wait ask the database as often as
-    /// one.
+    /// one, and whoever brings it on in this process does not put off what is waited for.
     ///
     /// What is read after it has that, unless the database crashed or a generation was rolled back between:
     /// [`Reader::stayed_on`] says so, asked after the reading about what there was before the waiting.
@@ -156,6 +163,29 @@ impl Reader {
     /// [`StoreError::NotReady`] when it still has no live generation of its version then, and [`StoreError`] as the
     /// database answers.
     pub async fn wait_for(&self, model: &ReadModel, wanted: &Positions, deadline: Instant) -> Result<bool, StoreError> {
+        self.wait(model, wanted, deadline, Haste::Some).await
+    }
+
+    /// As [`Reader::wait_for`], for whom it is soon enough when it comes by itself.
+    ///
+    /// # Errors
+    /// As [`Reader::wait_for`].
+    pub async fn wait_patiently_for(
+        &self,
+        model: &ReadModel,
+        wanted: &Positions,
+        deadline: Instant,
+    ) -> Result<bool, StoreError> {
+        self.wait(model, wanted, deadline, Haste::None).await
+    }
+
+    async fn wait(
+        &self,
+        model: &ReadModel,
+        wanted: &Positions,
+        deadline: Instant,
+        haste: Haste,
+    ) -> Result<bool, StoreError> {
         let mut wanted = wanted.clone();
         wanted.retain(|partition| model.topics.contains(&partition.topic));
         let progress = self.database.progress();
@@ -164,6 +194,7 @@ impl Reader {
         // is news as well, so any number of those who wait look as often as one.
         let mut asked = Instant::now();
         let mut next_look = asked;
+        let mut waiting: Option<Waiting<'_>> = None;
         loop {
             ticks.mark_unchanged();
             let now = Instant::now();
@@ -177,6 +208,10 @@ impl Reader {
             };
             if progress.covers(&bound.generations[place], &wanted) {
                 return Ok(true);
+            }
+            let generation = &bound.generations[place];
+            if haste == Haste::Some && !waiting.as_ref().is_some_and(|waiting| waiting.is_for(generation)) {
+                waiting = Some(progress.wait_for(generation));
             }
             if now >= next_look {
                 let reached = bound.look_after(asked, place, progress).await?;

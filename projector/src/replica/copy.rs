@@ -18,7 +18,7 @@ use crate::losses::Losses;
 use crate::observer::Observer;
 use crate::parking::{ParkedKeys, Reason, parked_keys, parked_record};
 use crate::plan::whole_before;
-use crate::sink::{Claimed, NotWritten, Sink};
+use crate::sink::{Claimed, Due, NotWritten, Sink};
 
 /// The most records that are applied before they are committed.
 const MOST_UNCOMMITTED: usize = 40_000;
@@ -27,6 +27,10 @@ const MORE_FROM: usize = 2_000;
 const AT_ONCE: Duration = Duration::from_millis(20);
 /// The least time between two commits, each of which costs a search index a segment.
 const COMMIT_EVERY: Duration = Duration::from_millis(50);
+/// The same while nobody waits for one.
+const COMMIT_AT_REST: Duration = Duration::from_millis(500);
+/// The least time between two small batches while nobody waits for them.
+const REST: Duration = Duration::from_millis(40);
 
 /// One generation of a replica on this node, and what is shown of it.
 #[derive(Clone)]
@@ -238,6 +242,14 @@ impl Copy {
 impl Sink for Copy {
     const PACE: Duration = Duration::ZERO;
 
+    fn rest(&self) -> Duration {
+        REST
+    }
+
+    async fn is_wanted(&self) {
+        self.view.is_wanted().await;
+    }
+
     fn positions(&self) -> Positions {
         self.reached.clone()
     }
@@ -296,12 +308,16 @@ impl Sink for Copy {
         self.shown.borrow().has_caught_up
     }
 
-    fn commit_due(&self) -> Option<Instant> {
+    fn commit_due(&self) -> Option<Due> {
         if self.reached == self.committed {
             return None;
         }
-        let due = self.committed_at + COMMIT_EVERY;
-        Some(if self.is_full() { due } else { self.more_until.map_or(due, |more_until| more_until.max(due)) })
+        let wanted = self.committed_at + COMMIT_EVERY;
+        Some(match self.more_until {
+            _ if self.is_full() => Due { wanted, latest: wanted },
+            Some(more_until) => Due { wanted: wanted.max(more_until), latest: wanted.max(more_until) },
+            None => Due { wanted, latest: self.committed_at + COMMIT_AT_REST },
+        })
     }
 
     fn is_full(&self) -> bool {

@@ -8,6 +8,24 @@ use tokio::time::{Instant, timeout_at};
 /// What a replica is read through at the moment, which is another view after a rebuild. Clones are the same.
 pub struct Serving<V> {
     state: Arc<watch::Sender<State<V>>>,
+    /// How many wait.
+    waiting: Arc<watch::Sender<usize>>,
+}
+
+/// One who waits, until it is dropped.
+struct Waiting<'w>(&'w watch::Sender<usize>);
+
+impl<'w> Waiting<'w> {
+    fn of(waiting: &'w watch::Sender<usize>) -> Self {
+        waiting.send_modify(|count| *count += 1);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
 }
 
 enum State<V> {
@@ -17,13 +35,14 @@ enum State<V> {
 
 impl<V> Clone for Serving<V> {
     fn clone(&self) -> Self {
-        Self { state: self.state.clone() }
+        Self { state: self.state.clone(), waiting: self.waiting.clone() }
     }
 }
 
 impl<V> Default for Serving<V> {
     fn default() -> Self {
-        Self { state: Arc::new(watch::Sender::new(State::Closed("it is being opened".to_owned()))) }
+        let state = watch::Sender::new(State::Closed("it is being opened".to_owned()));
+        Self { state: Arc::new(state), waiting: Arc::default() }
     }
 }
 
@@ -53,16 +72,24 @@ impl<V: Clone> Serving<V> {
     /// As [`Serving::view`], once the time is over.
     pub async fn wait_for(&self, wanted: &Positions, deadline: Instant) -> Result<bool, String> {
         let mut state = self.state.subscribe();
+        let mut waiting = None;
         loop {
             let now = match &*state.borrow_and_update() {
                 State::Open { positions, .. } if positions.covers(wanted) => return Ok(true),
                 State::Open { .. } => Ok(false),
                 State::Closed(reason) => Err(reason.clone()),
             };
+            waiting.get_or_insert_with(|| Waiting::of(&self.waiting));
             if !matches!(timeout_at(deadline, state.changed()).await, Ok(Ok(()))) {
                 return now;
             }
         }
+    }
+
+    /// Waits until somebody waits for it to come further.
+    pub(crate) async fn is_wanted(&self) {
+        // The sender is here, so it is there.
+        let _ = self.waiting.subscribe().wait_for(|count| *count > 0).await;
     }
 
     /// Lets `view` be read from now on, which has come to `positions`.
@@ -119,12 +146,14 @@ mod tests {
             let serving = serving.clone();
             async move { serving.wait_for(&at(3), Instant::now() + Duration::from_secs(30)).await }
         });
+        serving.is_wanted().await;
         serving.serve(1, "view", at(0));
         assert_eq!(serving.wait_for(&at(3), Instant::now()).await, Ok(false));
         serving.moved(2, &at(3));
         assert_eq!(serving.wait_for(&at(3), Instant::now()).await, Ok(false), "another view has come so far");
         serving.moved(1, &at(3));
         assert_eq!(waiting.await.expect("an end"), Ok(true));
+        assert_eq!(*serving.waiting.borrow(), 0, "nobody waits any more");
         serving.close("gone".into());
         assert_eq!(serving.view().err().as_deref(), Some("gone"));
     }

@@ -1,7 +1,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use balcony_event_log::{Positions, Record};
+use balcony_event_log::{BoxFuture, Positions, Record};
 use balcony_store::ReadModel;
 
 use super::serving::Serving;
@@ -170,6 +170,8 @@ pub(crate) trait AnyView: Send + Sync {
     fn serve(&self, positions: Positions);
     /// Tells who waits that the view, if it is the one that is read, has come to `positions`.
     fn moved(&self, positions: &Positions);
+    /// Waits until somebody waits for it to move.
+    fn is_wanted(&self) -> BoxFuture<'_, ()>;
     fn verify(&self) -> Result<(), ReplicaError>;
 }
 
@@ -245,6 +247,10 @@ impl<S: ReplicaStore> AnyView for Viewed<S> {
 
     fn moved(&self, positions: &Positions) {
         self.serving.moved(self.id, positions);
+    }
+
+    fn is_wanted(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.serving.is_wanted())
     }
 
     fn verify(&self) -> Result<(), ReplicaError> {

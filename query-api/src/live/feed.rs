@@ -179,7 +179,13 @@ impl Feed {
 
     async fn has_come(&self, name: &str, reached: &Positions, patience: Duration) -> bool {
         let model = model(&self.reader, name);
-        match self.reader.wait_for(model, reached, Instant::now() + patience).await {
+        let deadline = Instant::now() + patience;
+        // While nobody watches, it is soon enough when the read models come so far by themselves.
+        let waited = match self.hub.has_streams() {
+            true => self.reader.wait_for(model, reached, deadline).await,
+            false => self.reader.wait_patiently_for(model, reached, deadline).await,
+        };
+        match waited {
             Ok(has_come) => has_come,
             Err(error) => {
                 tracing::debug!(%error, "live streams wait for a read model");

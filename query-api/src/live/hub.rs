@@ -142,6 +142,11 @@ impl Hub {
         state.history.as_ref().map(|history| (history.taken_in(), history.reached().clone()))
     }
 
+    /// Whether anybody watches.
+    pub(super) fn has_streams(&self) -> bool {
+        self.state().open > 0
+    }
+
     pub(super) fn has_timelines(&self) -> bool {
         !self.state().timelines.is_empty()
     }
