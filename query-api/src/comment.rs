@@ -2,7 +2,7 @@
 
 use balcony_domain::Timestamp;
 use balcony_http::Problem;
-use balcony_store::{Reader, StoreError};
+use balcony_store::{Reader, StoreError, row};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -36,25 +36,29 @@ pub(crate) struct CommentedMovie {
     pub(crate) title: String,
 }
 
-/// A user by name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow, ToSchema)]
-pub(crate) struct NamedUser {
-    pub(crate) id: Uuid,
-    /// The name of today.
-    pub(crate) display_name: String,
+row! {
+    /// A user by name.
+    #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+    pub(crate) struct NamedUser {
+        pub(crate) id: Uuid,
+        /// The name of today.
+        pub(crate) display_name: String,
+    }
 }
 
-/// A comment as the database gives it.
-#[derive(Debug, Clone, sqlx::FromRow)]
-pub(crate) struct CommentRow {
-    id: Uuid,
-    movie_id: Uuid,
-    movie_title: String,
-    author_id: Uuid,
-    author_name: String,
-    title: Option<String>,
-    body: String,
-    posted_at: i64,
+row! {
+    /// A comment as the database gives it.
+    #[derive(Debug, Clone)]
+    pub(crate) struct CommentRow {
+        id: Uuid,
+        movie_id: Uuid,
+        movie_title: String,
+        author_id: Uuid,
+        author_name: String,
+        title: Option<String>,
+        body: String,
+        posted_at: i64,
+    }
 }
 
 /// The columns of a [`CommentRow`] from [`TABLES`].

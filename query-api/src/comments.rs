@@ -3,7 +3,7 @@ use axum::response::Response;
 use balcony_domain::{CommentId, MovieId, Timestamp, UserId};
 use balcony_http::{Params, PathId, Problem};
 use balcony_read_models::{Comments, Registry};
-use balcony_store::StoreError;
+use balcony_store::{Columns, Row, StoreError};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -78,11 +78,15 @@ const NAMED_COLUMNS: &str = "
     movies.id IS NOT NULL AND users.id IS NOT NULL AS is_named";
 
 /// A comment, and whether it names a movie and a user that are there.
-#[derive(sqlx::FromRow)]
 struct MaybeNamed {
-    #[sqlx(flatten)]
     comment: CommentRow,
     is_named: bool,
+}
+
+impl Row for MaybeNamed {
+    fn read(columns: &mut Columns<'_>) -> Result<Self, StoreError> {
+        Ok(Self { comment: CommentRow::read(columns)?, is_named: columns.named("is_named")? })
+    }
 }
 
 /// [`TABLES`], joined in an order that SQLite keeps: it does not know that a user has few of all comments.

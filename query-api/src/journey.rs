@@ -3,6 +3,7 @@ use axum::response::Response;
 use balcony_domain::{Timestamp, UserId};
 use balcony_http::{PathId, Problem, Visitor};
 use balcony_read_models::{Journeys, Registry};
+use balcony_store::row;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -32,16 +33,17 @@ pub(crate) struct Step {
     user: Option<NamedUser>,
 }
 
-#[derive(sqlx::FromRow)]
-struct StepRow {
-    id: Uuid,
-    at: i64,
-    kind: String,
-    comment_id: Option<Uuid>,
-    movie_id: Option<Uuid>,
-    movie_title: Option<String>,
-    other_id: Option<Uuid>,
-    other_name: Option<String>,
+row! {
+    struct StepRow {
+        id: Uuid,
+        at: i64,
+        kind: String,
+        comment_id: Option<Uuid>,
+        movie_id: Option<Uuid>,
+        movie_title: Option<String>,
+        other_id: Option<Uuid>,
+        other_name: Option<String>,
+    }
 }
 
 /// What a user did, the newest first. Page views are shown to nobody but the user who viewed.

@@ -6,7 +6,7 @@ use balcony_domain::{MovieId, Timestamp};
 use balcony_http::{PathId, Problem};
 use balcony_read_models::{Comments, Registry, Statistics};
 use balcony_statistics::Tally;
-use balcony_store::Value;
+use balcony_store::{Value, row};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -46,15 +46,16 @@ pub(crate) struct NamedCompany {
     name: String,
 }
 
-#[derive(sqlx::FromRow)]
-struct MovieRow {
-    id: Uuid,
-    title: String,
-    company_id: Option<Uuid>,
-    company_name: Option<String>,
-    released_on: Option<String>,
-    registered_at: i64,
-    comment_count: i64,
+row! {
+    struct MovieRow {
+        id: Uuid,
+        title: String,
+        company_id: Option<Uuid>,
+        company_name: Option<String>,
+        released_on: Option<String>,
+        registered_at: i64,
+        comment_count: i64,
+    }
 }
 
 /// What a movie's counts are read from.

@@ -21,7 +21,7 @@
 
 use balcony_domain::{CompanyId, UserId};
 use balcony_http::Problem;
-use balcony_store::{StoreError, Value};
+use balcony_store::{Columns, Row, StoreError, Value};
 
 use crate::QueryApi;
 use crate::comment::{self, COLUMNS, Comment, CommentRow};
@@ -99,12 +99,16 @@ pub(crate) async fn select(
 }
 
 /// A comment of a page.
-#[derive(sqlx::FromRow)]
 struct Listed {
-    #[sqlx(flatten)]
     comment: CommentRow,
     /// How many comments the page would have if each of them named a movie and a user.
     steps_led_to: i64,
+}
+
+impl Row for Listed {
+    fn read(columns: &mut Columns<'_>) -> Result<Self, StoreError> {
+        Ok(Self { comment: CommentRow::read(columns)?, steps_led_to: columns.named("steps_led_to")? })
+    }
 }
 
 /// When it is looked whether a comment names a movie and a user that there are.

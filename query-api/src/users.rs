@@ -3,6 +3,7 @@ use axum::response::Response;
 use balcony_domain::{Timestamp, UserId};
 use balcony_http::{PathId, Problem};
 use balcony_read_models::Registry;
+use balcony_store::row;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -31,13 +32,14 @@ pub(crate) struct User {
     pub(crate) registered_at: Timestamp,
 }
 
-#[derive(sqlx::FromRow)]
-struct UserRow {
-    id: Uuid,
-    display_name: String,
-    about: Option<String>,
-    location: Option<String>,
-    registered_at: i64,
+row! {
+    struct UserRow {
+        id: Uuid,
+        display_name: String,
+        about: Option<String>,
+        location: Option<String>,
+        registered_at: i64,
+    }
 }
 
 /// One user.

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use crate::pool::{Durability, Patience, Pool};
+use crate::readers::Readers;
 use crate::{Place, Progress, Settings, StoreError, Tx};
 
 /// Where the read models are; both kinds do the same, each in its own way.
@@ -50,9 +51,14 @@ impl Backend {
         on_each!(self, Self, |place| place.writers(schema, durability, patience))
     }
 
-    /// Connections that read the generations in `schemas`.
-    pub(crate) fn readers(&self, schemas: &[&str]) -> Pool {
-        on_each!(self, Self, |place| place.readers(schemas))
+    /// Readers of the generations in `schemas`.
+    pub(crate) fn readers(&self, schemas: &[&str]) -> Readers {
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::Postgres(server) => Readers::Postgres(server.readers(schemas)),
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(folder) => Readers::Sqlite(folder.readers(schemas)),
+        }
     }
 
     /// Begins a transaction that only reads the generation in `schema`.

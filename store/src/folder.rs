@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, SqlitePool};
 use tokio::time::Instant;
 
+use crate::file_readers::{FileReaders, Files};
 use crate::limits::READING;
 use crate::pool::{Durability, Patience, Pool};
 use crate::{Progress, StoreError, Tx, migrations};
@@ -19,8 +20,6 @@ use crate::{Progress, StoreError, Tx, migrations};
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a lock is tried that somebody else holds.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
-/// Connections that read at the same time.
-const READERS: u32 = 4;
 
 #[derive(Debug)]
 pub(crate) struct Folder {
@@ -63,47 +62,25 @@ impl Folder {
 
     /// The connection to this crate's own tables.
     pub(crate) fn store(&self) -> Pool {
-        Pool::on_file(self.store.clone(), None)
+        Pool::on_file(self.store.clone())
     }
 
     /// The one connection that writes the generation `schema`.
     pub(crate) fn writers(&self, schema: &str, durability: Durability, _: Patience) -> Pool {
-        Pool::on_file(writer(&self.file(schema), durability), None)
+        Pool::on_file(writer(&self.file(schema), durability))
     }
 
-    /// Connections that read the generations `schemas`, each attached under its name, so that plain table names are
-    /// found in whichever file has them.
-    pub(crate) fn readers(&self, schemas: &[&str]) -> Pool {
-        let attach: Vec<String> = schemas
-            .iter()
-            .map(|schema| {
-                let file = self.file(schema).to_string_lossy().replace('\'', "''");
-                format!("ATTACH '{file}' AS \"{schema}\"")
-            })
-            .collect();
-        let pool = SqlitePoolOptions::new()
-            .max_connections(READERS)
-            .acquire_timeout(BUSY_TIMEOUT)
-            // A file does not go away.
-            .test_before_acquire(false)
-            .after_connect(move |connection, _| {
-                let attach = attach.clone();
-                Box::pin(async move {
-                    for statement in attach {
-                        sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut *connection).await?;
-                    }
-                    Ok(())
-                })
-            })
-            .connect_lazy_with(reading(&store_file(&self.directory)));
-        Pool::on_file(pool, Some(READING))
+    /// Readers of the generations `schemas`, each attached under its name.
+    pub(crate) fn readers(&self, schemas: &[&str]) -> FileReaders {
+        let attached = schemas.iter().map(|&schema| (schema.to_owned(), self.file(schema))).collect();
+        FileReaders::new(Files { main: store_file(&self.directory), attached, patience: BUSY_TIMEOUT, limit: READING })
     }
 
     /// Begins a transaction that only reads the generation `schema`.
     pub(crate) async fn look_at(&self, schema: &str) -> Result<Tx, StoreError> {
         let file = reading(&self.file(schema));
         let pool = SqlitePoolOptions::new().max_connections(1).acquire_timeout(BUSY_TIMEOUT).connect_lazy_with(file);
-        Pool::on_file(pool, None).snapshot().await
+        Pool::on_file(pool).snapshot().await
     }
 
     /// A transaction that writes this crate's own tables is alone with them.

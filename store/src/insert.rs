@@ -1,14 +1,12 @@
 use std::collections::HashMap;
 
-use serde_json::Value as Json;
-use sqlx::{ColumnIndex, Decode, Type};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::error::is_unique_violation;
 use crate::tx::Inner;
 use crate::value::{canonical, to_the_microsecond};
-use crate::{StoreError, Tx, Value};
+use crate::{Columns, StoreError, Tx, Value};
 
 /// From how many rows the database's bulk path is quicker than statements.
 const BULK_FROM: usize = 64;
@@ -48,7 +46,7 @@ impl Tx {
         let kinds: Vec<&Value<'_>> = key_columns.iter().map(|column| &first[*column]).collect();
         let inserting = async {
             on_each!(&mut self.inner, Inner, |tx, database| {
-                database::fetch_rows(tx, &sql, rows, |row| returned(row, &kinds)).await
+                database::fetch_rows(tx, &sql, rows, |columns| returned(columns, &kinds)).await
             })
         };
         let returned: Vec<Key> = self.watch.over(inserting).await?;
@@ -156,32 +154,20 @@ impl KeyPart {
 }
 
 /// The key of a row that the database gives back, whose columns are of the types of `kinds`.
-fn returned<R>(row: &R, kinds: &[&Value<'_>]) -> Result<Key, sqlx::Error>
-where
-    R: sqlx::Row,
-    usize: ColumnIndex<R>,
-    i64: for<'r> Decode<'r, R::Database> + Type<R::Database>,
-    Uuid: for<'r> Decode<'r, R::Database> + Type<R::Database>,
-    String: for<'r> Decode<'r, R::Database> + Type<R::Database>,
-    Vec<u8>: for<'r> Decode<'r, R::Database> + Type<R::Database>,
-    bool: for<'r> Decode<'r, R::Database> + Type<R::Database>,
-    f64: for<'r> Decode<'r, R::Database> + Type<R::Database>,
-    Json: for<'r> Decode<'r, R::Database> + Type<R::Database>,
-    OffsetDateTime: for<'r> Decode<'r, R::Database> + Type<R::Database>,
-{
-    let mut parts = kinds.iter().enumerate().map(|(index, kind)| {
+fn returned(columns: &mut Columns<'_>, kinds: &[&Value<'_>]) -> Result<Key, StoreError> {
+    let mut parts = kinds.iter().map(|kind| {
         let value = match kind {
-            Value::Int(_) => Value::Int(row.try_get(index)?),
-            Value::Uuid(_) => Value::Uuid(row.try_get(index)?),
-            Value::Text(_) => row.try_get::<Option<String>, _>(index)?.into(),
-            Value::Bytes(_) => row.try_get::<Option<Vec<u8>>, _>(index)?.into(),
-            Value::Bool(_) => Value::Bool(row.try_get(index)?),
-            Value::Float(_) => Value::Float(row.try_get(index)?),
-            Value::Json(_) => Value::Json(row.try_get(index)?),
-            Value::Time(_) => Value::Time(row.try_get(index)?),
+            Value::Int(_) => Value::Int(columns.following()?),
+            Value::Uuid(_) => Value::Uuid(columns.following()?),
+            Value::Text(_) => columns.following::<Option<String>>()?.into(),
+            Value::Bytes(_) => columns.following::<Option<Vec<u8>>>()?.into(),
+            Value::Bool(_) => Value::Bool(columns.following()?),
+            Value::Float(_) => Value::Float(columns.following()?),
+            Value::Json(_) => Value::Json(columns.following()?),
+            Value::Time(_) => Value::Time(columns.following()?),
         };
         Ok(KeyPart::of(&value))
     });
     let first = parts.next().unwrap_or(Ok(KeyPart::Null))?;
-    Ok(Key { first, others: parts.collect::<Result<_, sqlx::Error>>()? })
+    Ok(Key { first, others: parts.collect::<Result<_, StoreError>>()? })
 }

@@ -24,9 +24,12 @@ mod on_each;
 
 mod backend;
 mod checkpoints;
+mod columns;
 mod database;
 mod demand;
 mod error;
+#[cfg(feature = "sqlite")]
+mod file_readers;
 #[cfg(feature = "sqlite")]
 mod folder;
 mod founding;
@@ -37,6 +40,7 @@ mod generations;
 mod incarnation;
 mod insert;
 mod leftovers;
+mod lent;
 mod limits;
 mod listing;
 mod look;
@@ -54,15 +58,20 @@ mod pool;
 mod postgres;
 mod progress;
 mod reader;
+mod readers;
 mod rebuild;
 mod row;
 #[cfg(feature = "postgres")]
 mod server;
 #[cfg(feature = "postgres")]
+mod server_readers;
+#[cfg(feature = "postgres")]
 mod session;
 mod settings;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(feature = "sqlite")]
+mod sqlite_value;
 mod tables;
 #[cfg(feature = "testing")]
 mod testing;
@@ -72,6 +81,7 @@ mod watch;
 mod workers;
 
 pub use checkpoints::Claim;
+pub use columns::{Cell, Columns, FromCell};
 pub use database::{Database, Writer};
 pub use demand::Waiting;
 pub use error::StoreError;
@@ -98,7 +108,6 @@ pub use value::Value;
 pub use workers::WorkerStatus;
 
 pub use sqlx;
-pub use sqlx::FromRow;
 pub use sqlx::types::Json;
 pub use time::OffsetDateTime;
 pub use uuid::Uuid;

@@ -1,19 +1,14 @@
-use std::borrow::Cow;
-use std::time::Duration;
+use sqlx::Connection as _;
 
-use sqlx::pool::PoolConnection;
-use sqlx::{AssertSqlSafe, Connection as _};
-
+use crate::lent::Lent;
 use crate::watch::Watch;
-use crate::{Row, StoreError, Tx, Value};
+use crate::{StoreError, Tx};
 
 /// Connections that find the same tables by their plain names, and are watched alike.
 #[derive(Debug, Clone)]
 pub(crate) struct Pool {
     connections: Connections,
     watch: Watch,
-    /// How long a query outside any transaction may take, where the database does not know that itself.
-    limit: Option<Duration>,
 }
 
 #[derive(Debug, Clone)]
@@ -42,32 +37,17 @@ pub(crate) enum Patience {
     Builds,
 }
 
-/// A connection for one query. It is closed when the query was left before its answer came, since nobody knows when
-/// that will be.
-struct Lent<DB: sqlx::Database> {
-    connection: PoolConnection<DB>,
-    answered: bool,
-}
-
-impl<DB: sqlx::Database> Drop for Lent<DB> {
-    fn drop(&mut self) {
-        if !self.answered {
-            self.connection.close_on_drop();
-        }
-    }
-}
-
 impl Pool {
     /// Connections to a server.
     #[cfg(feature = "postgres")]
     pub(crate) fn on_server(pool: sqlx::PgPool, watch: Watch) -> Self {
-        Self { connections: Connections::Postgres(pool), watch, limit: None }
+        Self { connections: Connections::Postgres(pool), watch }
     }
 
-    /// Connections to a file, whose queries may take as long as `limit`.
+    /// Connections to a file.
     #[cfg(feature = "sqlite")]
-    pub(crate) fn on_file(pool: sqlx::SqlitePool, limit: Option<Duration>) -> Self {
-        Self { connections: Connections::Sqlite(pool), watch: Watch::none(), limit }
+    pub(crate) fn on_file(pool: sqlx::SqlitePool) -> Self {
+        Self { connections: Connections::Sqlite(pool), watch: Watch::none() }
     }
 
     /// Begins a transaction that writes.
@@ -90,35 +70,11 @@ impl Pool {
         Ok(Tx::new(self.watch.over(begin).await?, self.watch.clone()))
     }
 
-    /// Runs a query outside any transaction.
-    pub(crate) async fn fetch<R: Row>(
-        &self,
-        sql: Cow<'static, str>,
-        params: &[Value<'_>],
-    ) -> Result<Vec<R>, StoreError> {
-        let sql = AssertSqlSafe(sql);
-        on_each!(&self.connections, Connections, |pool, database| {
-            let arguments = database::arguments(params)?;
-            let mut lent = Lent { connection: pool.acquire().await?, answered: false };
-            let query = async {
-                database::limit(&mut lent.connection, self.limit).await?;
-                let rows = sqlx::query_as_with(sql, arguments).fetch_all(&mut *lent.connection).await;
-                lent.answered = true;
-                Ok(rows?)
-            };
-            self.watch.over(query).await
-        })
-    }
-
     /// Asks the database whether it is there.
     pub(crate) async fn ping(&self) -> Result<(), StoreError> {
         on_each!(&self.connections, Connections, |pool| {
-            let mut lent = Lent { connection: pool.acquire().await?, answered: false };
-            let ping = async {
-                lent.connection.ping().await?;
-                lent.answered = true;
-                Ok(())
-            };
+            let mut lent = Lent::new(pool.acquire().await?);
+            let ping = async { Ok(lent.answer(async |connection| connection.ping().await).await?) };
             self.watch.over(ping).await
         })
     }

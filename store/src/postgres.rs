@@ -1,19 +1,18 @@
 //! What PostgreSQL does in its own way in a transaction.
 
 use std::mem::discriminant;
-use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
 use serde_json::Value as Json;
 use sqlx::encode::{Encode, IsNull};
 use sqlx::error::BoxDynError;
-use sqlx::postgres::{PgArgumentBuffer, PgArguments, PgHasArrayType, PgRow, PgTypeInfo};
+use sqlx::postgres::{PgArgumentBuffer, PgArguments, PgHasArrayType, PgTypeInfo};
 use sqlx::{Arguments as _, AssertSqlSafe, PgConnection, PgPool, Postgres, Type, TypeInfo as _};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::value::to_the_microsecond;
-use crate::{StoreError, Value};
+use crate::{Columns, StoreError, Value};
 
 pub(crate) type Transaction = sqlx::Transaction<'static, Postgres>;
 
@@ -171,11 +170,6 @@ pub(crate) async fn begin(pool: &PgPool, statement: &'static str) -> Result<Tran
     begun.await.unwrap_or(Err(sqlx::Error::WorkerCrashed))
 }
 
-/// The server limits statements itself.
-pub(crate) async fn limit(_: &mut PgConnection, _: Option<Duration>) -> Result<(), sqlx::Error> {
-    Ok(())
-}
-
 /// The values as parameters.
 pub(crate) fn arguments(values: &[Value<'_>]) -> Result<PgArguments, StoreError> {
     let mut arguments = PgArguments::default();
@@ -216,18 +210,18 @@ pub(crate) async fn execute_rows<const N: usize>(
 }
 
 /// What `read` reads from each row that the statements give.
-pub(crate) async fn fetch_rows<T: Send + Unpin, const N: usize>(
+pub(crate) async fn fetch_rows<T: Send, const N: usize>(
     tx: &mut Transaction,
     sql: &str,
     rows: &[[Value<'_>; N]],
-    read: impl Fn(&PgRow) -> Result<T, sqlx::Error> + Send + Sync,
+    read: impl Fn(&mut Columns<'_>) -> Result<T, StoreError> + Send + Sync,
 ) -> Result<Vec<T>, StoreError> {
     let mut fetched = Vec::new();
     for chunk in rows.chunks(ROWS_PER_STATEMENT) {
         let (sql, arguments) = over_rows(sql, chunk)?;
         let mut found = sqlx::query_with(sql, arguments).fetch(&mut **tx);
         while let Some(row) = found.try_next().await? {
-            fetched.push(read(&row)?);
+            fetched.push(read(&mut (&row).into())?);
         }
     }
     Ok(fetched)

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::checkpoints::positions;
 use crate::error::is_missing_table;
 use crate::look::SharedLook;
-use crate::pool::Pool;
+use crate::readers::Readers;
 use crate::{
     Database, Generation, GenerationState, Incarnation, Namespace, Progress, ReadModel, Row, StoreError, Value, Waiting,
 };
@@ -44,13 +44,13 @@ pub struct Standing {
     changes: u64,
 }
 
-/// Connections bound to one set of generations.
+/// Readers bound to one set of generations.
 #[derive(Debug, Default)]
 struct Bound {
     /// The live ones of the read models that have one.
     generations: Vec<Generation>,
     /// `None` without any.
-    pool: Option<Pool>,
+    readers: Option<Readers>,
     /// How often the reader was bound to an older generation of a read model than before.
     went_back: u64,
     /// How often it was bound to others.
@@ -344,10 +344,10 @@ impl Bound {
         sql: Cow<'static, str>,
         params: &[Value<'_>],
     ) -> Result<Result<Vec<R>, StoreError>, StoreError> {
-        let Some(pool) = &self.pool else {
+        let Some(readers) = &self.readers else {
             return Ok(Err(StoreError::refusal("no read model is there yet")));
         };
-        match pool.fetch(sql, params).await {
+        match readers.fetch(sql, params).await {
             Ok(rows) => Ok(Ok(rows)),
             Err(StoreError::Refused(error)) if is_missing_table(&error) => Ok(Err(StoreError::Refused(error))),
             Err(error) => Err(error),
@@ -392,12 +392,12 @@ async fn rebind(slot: &Slot, database: &Database, models: &[ReadModel]) -> Resul
         return Ok(now.clone());
     }
     let schemas: Vec<&str> = generations.iter().map(Generation::schema).collect();
-    let pool = (!schemas.is_empty()).then(|| database.backend.readers(&schemas));
-    // Queries under way keep the connections that they have.
+    let readers = (!schemas.is_empty()).then(|| database.backend.readers(&schemas));
+    // Queries under way keep the readers that they have.
     let went_back = now.went_back + u64::from(now.is_ahead_of(&generations));
     let bindings = now.bindings + 1;
     let looks = generations.iter().map(|_| SharedLook::default()).collect();
-    *now = Arc::new(Bound { generations, pool, went_back, bindings, looks });
+    *now = Arc::new(Bound { generations, readers, went_back, bindings, looks });
     Ok(now.clone())
 }
 

@@ -1,22 +1,17 @@
-use sqlx::FromRow;
-#[cfg(feature = "postgres")]
-use sqlx::postgres::PgRow;
-// In place of a database that is left out stands the other, so that the bounds below ask nothing more.
-#[cfg(not(feature = "sqlite"))]
-use sqlx::postgres::PgRow as SqliteRow;
-#[cfg(feature = "sqlite")]
-use sqlx::sqlite::SqliteRow;
-#[cfg(not(feature = "postgres"))]
-use sqlx::sqlite::SqliteRow as PgRow;
+use crate::{Columns, FromCell, StoreError};
 
-/// A row that either database can give: tuples, and whatever [`row!`](crate::row) makes or derives [`FromRow`].
-pub trait Row: for<'r> FromRow<'r, PgRow> + for<'r> FromRow<'r, SqliteRow> + Send + Unpin + 'static {}
-impl<T> Row for T where T: for<'r> FromRow<'r, PgRow> + for<'r> FromRow<'r, SqliteRow> + Send + Unpin + 'static {}
+/// A row that either database can give: tuples, whose parts are its columns from left to right, and whatever
+/// [`row!`](crate::row) makes.
+pub trait Row: Sized + Send + 'static {
+    /// Reads the row.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] for a column that is not there or is of another type.
+    fn read(columns: &mut Columns<'_>) -> Result<Self, StoreError>;
+}
 
-/// Defines a struct that is a [`Row`](trait@crate::Row): each field is read from the column of its name.
-///
-/// `#[derive(FromRow)]` does the same and more where a crate has `sqlx` among its own dependencies, which the derive
-/// insists on.
+/// Defines a struct that is a [`Row`](trait@crate::Row): each field is read from the column of its name. It is quickest
+/// where the columns come in the order of the fields.
 ///
 /// ```
 /// balcony_store::row! {
@@ -40,14 +35,25 @@ macro_rules! row {
             $($(#[$of_field])* $field_visible $field: $type,)*
         }
 
-        impl<'r, R: $crate::sqlx::Row> $crate::sqlx::FromRow<'r, R> for $name
-        where
-            for<'name> &'name str: $crate::sqlx::ColumnIndex<R>,
-            $($type: $crate::sqlx::Decode<'r, R::Database> + $crate::sqlx::Type<R::Database>,)*
-        {
-            fn from_row(row: &'r R) -> $crate::sqlx::Result<Self> {
-                Ok(Self { $($field: $crate::sqlx::Row::try_get(row, stringify!($field))?,)* })
+        impl $crate::Row for $name {
+            fn read(columns: &mut $crate::Columns<'_>) -> ::std::result::Result<Self, $crate::StoreError> {
+                ::std::result::Result::Ok(Self { $($field: columns.named(stringify!($field))?,)* })
             }
         }
     };
 }
+
+macro_rules! tuples {
+    ($first:ident $($other:ident)*) => {
+        impl<$first: FromCell, $($other: FromCell),*> Row for ($first, $($other,)*) {
+            fn read(columns: &mut Columns<'_>) -> Result<Self, StoreError> {
+                Ok((columns.following::<$first>()?, $(columns.following::<$other>()?,)*))
+            }
+        }
+
+        tuples! { $($other)* }
+    };
+    () => {};
+}
+
+tuples! { A B C D E F G H I J K L }

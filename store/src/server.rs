@@ -8,6 +8,7 @@ use sqlx::{Connection as _, PgConnection, PgPool};
 
 use crate::limits::Limits;
 use crate::pool::{Durability, Patience, Pool};
+use crate::server_readers::ServerReaders;
 use crate::session::{Session, quoted};
 use crate::{Namespace, Progress, StoreError, Tx, incarnation, migrations, notify};
 
@@ -104,9 +105,9 @@ impl Server {
     /// Connections that read the generations in `schemas`.
     ///
     /// What is read is pages, some milliseconds of work: compiling a query or starting processes for it takes longer.
-    pub(crate) fn readers(&self, schemas: &[&str]) -> Pool {
+    pub(crate) fn readers(&self, schemas: &[&str]) -> ServerReaders {
         let session = self.session(schemas, Limits::READING);
-        session.with("jit", "off").with("max_parallel_workers_per_gather", "0").pool(&self.options, READERS)
+        session.with("jit", "off").with("max_parallel_workers_per_gather", "0").readers(&self.options, READERS)
     }
 
     /// Begins a transaction that only reads the generation in `schema`.

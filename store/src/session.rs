@@ -9,6 +9,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
 use crate::limits::Limits;
 use crate::peer::Peer;
 use crate::pool::Pool;
+use crate::server_readers::ServerReaders;
 use crate::watch::Watch;
 use crate::{Namespace, Progress, incarnation};
 
@@ -67,8 +68,16 @@ impl Session {
 
     /// Watches over connections with these settings.
     pub(crate) fn watched(self, pool: PgPool, options: &PgConnectOptions) -> Pool {
-        let watch = Watch::of(self.limits.statement + ANSWERS_WITHIN, Arc::new(Peer::new(options, self.schemas)));
-        Pool::on_server(pool, watch)
+        Pool::on_server(pool, self.watch(options))
+    }
+
+    /// As [`Session::pool`], for who only reads.
+    pub(crate) fn readers(self, options: &PgConnectOptions, connections: u32) -> ServerReaders {
+        ServerReaders::new(self.clone().bare_pool(options, connections), self.watch(options))
+    }
+
+    fn watch(self, options: &PgConnectOptions) -> Watch {
+        Watch::of(self.limits.statement + ANSWERS_WITHIN, Arc::new(Peer::new(options, self.schemas)))
     }
 
     /// The same connections, not watched over.

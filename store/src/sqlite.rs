@@ -1,18 +1,12 @@
 //! What SQLite does in its own way in a transaction.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt as _;
-use sqlx::encode::{Encode, IsNull};
-use sqlx::error::BoxDynError;
-use sqlx::sqlite::{SqliteArguments, SqliteArgumentsBuffer, SqliteRow, SqliteTypeInfo};
-use sqlx::{Arguments as _, AssertSqlSafe, Sqlite, SqliteConnection, SqlitePool, Type};
-use time::format_description::BorrowedFormatItem;
-use time::macros::format_description;
+use sqlx::sqlite::SqliteArguments;
+use sqlx::{Arguments as _, AssertSqlSafe, Sqlite, SqliteConnection, SqlitePool};
 
-use crate::value::{canonical, to_the_microsecond};
-use crate::{StoreError, Value};
+use crate::{Columns, StoreError, Value};
 
 pub(crate) type Transaction = sqlx::Transaction<'static, Sqlite>;
 
@@ -39,56 +33,10 @@ pub(crate) const COLUMNS: &str = "
 /// Rows that go through one statement at the most. Each has parameters of its own, of which SQLite takes 32,766: 60 to
 /// a row at this number. Statements are made for powers of two up to it, so that few are ever prepared.
 const ROWS_PER_STATEMENT: usize = 512;
-/// Steps of SQLite's machine between two looks at the clock: some hundred microseconds.
-const STEPS_BETWEEN_LOOKS: i32 = 10_000;
-/// A time of fixed width, so that times sort as their texts do.
-const TIME: &[BorrowedFormatItem<'_>] =
-    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
-
-impl Encode<'_, Sqlite> for Value<'_> {
-    fn encode_by_ref(&self, buffer: &mut SqliteArgumentsBuffer) -> Result<IsNull, BoxDynError> {
-        match self {
-            Self::Int(Some(value)) => Encode::<Sqlite>::encode_by_ref(value, buffer),
-            Self::Uuid(Some(value)) => Encode::<Sqlite>::encode_by_ref(value, buffer),
-            Self::Text(Some(value)) => Encode::<Sqlite>::encode_by_ref(&value.as_ref(), buffer),
-            Self::Bytes(Some(value)) => Encode::<Sqlite>::encode_by_ref(&value.as_ref(), buffer),
-            Self::Bool(Some(value)) => Encode::<Sqlite>::encode_by_ref(value, buffer),
-            Self::Float(Some(value)) => Encode::<Sqlite>::encode_by_ref(value, buffer),
-            Self::Json(Some(value)) => Encode::<Sqlite>::encode(canonical(value), buffer),
-            Self::Time(Some(value)) => {
-                let time = to_the_microsecond(*value);
-                if !(0..=9999).contains(&time.year()) {
-                    return Err(format!("the time {time} is not of the years 0 to 9999").into());
-                }
-                Encode::<Sqlite>::encode(time.format(TIME)?, buffer)
-            }
-            null => {
-                debug_assert!(null.is_null());
-                Ok(IsNull::Yes)
-            }
-        }
-    }
-}
-
-impl Type<Sqlite> for Value<'_> {
-    /// SQLite takes any value for any parameter.
-    fn type_info() -> SqliteTypeInfo {
-        <String as Type<Sqlite>>::type_info()
-    }
-}
 
 /// Begins a transaction by `statement`. The driver takes back one that nobody waits for any more.
 pub(crate) async fn begin(pool: &SqlitePool, statement: &'static str) -> Result<Transaction, sqlx::Error> {
     pool.begin_with(statement).await
-}
-
-/// Lets the next statements end that are not done within `limit`.
-pub(crate) async fn limit(connection: &mut SqliteConnection, limit: Option<Duration>) -> Result<(), sqlx::Error> {
-    if let Some(limit) = limit {
-        let deadline = Instant::now() + limit;
-        connection.lock_handle().await?.set_progress_handler(STEPS_BETWEEN_LOOKS, move || Instant::now() < deadline);
-    }
-    Ok(())
 }
 
 /// The values as parameters.
@@ -133,18 +81,18 @@ pub(crate) async fn execute_rows<const N: usize>(
 }
 
 /// What `read` reads from each row that the statements give.
-pub(crate) async fn fetch_rows<T: Send + Unpin, const N: usize>(
+pub(crate) async fn fetch_rows<T: Send, const N: usize>(
     tx: &mut Transaction,
     sql: &str,
     rows: &[[Value<'_>; N]],
-    read: impl Fn(&SqliteRow) -> Result<T, sqlx::Error> + Send + Sync,
+    read: impl Fn(&mut Columns<'_>) -> Result<T, StoreError> + Send + Sync,
 ) -> Result<Vec<T>, StoreError> {
     let mut fetched = Vec::new();
     for chunk in chunks(rows) {
         let query = sqlx::query_with(expand(sql, N, chunk.len()), arguments(chunk.as_flattened())?);
         let mut found = query.fetch(&mut **tx);
         while let Some(row) = found.try_next().await? {
-            fetched.push(read(&row)?);
+            fetched.push(read(&mut (&row).into())?);
         }
     }
     Ok(fetched)

@@ -71,7 +71,8 @@ impl Tx {
         let sql = AssertSqlSafe(sql.into());
         let statement = async {
             on_each!(&mut self.inner, Inner, |tx, database| {
-                Ok(sqlx::query_as_with(sql, database::arguments(params)?).fetch_all(&mut **tx).await?)
+                let rows = sqlx::query_with(sql, database::arguments(params)?).fetch_all(&mut **tx).await?;
+                rows.iter().map(|row| R::read(&mut row.into())).collect()
             })
         };
         self.watch.over(statement).await
@@ -103,9 +104,7 @@ impl Tx {
         rows: &[[Value<'_>; N]],
     ) -> Result<Vec<R>, StoreError> {
         let statements = async {
-            on_each!(&mut self.inner, Inner, |tx, database| {
-                database::fetch_rows(tx, sql, rows, |row| R::from_row(row)).await
-            })
+            on_each!(&mut self.inner, Inner, |tx, database| database::fetch_rows(tx, sql, rows, R::read).await)
         };
         self.watch.over(statements).await
     }

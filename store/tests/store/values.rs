@@ -1,6 +1,6 @@
 use balcony_store::sqlx::types::JsonValue;
 use balcony_store::{
-    BuildOptions, Database, GenerationTx, Json, OffsetDateTime, ReadModel, Scratch, StoreError, Uuid, Value,
+    BuildOptions, Database, GenerationTx, Json, OffsetDateTime, ReadModel, Reader, Scratch, StoreError, Uuid, Value,
 };
 use time::macros::datetime;
 
@@ -9,6 +9,7 @@ use super::open;
 on_both! {
     every_value_comes_back
     every_type_goes_every_way
+    readers_give_what_transactions_give
     nulls_of_every_type_go_every_way
     times_sort_as_they_pass
     json_is_found_again_and_asked_into
@@ -170,6 +171,23 @@ async fn go_every_way(scratch: Scratch, row: impl Fn(i64) -> Kinds) {
         let mut found: Vec<Kinds> = tx.fetch_rows(same, &rows).await.unwrap();
         found.sort_by_key(|kinds| kinds.id);
         assert_eq!(found, expected);
+    }
+}
+
+async fn readers_give_what_transactions_give(scratch: Scratch) {
+    let (database, mut tx) = begin(&scratch).await;
+    let expected: Vec<Kinds> = (0..24).map(kinds).collect();
+    let rows: Vec<[Value<'_>; 8]> = expected.iter().map(values).collect();
+    tx.insert_new("kinds", &["id"], COLUMNS, &rows).await.unwrap();
+    tx.commit().await.unwrap();
+    let reader = Reader::open(&database, vec![model()]).await;
+    let found: Vec<Kinds> = reader.fetch("SELECT * FROM kinds ORDER BY id", &[]).await.unwrap();
+    assert_eq!(found, expected);
+    for row in expected.iter().filter(|row| row.text.is_some()) {
+        let sql = "SELECT * FROM kinds WHERE id = $1 AND uuid = $2 AND text = $3 AND bytes = $4 AND flag = $5
+                   AND float = $6 AND json = $7 AND time = $8";
+        let found: Vec<Kinds> = reader.fetch(sql, &values(row)).await.unwrap();
+        assert!(found.len() == 1 && found[0] == *row, "{found:?} are not {row:?}");
     }
 }
 

@@ -1,0 +1,427 @@
+//! Readers of SQLite's files. A query is one piece of work on one thread, from its parameters to its last row: whoever
+//! asks is woken once, when the answer is whole.
+//!
+//! A thread keeps its connection and the statements that it prepared. The thread that went idle last is woken first,
+//! since what it read last is still in its core's cache. Work waits in the order in which it came, for some seconds at
+//! the most; there is never more of it than callers.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use rusqlite::types::Value as Stored;
+use rusqlite::{CachedStatement, Connection, OpenFlags};
+use sqlx::error::{DatabaseError, ErrorKind};
+use tokio::sync::oneshot;
+
+use crate::sqlite_value::all_stored;
+use crate::{Row, StoreError, Value};
+
+/// Queries that run at the same time.
+const THREADS: usize = 4;
+/// Statements that a connection keeps.
+const STATEMENTS: usize = 128;
+/// Steps of SQLite's machine between two looks at the clock: some hundred microseconds.
+const STEPS_BETWEEN_LOOKS: i32 = 10_000;
+/// Pages of each file that a connection keeps, in KiB.
+const CACHE: i32 = 16_384;
+
+/// Threads that read, which end when this is dropped.
+#[derive(Debug)]
+pub(crate) struct FileReaders {
+    shared: Arc<Shared>,
+}
+
+/// What connections open.
+#[derive(Debug)]
+pub(crate) struct Files {
+    pub(crate) main: PathBuf,
+    /// Files that are attached, under their names, so that plain table names are found in whichever has them.
+    pub(crate) attached: Vec<(String, PathBuf)>,
+    /// How long another's lock is waited for, and a thread that is free.
+    pub(crate) patience: Duration,
+    /// How long a query may take.
+    pub(crate) limit: Duration,
+}
+
+#[derive(Debug)]
+struct Shared {
+    files: Files,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: VecDeque<Work>,
+    /// Threads that wait for work; the one that began to last comes last.
+    idle: Vec<Thread>,
+    threads: usize,
+    closed: bool,
+}
+
+/// A query on the connection that it is given; it tells whoever asked why there is none.
+type Run = Box<dyn FnOnce(Result<&Connection, StoreError>) + Send>;
+
+struct Work {
+    since: Instant,
+    run: Run,
+}
+
+impl std::fmt::Debug for Work {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Work").field("since", &self.since).finish_non_exhaustive()
+    }
+}
+
+impl FileReaders {
+    /// Readers of `files`, which are opened when the first query comes.
+    pub(crate) fn new(files: Files) -> Self {
+        Self { shared: Arc::new(Shared { files, state: Mutex::default() }) }
+    }
+
+    /// Runs a query. It ends early when this is left.
+    pub(crate) async fn fetch<R: Row>(
+        &self,
+        sql: Cow<'static, str>,
+        params: &[Value<'_>],
+    ) -> Result<Vec<R>, StoreError> {
+        let params = all_stored(params)?;
+        let limit = self.shared.files.limit;
+        let (answer, answered) = oneshot::channel();
+        // Dropped with this future.
+        let asking = Arc::new(());
+        let asked = Arc::downgrade(&asking);
+        self.shared.submit(Box::new(move |connection| {
+            let rows = connection.and_then(|connection| read(connection, &sql, &params, limit, asked));
+            // Whoever asked may be gone.
+            let _ = answer.send(rows);
+        }))?;
+        // Without an answer the thread has panicked.
+        answered.await.unwrap_or_else(|_| Err(sqlx::Error::WorkerCrashed.into()))
+    }
+}
+
+impl Drop for FileReaders {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.closed = true;
+        state.idle.drain(..).for_each(|thread| thread.unpark());
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn submit(self: &Arc<Self>, run: Run) -> Result<(), StoreError> {
+        let mut state = self.lock();
+        match state.idle.pop() {
+            Some(thread) => thread.unpark(),
+            None if state.threads < THREADS => {
+                let at_work = AtWork(self.clone());
+                let spawned = thread::Builder::new().name("store-reader".to_owned()).spawn(move || at_work.serve());
+                match spawned {
+                    Ok(_) => state.threads += 1,
+                    // Others take it.
+                    Err(_) if state.threads > 0 => {}
+                    Err(error) => return Err(sqlx::Error::Io(error).into()),
+                }
+            }
+            None => {}
+        }
+        state.waiting.push_back(Work { since: Instant::now(), run });
+        Ok(())
+    }
+
+    /// Waits for work; `None` when there will be none any more.
+    fn work(&self) -> Option<Work> {
+        loop {
+            let mut state = self.lock();
+            // It may have been woken by nobody.
+            let this = thread::current();
+            state.idle.retain(|idle| idle.id() != this.id());
+            if let Some(work) = state.waiting.pop_front() {
+                return Some(work);
+            }
+            if state.closed {
+                return None;
+            }
+            state.idle.push(this);
+            drop(state);
+            thread::park();
+        }
+    }
+}
+
+/// A thread that serves, counted until it ends, be it by a panic.
+struct AtWork(Arc<Shared>);
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        self.0.lock().threads -= 1;
+    }
+}
+
+impl AtWork {
+    fn serve(self) {
+        let Self(shared) = &self;
+        let mut opened = None;
+        while let Some(Work { since, run }) = shared.work() {
+            if since.elapsed() > shared.files.patience {
+                run(Err(sqlx::Error::PoolTimedOut.into()));
+                continue;
+            }
+            if opened.is_none() {
+                match shared.files.open() {
+                    Ok(connection) => opened = Some(connection),
+                    Err(error) => {
+                        run(Err(unread(error)));
+                        continue;
+                    }
+                }
+            }
+            run(opened.as_ref().ok_or_else(|| sqlx::Error::WorkerCrashed.into()));
+        }
+    }
+}
+
+impl Files {
+    /// A connection that only reads. None of the files is made when it is not there.
+    fn open(&self) -> rusqlite::Result<Connection> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.main, flags)?;
+        connection.busy_timeout(self.patience)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        connection.pragma_update(None, "query_only", 1)?;
+        for (name, file) in &self.attached {
+            connection.execute("ATTACH ?1 AS ?2", (file.to_string_lossy(), name))?;
+            connection.pragma_update(Some(name.as_str()), "cache_size", -CACHE)?;
+        }
+        Ok(connection)
+    }
+}
+
+/// Reads every row, for as long as `limit` and as whoever asked waits.
+fn read<R: Row>(
+    connection: &Connection,
+    sql: &str,
+    params: &[Stored],
+    limit: Duration,
+    asked: Weak<()>,
+) -> Result<Vec<R>, StoreError> {
+    let deadline = Instant::now() + limit;
+    let is_over = move || Instant::now() >= deadline || asked.strong_count() == 0;
+    connection.progress_handler(STEPS_BETWEEN_LOOKS, Some(is_over)).map_err(unread)?;
+    let mut statement = connection.prepare_cached(sql).map_err(unread)?;
+    bind(&mut statement, params)?;
+    let mut found = statement.raw_query();
+    let mut rows = Vec::new();
+    while let Some(row) = found.next().map_err(unread)? {
+        rows.push(R::read(&mut row.into())?);
+    }
+    Ok(rows)
+}
+
+/// Binds the parameters, `$1` being the first: SQLite numbers them as they come in the text. What is bound to none is
+/// NULL.
+fn bind(statement: &mut CachedStatement<'_>, params: &[Stored]) -> Result<(), StoreError> {
+    for index in 1..=statement.parameter_count() {
+        let place = match statement.parameter_name(index) {
+            Some(name) => name.get(1..).and_then(|number| number.parse().ok()),
+            None => Some(index),
+        };
+        let place: usize = place.ok_or_else(|| StoreError::refusal("a parameter has no number"))?;
+        if let Some(value) = place.checked_sub(1).and_then(|place| params.get(place)) {
+            statement.raw_bind_parameter(index, value).map_err(unread)?;
+        }
+    }
+    Ok(())
+}
+
+/// What SQLite answered, in the form of the driver that writes.
+#[derive(Debug, thiserror::Error)]
+#[error("(code: {code}) {message}")]
+struct Refusal {
+    code: i32,
+    message: String,
+}
+
+impl DatabaseError for Refusal {
+    fn message(&self) -> &str {
+        &self.message
+    }
+
+    fn code(&self) -> Option<Cow<'_, str>> {
+        Some(self.code.to_string().into())
+    }
+
+    fn as_error(&self) -> &(dyn std::error::Error + Send + Sync + 'static) {
+        self
+    }
+
+    fn as_error_mut(&mut self) -> &mut (dyn std::error::Error + Send + Sync + 'static) {
+        self
+    }
+
+    fn into_error(self: Box<Self>) -> Box<dyn std::error::Error + Send + Sync + 'static> {
+        self
+    }
+
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Other
+    }
+}
+
+fn unread(error: rusqlite::Error) -> StoreError {
+    let (code, message) = match error {
+        rusqlite::Error::SqliteFailure(code, message) => (code, message.unwrap_or_else(|| code.to_string())),
+        rusqlite::Error::SqlInputError { error, msg, .. } => (error, msg),
+        other => return StoreError::refusal(other.to_string()),
+    };
+    sqlx::Error::from(Refusal { code: code.extended_code, message }).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Counts for longer than anybody waits.
+    const ENDLESS: &str = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n) SELECT COUNT(*) FROM n";
+    const LONG: Duration = Duration::from_hours(1);
+
+    /// Readers of a table `main_things` with the numbers 1 and 2, and of a table `things` in a file that is attached.
+    fn readers(folder: &tempfile::TempDir, limit: Duration) -> FileReaders {
+        let files = ["main", "it's \"attached\""].map(|name| folder.path().join(name));
+        for (file, table) in files.iter().zip(["main_things", "things"]) {
+            let connection = Connection::open(file).expect("a database");
+            let sql =
+                format!("PRAGMA journal_mode = WAL; CREATE TABLE {table} (n); INSERT INTO {table} VALUES (1), (2)");
+            connection.execute_batch(&sql).expect("a table");
+        }
+        let [main, attached] = files;
+        FileReaders::new(Files { main, attached: vec![("other".to_owned(), attached)], patience: LONG, limit })
+    }
+
+    async fn fetch<R: Row>(readers: &FileReaders, sql: &'static str) -> Result<Vec<R>, StoreError> {
+        readers.fetch(sql.into(), &[]).await
+    }
+
+    #[tokio::test]
+    async fn plain_names_are_found_in_every_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let readers = readers(&folder, LONG);
+        let sql = "SELECT things.n, main_things.n FROM things JOIN main_things USING (n) ORDER BY 1";
+        assert_eq!(fetch::<(i64, i64)>(&readers, sql).await.expect("rows"), [(1, 1), (2, 2)]);
+    }
+
+    #[tokio::test]
+    async fn parameters_go_by_their_numbers() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let readers = readers(&folder, LONG);
+        let params = ["one".into(), "two".into()];
+        let rows: Vec<(String, String, String)> =
+            readers.fetch("SELECT $2, $1, $2".into(), &params).await.expect("rows");
+        assert_eq!(rows, [("two".to_owned(), "one".to_owned(), "two".to_owned())]);
+        let rows: Vec<(Option<String>,)> = readers.fetch("SELECT $3".into(), &params).await.expect("rows");
+        assert_eq!(rows, [(None,)]);
+    }
+
+    #[tokio::test]
+    async fn columns_are_found_in_any_order() {
+        crate::row! {
+            struct Found { first: i64, second: String }
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let readers = readers(&folder, LONG);
+        for sql in ["SELECT 1 AS first, 'a' AS second", "SELECT 'a' AS second, NULL AS third, 1 AS first"] {
+            let rows: Vec<Found> = fetch(&readers, sql).await.expect("rows");
+            assert_eq!((rows[0].first, rows[0].second.as_str()), (1, "a"));
+        }
+        for sql in ["SELECT 1 AS first", "SELECT 1 AS first, NULL AS second", "SELECT 1 AS first, 2 AS second"] {
+            let error = fetch::<Found>(&readers, sql).await.map(|rows| rows.len()).expect_err("it is refused");
+            assert!(matches!(&error, StoreError::Refused(_)) && error.to_string().contains(['1', 's']), "{error}");
+        }
+        let error = fetch::<(i64, i64)>(&readers, "SELECT 1").await.expect_err("it is refused");
+        assert!(matches!(error, StoreError::Refused(sqlx::Error::ColumnIndexOutOfBounds { index: 1, len: 1 })));
+    }
+
+    #[tokio::test]
+    async fn nothing_is_written() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let readers = readers(&folder, LONG);
+        let error = fetch::<(i64,)>(&readers, "DELETE FROM things RETURNING n").await.expect_err("it is refused");
+        assert!(error.to_string().contains("readonly"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_table_that_is_not_there_is_told_from_a_file_that_is_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let there = readers(&folder, LONG);
+        let error = fetch::<(i64,)>(&there, "SELECT n FROM nowhere").await.expect_err("it is refused");
+        assert!(error.is_missing_table(), "{error:?}");
+        let gone = folder.path().join("gone");
+        let attached = vec![("gone".to_owned(), gone.clone())];
+        let files = Files { main: folder.path().join("main"), attached, patience: LONG, limit: LONG };
+        let error = fetch::<(i64,)>(&FileReaders::new(files), "SELECT 1").await.expect_err("it is refused");
+        assert!(error.is_transient() && !gone.exists(), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_query_that_takes_too_long_ends() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let readers = readers(&folder, Duration::from_millis(20));
+        let error = fetch::<(i64,)>(&readers, ENDLESS).await.expect_err("it is refused");
+        assert!(matches!(&error, StoreError::Unavailable(_)) && error.to_string().contains("interrupted"), "{error}");
+        assert_eq!(fetch::<(i64,)>(&readers, "SELECT 1").await.expect("rows"), [(1,)]);
+    }
+
+    #[tokio::test]
+    async fn a_query_that_nobody_waits_for_any_more_ends() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let readers = Arc::new(readers(&folder, LONG));
+        let begin = |_| {
+            tokio::spawn({
+                let readers = readers.clone();
+                async move { fetch::<(i64,)>(&readers, ENDLESS).await }
+            })
+        };
+        let left: Vec<_> = (0..2 * THREADS).map(begin).collect();
+        while readers.shared.lock().waiting.len() < THREADS {
+            tokio::task::yield_now().await;
+        }
+        left.iter().for_each(|task| task.abort());
+        assert_eq!(fetch::<(i64,)>(&readers, "SELECT 1").await.expect("rows"), [(1,)]);
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_panics_is_replaced() {
+        struct Panics;
+        impl Row for Panics {
+            fn read(_: &mut crate::Columns<'_>) -> Result<Self, StoreError> {
+                panic!("this is what the test wants")
+            }
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let readers = readers(&folder, LONG);
+        for _ in 0..2 * THREADS {
+            assert!(fetch::<Panics>(&readers, "SELECT 1").await.is_err_and(|error| error.is_transient()));
+        }
+        assert_eq!(fetch::<(i64,)>(&readers, "SELECT 1").await.expect("rows"), [(1,)]);
+    }
+
+    #[tokio::test]
+    async fn threads_end_with_their_readers() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let readers = readers(&folder, LONG);
+        fetch::<(i64,)>(&readers, "SELECT 1").await.expect("rows");
+        let shared = Arc::downgrade(&readers.shared);
+        drop(readers);
+        while shared.strong_count() > 0 {
+            thread::yield_now();
+        }
+    }
+}

@@ -1,0 +1,23 @@
+use std::borrow::Cow;
+
+use crate::{Row, StoreError, Value};
+
+/// What reads some generations, whose tables all go by their plain names.
+#[derive(Debug)]
+pub(crate) enum Readers {
+    #[cfg(feature = "postgres")]
+    Postgres(crate::server_readers::ServerReaders),
+    #[cfg(feature = "sqlite")]
+    Sqlite(crate::file_readers::FileReaders),
+}
+
+impl Readers {
+    /// Runs a query outside any transaction.
+    pub(crate) async fn fetch<R: Row>(
+        &self,
+        sql: Cow<'static, str>,
+        params: &[Value<'_>],
+    ) -> Result<Vec<R>, StoreError> {
+        on_each!(self, Self, |readers| readers.fetch(sql, params).await)
+    }
+}
