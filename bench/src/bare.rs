@@ -44,6 +44,8 @@ pub(crate) struct Bare {
 enum Kind {
     /// Awaits a SQLite commit shared by all who wait for one.
     Sqlite { file: PathBuf },
+    /// Answers with the same bytes, from memory.
+    Answer { file: PathBuf },
     /// Awaits one delivery to Kafka.
     Kafka { brokers: String, topic: String },
     /// Balcony's command API on an embedded log, without projections.
@@ -62,6 +64,7 @@ impl Bare {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let router = match &self.kind {
             Kind::Sqlite { file } => sqlite(file)?,
+            Kind::Answer { file } => answering(std::fs::read(file)?.into()),
             Kind::Kafka { brokers, topic } => kafka(brokers, topic)?,
             Kind::Commands { data_dir, jwt_secret } => commands(data_dir, jwt_secret).await?,
         };
@@ -77,6 +80,12 @@ fn router<S: Clone + Send + Sync + 'static>(handler: axum::routing::MethodRouter
 
 fn created(id: &str) -> Response {
     (StatusCode::CREATED, [(header::CONTENT_TYPE, "application/json")], format!("{{\"id\":\"{id}\"}}")).into_response()
+}
+
+/// Answers whatever is asked with `body`.
+fn answering(body: Bytes) -> Router {
+    let answer = async move || ([(header::CONTENT_TYPE, "application/json")], body.clone());
+    Router::new().fallback(answer)
 }
 
 // --- Kafka ---

@@ -11,7 +11,9 @@ use crate::events;
 use crate::exchange::{Connection, bearer, request};
 use crate::load::{self, Requests};
 use crate::process::{Deployment, Process, Settings};
+use crate::reading;
 use crate::scratch::Scratch;
+use uuid::Uuid;
 
 /// Processes on one log and one database.
 pub(crate) struct Installation {
@@ -21,10 +23,41 @@ pub(crate) struct Installation {
     authority: Authority,
 }
 
+/// What can be read.
+pub(crate) struct Library {
+    pub(crate) movie: Uuid,
+    author: Uuid,
+    comment: String,
+    /// The token of a reader with a hundred favourites, as a header.
+    some: String,
+    /// That of one with a thousand.
+    many: String,
+    /// The request that posts another comment, by person.
+    pub(crate) posts: Requests,
+}
+
 const SECRET: &str = "a secret for benchmarks, of 32 bytes or more";
 const AN_HOUR: u64 = 3_600;
 /// How many movies are viewed at the most.
 const VIEWED: u16 = 100;
+/// How many movies readers find.
+const SHOWN: usize = 20;
+
+impl Library {
+    /// What is asked for, by name.
+    pub(crate) fn questions(&self) -> Vec<(&'static str, Arc<[u8]>)> {
+        let Self { movie, author, comment, some, many, .. } = self;
+        vec![
+            (reading::MOVIE, reading::list(&format!("/v1/movies/{movie}/comments"), "")),
+            ("the front page", reading::list("/v1/comments", "")),
+            ("an author's comments", reading::list(&format!("/v1/users/{author}/comments"), "")),
+            ("a timeline of 100 favourites", reading::list("/v1/me/timeline", some)),
+            ("a timeline of 1,000 favourites", reading::list("/v1/me/timeline", many)),
+            ("one comment", request("GET", &format!("/v1/comments/{comment}"), "", "").into()),
+            ("a search", request("GET", "/v1/search?q=battle&limit=20", "", "").into()),
+        ]
+    }
+}
 
 impl Installation {
     /// A new one: everything in one process, or the services called `parts`.
@@ -87,12 +120,70 @@ impl Installation {
 
     /// The processes and the services they use.
     pub(crate) fn consumers(&self, scratch: &Scratch) -> Consumers {
-        let services = if self.settings.iter().any(|(name, _)| *name == "DATABASE_URL") {
-            scratch.services()
-        } else {
-            Consumers::default()
-        };
-        self.processes.iter().fold(services, |consumers, (part, process)| consumers.and(part, process.pid()))
+        self.processes
+            .iter()
+            .fold(self.services(scratch), |consumers, (part, process)| consumers.and(part, process.pid()))
+    }
+
+    /// The services that the processes use.
+    pub(crate) fn services(&self, scratch: &Scratch) -> Consumers {
+        match self.setting("DATABASE_URL") {
+            Some(_) => scratch.services(),
+            None => Consumers::default(),
+        }
+    }
+
+    /// What the processes are started with.
+    pub(crate) fn setting(&self, name: &str) -> Option<&str> {
+        self.settings.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Starts everything in one process again.
+    pub(crate) async fn resume(&mut self, scratch: &Scratch) -> anyhow::Result<()> {
+        self.processes.push(("balcony", scratch.balcony(&[], &self.settings).await?));
+        Ok(())
+    }
+
+    /// People who post about movies, and a reader who has a hundred of them among the favourites, and one who has a
+    /// thousand.
+    pub(crate) async fn settle_readers(&self, quick: bool) -> anyhow::Result<Library> {
+        let (people, comments) = if quick { (1_000, 2) } else { (1_000, 20) };
+        let address = self.commands()?;
+        let admin = bearer(&self.authority.issue("admin", Role::Admin, AN_HOUR)?);
+        let mut connection = Connection::open(address).await?;
+        let film = request("POST", "/v1/movies", &admin, r#"{"title":"Seven Samurai"}"#);
+        let mut movies = Vec::new();
+        for _ in 0..SHOWN {
+            movies.push(connection.exchange(&film).await?.expect(201)?.field("id")?);
+        }
+        let body = format!("{{\"body\":\"{}\"}}", events::body());
+        let user = |number: usize| format!("person-{number}");
+        let mut posts = Requests::new();
+        for number in 0..people {
+            let token = bearer(&self.authority.issue(&user(number), Role::User, AN_HOUR)?);
+            let path = format!("/v1/movies/{}/comments", movies[number % SHOWN]);
+            posts.push(request("POST", &path, &token, &body).into());
+        }
+        for _ in 0..comments {
+            load::each_once(address, &posts, 201).await.context("the people's comments")?;
+        }
+        let reader = |name: &str| Ok::<_, anyhow::Error>(bearer(&self.authority.issue(name, Role::User, AN_HOUR)?));
+        let (some, many) = (reader("reads-a-hundred")?, reader("reads-a-thousand")?);
+        let id = |number: usize| Subjects::derived_in(DERIVED).user("balcony", &user(number));
+        let favorite =
+            |token: &str, number| request("PUT", &format!("/v1/me/favorites/{}", id(number)), token, "").into();
+        let favorites: Requests = (0..100).map(|number| favorite(&some, number)).collect();
+        load::each_once(address, &favorites, 204).await.context("a hundred favourites")?;
+        let favorites: Requests = (0..people).map(|number| favorite(&many, number)).collect();
+        load::each_once(address, &favorites, 204).await.context("a thousand favourites")?;
+        let last = connection.exchange(&posts[0]).await?;
+        last.expect(201)?;
+        let token = last.header("consistency-token").unwrap_or_default();
+        let (comment, seen) = (last.field("id")?, format!("Consistency-Token: {token}\r\n"));
+        let shown = request("GET", &format!("/v1/comments/{comment}?wait=10s"), &seen, "");
+        Connection::open(self.queries()?).await?.exchange(&shown).await?.expect(200)?;
+        let movie = movies[0].parse()?;
+        Ok(Library { movie, author: id(0), comment, some, many, posts })
     }
 
     /// Registers movies, and gives for each of so many clients the request that notes a view of one of them. Every movie is

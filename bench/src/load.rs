@@ -22,6 +22,8 @@ pub(crate) struct Round {
 
 /// How long clients may take to be ready, and to get their last answer.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How many clients send what is to be there.
+const FEW: usize = 32;
 /// Between the last connection and the first request.
 const CALM: Duration = Duration::from_millis(100);
 
@@ -73,6 +75,63 @@ pub(crate) async fn once(address: &str, requests: &[Arc<[u8]>]) -> anyhow::Resul
         client??;
     }
     Ok(())
+}
+
+/// Each of `requests` is sent once, over a few connections, and answered with the status `expected`.
+pub(crate) async fn each_once(address: &str, requests: &[Arc<[u8]>], expected: u16) -> anyhow::Result<()> {
+    let mut clients = JoinSet::new();
+    for (number, mut connection) in connect(address, FEW).await?.into_iter().enumerate() {
+        let own: Requests = requests.iter().skip(number).step_by(FEW).cloned().collect();
+        clients.spawn(async move {
+            for request in own {
+                connection.exchange(&request).await?.expect(expected)?;
+            }
+            anyhow::Ok(())
+        });
+    }
+    while let Some(client) = timeout(PATIENCE, clients.join_next()).await? {
+        client??;
+    }
+    Ok(())
+}
+
+/// Every client reads, and posts each `one_in`th time, for as long as `duration`. A client for each of the posts.
+pub(crate) async fn mixed_loop(
+    (queries, question): (&str, &Arc<[u8]>),
+    (commands, posts): (&str, &[Arc<[u8]>]),
+    one_in: usize,
+    duration: Duration,
+) -> anyhow::Result<Round> {
+    let reading = connect(queries, posts.len()).await?;
+    let posting = connect(commands, posts.len()).await?;
+    let start = Instant::now() + CALM;
+    let end = start + duration;
+    let mut clients = JoinSet::new();
+    for ((mut reading, mut posting), post) in reading.into_iter().zip(posting).zip(posts.iter().cloned()) {
+        let question = question.clone();
+        clients.spawn(async move {
+            let mut latencies = Vec::new();
+            sleep_until(start).await;
+            loop {
+                let sent = Instant::now();
+                if sent >= end {
+                    return anyhow::Ok(latencies);
+                }
+                if latencies.len() % one_in == one_in - 1 {
+                    posting.exchange(&post).await?.expect(201)?;
+                } else {
+                    reading.exchange(&question).await?.expect(200)?;
+                }
+                latencies.push(sent.elapsed());
+            }
+        });
+    }
+    let mut latencies = Vec::new();
+    while let Some(client) = timeout(duration + PATIENCE, clients.join_next()).await? {
+        latencies.extend(client??);
+    }
+    latencies.sort_unstable();
+    Ok(Round { took: duration, latencies })
 }
 
 async fn connect(address: &str, clients: usize) -> anyhow::Result<Vec<Connection>> {

@@ -2,7 +2,8 @@
 //!
 //! Machines differ and so do hours on one machine, so a figure alone says little. Every scenario measures Balcony and
 //! its limits in turn, several rounds, and prints the ratio of each round's pair: `posting` against a bare handler
-//! that awaits one delivery, `viewing` against itself without projections, `visible` against a query that waits for nothing, `projecting` against reading and
+//! that awaits one delivery, `viewing` against itself without projections, `visible` against a query that waits for nothing, `reading` against a handler that answers from
+//! memory and the query alone, `projecting` against reading and
 //! writing without Balcony, `searching` against PostgreSQL's full-text search.
 
 mod bare;
@@ -17,6 +18,7 @@ mod posting;
 mod process;
 mod progress;
 mod projecting;
+mod reading;
 mod report;
 mod rows;
 mod scaling;
@@ -95,6 +97,8 @@ enum Scenario {
     Viewing,
     /// From a post's answer until the comment can be read.
     Visible,
+    /// Pages read a second: hot, cold, and mixed with posts.
+    Reading,
     /// Events a second of the comments projection, rebuilt and catching up.
     Projecting,
     /// The search index, against PostgreSQL's own (with the distributed half).
@@ -114,6 +118,11 @@ impl Options {
     /// How long the load of one round lasts.
     fn round(&self) -> Duration {
         Duration::from_secs(if self.quick { 3 } else { 10 })
+    }
+
+    /// How long the load of one round lasts where there are many.
+    fn short_round(&self) -> Duration {
+        Duration::from_secs(if self.quick { 2 } else { 5 })
     }
 
     fn searched(&self) -> u32 {
@@ -173,6 +182,9 @@ async fn run(
         }
         if wanted(Scenario::Visible) {
             visible::run(deployment, options, scratch, progress, report).await.context("visible")?;
+        }
+        if wanted(Scenario::Reading) {
+            reading::run(deployment, options, scratch, progress, report).await.context("reading")?;
         }
         if wanted(Scenario::Projecting) {
             projecting::run(deployment, options, scratch, progress, report).await.context("projecting")?;

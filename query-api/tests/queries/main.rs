@@ -7,6 +7,7 @@ mod comments;
 mod consistency;
 mod favorites_model;
 mod movies_and_people;
+mod pages;
 mod timeline;
 mod trends;
 mod world;
@@ -59,6 +60,10 @@ on_both! {
     trends::statistics_are_by_stream_dimension_value_and_window
     trends::recommendations_have_their_reasons
     trends::views_are_in_ones_own_journey_alone
+    pages::a_page_that_is_hot_is_given_until_what_it_shows_changes
+    pages::pages_are_the_same_with_memory_and_without
+    pages::who_has_a_page_that_is_hot_gets_no_body
+    pages::while_a_record_is_parked_no_page_is_kept
     consistency::a_query_waits_for_the_token
     consistency::behind_the_token_it_is_503_or_marked_as_stale
     consistency::only_what_a_query_reads_is_waited_for

@@ -1,6 +1,9 @@
-//! An installation without a log: events are handed to the real projections directly, one after the other.
+//! An installation whose events are handed from the log to the real projections directly, when and as far as a test
+//! says.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -10,7 +13,8 @@ use balcony_domain::event::{
     UserUnfavorited,
 };
 use balcony_domain::{CommentId, CompanyId, DERIVED, Event, MovieId, Recorded, Timestamp, Topics, UserId};
-use balcony_event_log::{BoxFuture, Positions, TopicPartition};
+use balcony_event_log::memory::{Clock, MemoryLog};
+use balcony_event_log::{BoxFuture, EventLog as _, Position, Positions, Topic};
 use balcony_http::probes::{self, Readiness};
 use balcony_http::rate_limit::{Limiter, RateLimit};
 use balcony_http::service::{Edge, service};
@@ -20,6 +24,7 @@ use balcony_projector::{Projection, Received, Serving};
 use balcony_query_api::QueryApi;
 use balcony_read_models::{Comments, Favorites, Journeys, Logged, Registry, Statistics};
 use balcony_store::{Database, Generation, ReadModel, Reader, Settings, StoreError, Tx, Writer};
+use futures_util::FutureExt as _;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::Value;
 use tower::ServiceExt as _;
@@ -29,8 +34,9 @@ pub(crate) struct World {
     pub(crate) router: Router,
     database: Database,
     projections: Vec<Running>,
+    source: MemoryLog,
+    /// What is in it.
     log: Vec<Received<Logged>>,
-    ends: Positions,
     ids: u128,
 }
 
@@ -86,19 +92,18 @@ impl World {
             projections.push(Running { projection, generation, writer, applied: Positions::new() });
         }
         let router = router(&query_api(&database).await);
-        Self { router, database, projections, log: Vec::new(), ends: Positions::new(), ids: 0 }
+        Self { router, database, projections, source: a_log(), log: Vec::new(), ids: 0 }
     }
 
     /// Appends an event, and gives the position after it.
     pub(crate) fn append(&mut self, at: i64, event: Event) -> Positions {
         let topic = topics().of(&event).clone();
-        let partition = TopicPartition::new(topic, (event.aggregate().as_u128() % PARTITIONS) as i32);
-        let offset = self.ends.next_offset(&partition);
-        self.ends.set(partition.clone(), offset + 1);
-        let written = [(partition.clone(), offset + 1)].into_iter().collect();
-        let id = self.new_id();
-        let time = time(at);
+        let (id, time) = (self.new_id(), time(at));
         let value = Logged(Recorded { id, time, request_digest: None, traceparent: None, event });
+        let appended = self.source.append(&topic, value.message()).now_or_never();
+        let position = appended.expect("memory does not wait").unwrap();
+        let written = Positions::after(&position);
+        let Position { partition, offset } = position;
         self.log.push(Received { partition, offset, appended_at: at, value });
         written
     }
@@ -150,6 +155,20 @@ impl World {
             .filter(|event| topics.contains(&event.partition.topic))
             .filter(|event| event.offset < running.applied.next_offset(&event.partition))
             .map(|received| &received.value.0)
+    }
+
+    /// The query API that keeps pages of so many bytes, beside the one that keeps none.
+    pub(crate) async fn with_pages(&self, bytes: usize) -> Router {
+        let api = query_api(&self.database).await;
+        router(&api.with_live(Arc::new(self.source.clone()), topics().facts, bytes))
+    }
+
+    /// Changes rows of the projection `name` without an event.
+    pub(crate) async fn tamper(&self, name: &str, sql: &'static str, params: &[balcony_store::Value<'_>]) {
+        let running = self.projections.iter().find(|running| running.is(name)).unwrap();
+        let mut tx = running.writer.begin().await.unwrap();
+        tx.execute(sql, params).await.unwrap();
+        tx.commit().await.unwrap();
     }
 
     /// A reader of the read models beside the query API.
@@ -251,6 +270,12 @@ pub(crate) async fn ask(router: &Router, path: &str, headers: &[(&str, &str)]) -
     let bytes = to_bytes(body, usize::MAX).await.unwrap();
     let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() };
     Answer { status: parts.status.as_u16(), headers: parts.headers, body }
+}
+
+fn a_log() -> MemoryLog {
+    let Topics { facts, views } = topics();
+    let topic = |name| Topic { name, partitions: PARTITIONS as i32, replication: 1, retention: None };
+    MemoryLog::new(&[topic(facts), topic(views)], Clock::at(SystemTime::UNIX_EPOCH))
 }
 
 fn topics() -> Topics {

@@ -1,0 +1,216 @@
+//! Pages read a second: hot, cold, and mixed with posts; against a handler that gives the same bytes from memory, and the
+//! bare query on the same database.
+
+mod bare_query;
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, ensure};
+
+use self::bare_query::BareQuery;
+use crate::Options;
+use crate::consumption::{Consumers, microseconds_each};
+use crate::exchange::{Connection, request};
+use crate::installation::{Installation, Library};
+use crate::load::{self, Requests};
+use crate::process::{Deployment, Process};
+use crate::progress::Progress;
+use crate::report::{Line, Report, Section};
+use crate::scratch::{Scratch, text};
+
+/// Comments in a page.
+const PAGE: usize = 20;
+/// How many clients ask at once.
+const CLIENTS: [usize; 2] = [1, 16];
+/// Of so many requests of the mixed load one is a post.
+const POSTS_ONE_IN: usize = 10;
+
+/// Where questions are asked.
+struct Candidate {
+    what: String,
+    address: String,
+    consumers: Consumers,
+}
+
+pub(crate) async fn run(
+    deployment: Deployment,
+    options: &Options,
+    scratch: &Scratch,
+    progress: &Progress,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let name = match deployment {
+        Deployment::Embedded => "embedded",
+        Deployment::Distributed => "Kafka and PostgreSQL",
+    };
+    progress.step(format!("reading, {name}: people post"));
+    let parts = ["projector", "command-api", "query-api"];
+    let mut hot = Installation::start(scratch, deployment, "reading", &parts).await?;
+    let library = hot.settle_readers(options.quick).await?;
+    let cold = match deployment {
+        Deployment::Embedded => {
+            hot.stop("balcony").await?;
+            copy(&scratch.path("reading"), &scratch.path("reading-cold"))?;
+            hot.resume(scratch).await?;
+            vec![("DATA_DIR", scratch.path("reading-cold").display().to_string())]
+        }
+        Deployment::Distributed => Vec::new(),
+    };
+    let part: &[&str] = match deployment {
+        Deployment::Embedded => &[],
+        Deployment::Distributed => &["query-api"],
+    };
+    let settings = hot.settings.iter().cloned().chain(cold).chain([("HOT_PAGES", "0".to_owned())]).collect();
+    let cold = scratch.balcony(part, &settings).await?;
+    let bare_query = BareQuery::open(deployment, scratch, &hot).await?;
+
+    for (page, question) in library.questions() {
+        let answers = Answers { question, library: &library, hot: &hot, cold: &cold };
+        let with_bare_query = (page == MOVIE).then_some(&bare_query);
+        for clients in CLIENTS {
+            let title = format!("reading, {name}, {page}, {clients} clients");
+            report.add(answers.measure(title, clients, with_bare_query, options, scratch, progress).await?);
+        }
+    }
+    let title = format!("reading, {name}, 90 % lists of a movie, 10 % posts, 16 clients");
+    report.add(mixed(title, &hot, &library, options, scratch, progress).await?);
+    Ok(())
+}
+
+/// The page of the library that the bare query reads, too.
+pub(crate) const MOVIE: &str = "a movie's comments";
+
+/// One page, in all the ways in which it is answered.
+struct Answers<'a> {
+    question: Arc<[u8]>,
+    library: &'a Library,
+    hot: &'a Installation,
+    cold: &'a Process,
+}
+
+impl Answers<'_> {
+    async fn measure(
+        &self,
+        title: String,
+        clients: usize,
+        bare_query: Option<&BareQuery>,
+        options: &Options,
+        scratch: &Scratch,
+        progress: &Progress,
+    ) -> anyhow::Result<Section> {
+        let mut connection = Connection::open(self.hot.queries()?).await?;
+        let body = connection.exchange(&self.question).await?.expect(200)?.body.to_vec();
+        drop(connection);
+        let file = scratch.path("answer");
+        std::fs::write(&file, &body)?;
+        let bare = scratch.bare(&["answer", text(&file)?], &Vec::new()).await?;
+        let candidates = [
+            Candidate {
+                what: "axum answering the same bytes from memory".to_owned(),
+                address: bare.address.clone(),
+                consumers: Consumers::default().and("server", bare.pid()),
+            },
+            Candidate {
+                what: "balcony, hot".to_owned(),
+                address: self.hot.queries()?.to_owned(),
+                consumers: self.hot.consumers(scratch),
+            },
+            Candidate {
+                what: "balcony, cold".to_owned(),
+                address: self.cold.address.clone(),
+                consumers: self.hot.services(scratch).and("query-api", self.cold.pid()),
+            },
+        ];
+        let mut section = Section::new(title, "answers/s");
+        section.lines = candidates.iter().map(|candidate| Line::new(&*candidate.what)).collect();
+        if bare_query.is_some() {
+            section.lines.push(Line::new("the query alone"));
+        }
+        let requests: Requests = std::iter::repeat_n(self.question.clone(), clients).collect();
+        // The first round warms up.
+        for round in 0..=options.rounds {
+            for (candidate, line) in candidates.iter().zip(&mut section.lines) {
+                progress.step(format!("{}: round {round} of {}: {}", section.title, options.rounds, candidate.what));
+                let before = candidate.consumers.seconds();
+                let read = load::closed_loop(&candidate.address, &requests, 200, options.short_round()).await?;
+                if round > 0 {
+                    let answers = read.latencies.len() as u64;
+                    read.note(line);
+                    line.processor(microseconds_each(&before, &candidate.consumers.seconds(), answers));
+                }
+            }
+            if let (Some(bare_query), Some(line)) = (bare_query, section.lines.get_mut(candidates.len())) {
+                progress.step(format!("{}: round {round} of {}: the query alone", section.title, options.rounds));
+                let read = bare_query.load(&self.library.movie, clients, options.short_round()).await?;
+                if round > 0 {
+                    read.note(line);
+                }
+            }
+        }
+        section.compare(1, 0);
+        section.compare(2, 0);
+        if bare_query.is_some() {
+            section.compare(2, 3);
+        }
+        Ok(section)
+    }
+}
+
+async fn mixed(
+    title: String,
+    hot: &Installation,
+    library: &Library,
+    options: &Options,
+    scratch: &Scratch,
+    progress: &Progress,
+) -> anyhow::Result<Section> {
+    let (commands, queries) = (hot.commands()?, hot.queries()?);
+    let (_, list) = library.questions().into_iter().find(|(page, _)| *page == MOVIE).context("a movie's page")?;
+    let mut section = Section::new(title, "requests/s");
+    section.lines = vec![Line::new("balcony")];
+    let consumers = hot.consumers(scratch);
+    for round in 0..=options.rounds {
+        progress.step(format!("{}: round {round} of {}", section.title, options.rounds));
+        let before = consumers.seconds();
+        let posts = &library.posts[..CLIENTS[1]];
+        let mix = load::mixed_loop((queries, &list), (commands, posts), POSTS_ONE_IN, options.short_round()).await?;
+        consumers.rest().await?;
+        if round > 0 {
+            let requests = mix.latencies.len() as u64;
+            mix.note(&mut section.lines[0]);
+            section.lines[0].processor(microseconds_each(&before, &consumers.seconds(), requests));
+        }
+    }
+    Ok(section)
+}
+
+/// Copies a folder whose process has ended.
+fn copy(from: &std::path::Path, to: &std::path::Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        if entry.file_type()?.is_dir() {
+            copy(&source, &target)?;
+        } else {
+            std::fs::copy(&source, &target)?;
+        }
+    }
+    Ok(())
+}
+
+/// The comments that a list asks for: one more than a page has, as Balcony does.
+fn rows() -> i64 {
+    i64::try_from(PAGE + 1).expect("a page is short")
+}
+
+/// The path of a list, of one page.
+pub(crate) fn list(path: &str, headers: &str) -> Arc<[u8]> {
+    request("GET", &format!("{path}?limit={PAGE}"), headers, "").into()
+}
+
+/// Fails where a page is not full, since then something else would be measured.
+fn check_full(rows: usize) -> anyhow::Result<()> {
+    ensure!(rows == PAGE + 1, "the query alone found {rows} comments");
+    Ok(())
+}
