@@ -132,6 +132,27 @@ fn is_no_session(error: &dyn DatabaseError) -> bool {
     matches!(class, "08" | "28" | "3D") || code.starts_with("57P") || matches!(&*code, "55000" | "25006")
 }
 
+/// Whether a connection was found to be closed by its other end.
+#[cfg(feature = "postgres")]
+pub(crate) fn is_lost(error: &sqlx::Error) -> bool {
+    use std::io::ErrorKind;
+
+    match error {
+        sqlx::Error::Io(error) => matches!(
+            error.kind(),
+            ErrorKind::BrokenPipe
+                | ErrorKind::ConnectionAborted
+                | ErrorKind::ConnectionReset
+                | ErrorKind::UnexpectedEof
+        ),
+        // The server was shut, or has crashed.
+        sqlx::Error::Database(error) => {
+            is_of_postgres(error.as_ref()) && error.code().is_some_and(|code| matches!(&*code, "57P01" | "57P02"))
+        }
+        _ => false,
+    }
+}
+
 /// Whether a statement of PostgreSQL's waited for a lock for too long.
 #[cfg(feature = "postgres")]
 pub(crate) fn is_lock_timeout(error: &StoreError) -> bool {

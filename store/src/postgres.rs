@@ -11,6 +11,7 @@ use sqlx::{Arguments as _, AssertSqlSafe, PgConnection, PgPool, Postgres, Type, 
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::error::is_lost;
 use crate::value::to_the_microsecond;
 use crate::{Columns, StoreError, Value};
 
@@ -166,7 +167,16 @@ fn encode_element(buffer: &mut PgArgumentBuffer, value: &Value<'_>) -> Result<()
 /// answer would go back to its pool inside that transaction, for whoever gets it next.
 pub(crate) async fn begin(pool: &PgPool, statement: &'static str) -> Result<Transaction, sqlx::Error> {
     let pool = pool.clone();
-    let begun = tokio::spawn(async move { pool.begin_with(statement).await });
+    let begun = tokio::spawn(async move {
+        // Each connection that is lost is one less that the pool has, until it opens a new one.
+        for _ in 0..pool.options().get_max_connections() {
+            match pool.begin_with(statement).await {
+                Err(error) if is_lost(&error) => {}
+                begun => return begun,
+            }
+        }
+        pool.begin_with(statement).await
+    });
     begun.await.unwrap_or(Err(sqlx::Error::WorkerCrashed))
 }
 

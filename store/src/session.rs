@@ -19,6 +19,8 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 /// How long a connection that goes back to its pool may take for what is still to be said, such as a rollback.
 const RELEASED_WITHIN: Duration = Duration::from_secs(3);
+/// For how long after an answer a server is believed to be there.
+pub(crate) const BELIEVED: Duration = Duration::from_secs(1);
 /// By these the server learns within half a minute that the machine of a client is gone, and takes back its locks.
 const KEEP_ALIVE: &str = "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3;
     SET tcp_user_timeout = 25000;";
@@ -90,6 +92,9 @@ impl Session {
                 let session = session.clone();
                 Box::pin(async move { session.begin(connection).await })
             })
+            // Asking it each time would be another round trip.
+            .test_before_acquire(false)
+            .before_acquire(|connection, idle| Box::pin(is_there(connection, idle.idle_for)))
             .after_release(|connection, _| Box::pin(settle(connection)))
             .connect_lazy_with(options.clone())
     }
@@ -100,6 +105,14 @@ impl Session {
         self.progress.meet(incarnation::of(connection, &self.own_schema).await?);
         Ok(())
     }
+}
+
+/// Whether somebody is at the other end of a connection that was `idle` for so long.
+async fn is_there(connection: &mut PgConnection, idle: Duration) -> Result<bool, sqlx::Error> {
+    if idle >= BELIEVED {
+        connection.ping().await?;
+    }
+    Ok(true)
 }
 
 /// Sends what a connection still has to send, for a while: it would hold its place in the pool for as long as nobody

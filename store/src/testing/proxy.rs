@@ -1,5 +1,7 @@
 use std::io::{Error, ErrorKind};
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -12,6 +14,7 @@ use tokio::task::JoinHandle;
 pub struct Proxy {
     address: SocketAddr,
     silent: watch::Sender<bool>,
+    said: Arc<AtomicU64>,
     accepting: JoinHandle<()>,
 }
 
@@ -24,13 +27,19 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let silent = watch::Sender::new(false);
-        let accepting = tokio::spawn(accept(listener, server, silent.clone()));
-        Ok(Self { address, silent, accepting })
+        let said = Arc::default();
+        let accepting = tokio::spawn(accept(listener, server, silent.clone(), Arc::clone(&said)));
+        Ok(Self { address, silent, said, accepting })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How often a client has said something. One that waits for each answer has made as many round trips.
+    pub fn said(&self) -> u64 {
+        self.said.load(Ordering::Relaxed)
     }
 
     /// From now on nothing passes.
@@ -50,17 +59,17 @@ impl Drop for Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, server: String, silent: watch::Sender<bool>) {
+async fn accept(listener: TcpListener, server: String, silent: watch::Sender<bool>, said: Arc<AtomicU64>) {
     while let Ok((client, _)) = listener.accept().await {
         let Ok(server) = TcpStream::connect(&server).await else { continue };
         let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
-        tokio::spawn(forward(from_client, to_server, silent.subscribe()));
-        tokio::spawn(forward(from_server, to_client, silent.subscribe()));
+        tokio::spawn(forward(from_client, to_server, silent.subscribe(), said.clone()));
+        tokio::spawn(forward(from_server, to_client, silent.subscribe(), Arc::default()));
     }
 }
 
-/// Passes on what comes until the connection ends, or until something is swallowed: then it ends with the proxy.
-async fn forward(from: OwnedReadHalf, to: OwnedWriteHalf, silent: watch::Receiver<bool>) {
+/// Passes on what comes, and counts how often, until the connection ends, or until something is swallowed: then it ends with the proxy.
+async fn forward(from: OwnedReadHalf, to: OwnedWriteHalf, silent: watch::Receiver<bool>, passed: Arc<AtomicU64>) {
     let mut buffer = vec![0; 64 << 10];
     loop {
         let Ok(length) = read(&from, &mut buffer).await else { return };
@@ -69,6 +78,7 @@ async fn forward(from: OwnedReadHalf, to: OwnedWriteHalf, silent: watch::Receive
             while silent.changed().await.is_ok() {}
             return;
         }
+        passed.fetch_add(1, Ordering::Relaxed);
         if length == 0 || write(&to, &buffer[..length]).await.is_err() {
             return;
         }

@@ -67,6 +67,33 @@ mod postgres_only {
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn connections_that_the_server_has_closed_are_not_noticed() {
+        let Some(scratch) = Scratch::postgres().await.unwrap() else { return };
+        let (database, writer) = open(scratch.settings()).await;
+        let reader = Reader::open(&database, vec![model()]).await;
+        let mut administrator = connect(&scratch).await;
+        for number in 1..=3 {
+            // Several connections have just been used.
+            let used = (0..8).map(|_| reader.fetch::<(i64,)>("SELECT 1::bigint FROM pg_sleep(0.2)", &[]));
+            for used in futures_util::future::join_all(used).await {
+                assert_eq!(used.unwrap(), [(1,)]);
+            }
+            let both = (writer.begin().await.unwrap(), writer.begin().await.unwrap());
+            drop(both);
+            let end = "SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity
+                       WHERE datname = current_database() AND pid <> pg_backend_pid()
+                           AND backend_type = 'client backend'";
+            let ended: Vec<(i32, bool)> = sqlx::query_as(end).fetch_all(&mut administrator).await.unwrap();
+            let ended: Vec<i32> = ended.into_iter().map(|(pid, _)| pid).collect();
+            assert!(ended.len() > 8, "{ended:?}");
+            let left = "SELECT COUNT(*) FROM pg_stat_activity WHERE pid = ANY($1)";
+            while sqlx::query_scalar::<_, i64>(left).bind(&ended).fetch_one(&mut administrator).await.unwrap() > 0 {}
+            assert_eq!(reader.fetch::<(i64,)>("SELECT COUNT(*) FROM things", &[]).await.unwrap(), [(number - 1,)]);
+            insert_number(&writer, number).await.unwrap();
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn a_server_that_has_vanished_is_not_waited_for_and_its_successor_is_found() {
         let Some(scratch) = Scratch::postgres().await.unwrap() else { return };
         let (settings, proxy) = scratch.through_a_proxy().await.unwrap();
