@@ -63,6 +63,9 @@ pub(crate) struct Options {
     /// Prints JSON instead of tables.
     #[arg(long)]
     json: bool,
+    /// Puts the tables into this Markdown file, in the place of those of the run before.
+    #[arg(long, value_name = "FILE")]
+    write: Option<PathBuf>,
     /// How often Balcony and its limits are measured in turn.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
@@ -162,7 +165,24 @@ async fn measure(scenarios: &[Scenario], options: &Options) -> anyhow::Result<()
     let cleaned = scratch.remove().await;
     // What was measured before a failure is still worth reading.
     report.print(options.json)?;
-    measured.and(cleaned)
+    measured.and(cleaned)?;
+    match &options.write {
+        Some(path) => report.write(path, &command(scenarios, options)),
+        None => Ok(()),
+    }
+}
+
+/// How a run is called that measures the same.
+fn command(scenarios: &[Scenario], options: &Options) -> String {
+    let mut words = vec!["balcony-bench".to_owned()];
+    words.extend(scenarios.iter().filter_map(Scenario::to_possible_value).map(|name| name.get_name().to_owned()));
+    words.extend(options.quick.then(|| "--quick".to_owned()));
+    words.push(format!("--rounds {}", options.rounds));
+    words.extend(options.events.map(|events| format!("--events {events}")));
+    words.extend(
+        options.only.and_then(|only| only.to_possible_value()).map(|only| format!("--only {}", only.get_name())),
+    );
+    words.join(" ")
 }
 
 async fn run(

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::Path;
 
+use anyhow::Context as _;
 use serde::Serialize;
 
 use crate::figures::{median, ratios};
@@ -77,23 +79,47 @@ impl Section {
         names
     }
 
-    fn table(&self) -> String {
+    /// Its title and columns, then a row for each line.
+    fn rows(&self) -> Vec<Vec<String>> {
         let details = self.columns(|line| &line.details);
         let groups = self.columns(|line| &line.processor);
         let mut rows = vec![vec![self.title.clone(), self.unit.to_owned()]];
         rows[0].extend(details.iter().map(|name| (*name).to_owned()));
         rows[0].extend(groups.iter().map(|group| format!("µs {group}")));
         for line in &self.lines {
-            let mut row = vec![format!("  {}", line.what), number(median(&line.figures))];
+            let mut row = vec![line.what.clone(), number(median(&line.figures))];
             let cell = |values: Option<&Vec<f64>>| values.map_or_else(String::new, |values| number(median(values)));
             row.extend(details.iter().map(|name| cell(line.details.get(name))));
             row.extend(groups.iter().map(|group| cell(line.processor.get(group))));
             rows.push(row);
         }
+        rows
+    }
+
+    /// The table in Markdown.
+    fn markdown(&self) -> String {
+        let mut text = String::new();
+        for (number, row) in self.rows().into_iter().enumerate() {
+            writeln!(text, "| {} |", row.join(" | ")).expect("a String takes it");
+            if number == 0 {
+                writeln!(text, "|{}", "---|".repeat(row.len())).expect("a String takes it");
+            }
+        }
+        text.push('\n');
+        for ratio in &self.ratios {
+            let Ratio { what, limit, median, .. } = ratio;
+            let (least, most) = ratio.range();
+            writeln!(text, "- **{median:.2}** ({least:.2} to {most:.2}): {what} ÷ {limit}").expect("a String takes it");
+        }
+        text
+    }
+
+    fn table(&self) -> String {
+        let mut rows = self.rows();
+        rows.iter_mut().skip(1).for_each(|row| row[0].insert_str(0, "  "));
         let mut text = aligned(&rows);
         for ratio in &self.ratios {
-            let least = ratio.rounds.iter().copied().fold(f64::INFINITY, f64::min);
-            let most = ratio.rounds.iter().copied().fold(0.0, f64::max);
+            let (least, most) = ratio.range();
             let Ratio { what, limit, median, .. } = ratio;
             writeln!(text, "  {median:>6.2} ({least:.2} to {most:.2})  {what}  ÷  {limit}").expect("a String takes it");
         }
@@ -101,9 +127,33 @@ impl Section {
     }
 }
 
+impl Ratio {
+    fn range(&self) -> (f64, f64) {
+        let rounds = self.rounds.iter().copied();
+        (rounds.clone().fold(f64::INFINITY, f64::min), rounds.fold(0.0, f64::max))
+    }
+}
+
+/// What the tables of a run stand between, in a text.
+const BEGIN: &str = "<!-- What follows is written by balcony-bench --write. -->\n";
+const END: &str = "<!-- Until here. -->\n";
+
 impl Report {
     pub(crate) fn add(&mut self, section: Section) {
         self.sections.push(section);
+    }
+
+    /// Writes all tables into the Markdown file `path`, in place of those that stand there, with the `command` that gave them.
+    pub(crate) fn write(&self, path: &Path, command: &str) -> anyhow::Result<()> {
+        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        std::fs::write(path, self.put_into(&text, command)?).with_context(|| path.display().to_string())
+    }
+
+    fn put_into(&self, text: &str, command: &str) -> anyhow::Result<String> {
+        let (before, rest) = text.split_once(BEGIN).context("there is no place for tables in it")?;
+        let (_, after) = rest.split_once(END).context("the place for tables in it has no end")?;
+        let tables: Vec<String> = self.sections.iter().map(Section::markdown).collect();
+        Ok(format!("{before}{BEGIN}\n`{command}`:\n\n{}\n{END}{after}", tables.join("\n")))
     }
 
     pub(crate) fn print(&self, json: bool) -> anyhow::Result<()> {
@@ -167,6 +217,23 @@ mod tests {
     fn numbers_are_short_and_separated() {
         let texts: Vec<_> = [0.126, 12.34, 123.4, 1_234.0, 123_456.0, 1_234_567.0].map(number).into();
         assert_eq!(texts, ["0.13", "12.3", "123", "1,234", "123,456", "1,234,567"]);
+    }
+
+    #[test]
+    fn tables_take_the_place_of_those_before() {
+        let mut section = Section::new("posting", "posts/s");
+        section.lines = vec![
+            Line { figures: vec![100.0], ..Line::new("bare") },
+            Line { figures: vec![50.0], ..Line::new("balcony") },
+        ];
+        section.compare(1, 0);
+        let report = Report { sections: vec![section] };
+        let text = format!("# Figures\n\n{BEGIN}\nold\n{END}\nMore.\n");
+        let written = report.put_into(&text, "balcony-bench").expect("there is a place");
+        let table = "| posting | posts/s |\n|---|---|\n| bare | 100 |\n| balcony | 50.0 |\n\n- **0.50** (0.50 to 0.50): balcony ÷ bare\n";
+        assert_eq!(written, format!("# Figures\n\n{BEGIN}\n`balcony-bench`:\n\n{table}\n{END}\nMore.\n"));
+        assert_eq!(report.put_into(&written, "balcony-bench").expect("there is a place"), written);
+        assert!(report.put_into("nothing", "balcony-bench").is_err());
     }
 
     #[test]

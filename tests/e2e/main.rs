@@ -25,6 +25,7 @@ mod mail;
 mod namespaces;
 mod operators;
 mod own_writes;
+mod pages;
 mod parked;
 mod ports;
 mod read_models;
