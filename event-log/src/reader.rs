@@ -53,9 +53,10 @@ pub struct Reader {
 /// 3. sends [`Incoming::Revoked`] when the group takes partitions away, and no record of them after it.
 ///
 /// Each `Assigned` that was sent gets one answer, in order, also when it was revoked meanwhile: only the answer to the
-/// last one counts. [`LogError::Unavailable`] may come at any time, and the feed goes on after it; after any other
-/// error it is dropped. Dropping it tells the reader that it is closed, and [`Reader::close`] that the member has left
-/// its group: so leave the group first.
+/// last one counts. A member that only wants to know what is its answers never, and gets no records.
+/// [`LogError::Unavailable`] may come at any time, and the feed goes on after it; after any other error it is dropped.
+/// Dropping it tells the reader that it is closed, and [`Reader::close`] that the member has left its group: so leave
+/// the group first.
 #[derive(Debug)]
 pub struct Feed {
     incoming: mpsc::Sender<Result<Incoming, LogError>>,
@@ -124,7 +125,7 @@ impl Reader {
 
     /// Answers [`Incoming::Assigned`]: reads the assigned partitions from these positions on, those that are not
     /// named from the beginning. Every assignment wants its answer, also when it was revoked meanwhile: answers
-    /// are matched to assignments by counting.
+    /// are matched to assignments by counting. A member that answers none stays one and gets no records.
     pub fn start(&self, from: Positions) {
         // A feed that has ended says so through `next`.
         let _ = self.starts.send(from);

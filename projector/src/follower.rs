@@ -1,4 +1,6 @@
-use balcony_event_log::{Incoming, LogError, Reader};
+use std::sync::Arc;
+
+use balcony_event_log::{Incoming, LogError};
 use tokio::sync::watch;
 
 use crate::applier::Applier;
@@ -7,14 +9,16 @@ use crate::error::WorkError;
 use crate::losses::Losses;
 use crate::observer::Observer;
 use crate::pace::{Pace, comes};
+use crate::reading::Reading;
 use crate::rows::Rows;
 use crate::sink::Sink;
+use crate::source::Source;
 use crate::supervise::told_to;
 
 /// Applies one step's events to one generation, for as long as it is not told to stop.
 pub(crate) struct Follower<S> {
     applier: Applier<S>,
-    reader: Reader,
+    source: Source,
     losses: Losses,
     observer: Observer,
 }
@@ -26,6 +30,7 @@ impl Follower<Rows> {
         applier: Applier<Rows>,
         losses: Losses,
         group: String,
+        reading: Arc<Reading>,
         observer: Observer,
         mut stop: watch::Receiver<bool>,
     ) -> Result<(), WorkError> {
@@ -39,14 +44,14 @@ impl Follower<Rows> {
                 () = told_to(&mut stop) => return Ok(()),
             }
         }
-        let reader = losses.log.join(&group, &applier.sink.projection().read_model().topics);
-        Self::new(applier, reader, losses, observer).run(stop).await
+        let member = losses.log.join(&group, &applier.sink.projection().read_model().topics);
+        Self::new(applier, Source::of_member(reading, member), losses, observer).run(stop).await
     }
 }
 
 impl<S: Sink> Follower<S> {
-    pub(crate) fn new(applier: Applier<S>, reader: Reader, losses: Losses, observer: Observer) -> Self {
-        Self { applier, reader, losses, observer }
+    pub(crate) fn new(applier: Applier<S>, source: Source, losses: Losses, observer: Observer) -> Self {
+        Self { applier, source, losses, observer }
     }
 
     /// Works until something fails for good or it is told to stop: then it ends after the batch it is at, and leaves
@@ -60,20 +65,20 @@ impl<S: Sink> Follower<S> {
             let incoming = tokio::select! {
                 biased;
                 () = told_to(&mut stop) => {
-                    self.reader.close().await;
+                    self.source.close().await;
                     return Ok(());
                 }
                 () = comes(due, sink) => {
                     self.applier.sink.commit().await?;
                     continue;
                 }
-                incoming = self.reader.next(), if !sink.is_full() => incoming,
+                incoming = self.source.next(), if !sink.is_full() => incoming,
             };
             match incoming {
                 Ok(Incoming::Assigned(partitions)) => {
                     self.applier.claim(&partitions).await?;
                     self.losses.pass(&mut self.applier).await?;
-                    self.reader.start(self.applier.positions());
+                    self.source.start(self.applier.positions());
                     self.observer.running();
                 }
                 Ok(Incoming::Revoked(partitions)) => self.applier.release(&partitions),
@@ -82,7 +87,7 @@ impl<S: Sink> Follower<S> {
                     self.observer.running();
                 }
                 Ok(Incoming::Records(mut batch)) => {
-                    pace.gather(&mut batch, &mut self.reader, &self.applier.sink, &mut stop).await;
+                    pace.gather(&mut batch, &mut self.source, &self.applier.sink, &mut stop).await;
                     self.applier.apply(batch).await?;
                 }
                 Err(error @ LogError::Unavailable(_)) => self.observer.waiting(&error),

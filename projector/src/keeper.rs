@@ -17,6 +17,7 @@ use crate::group::group;
 use crate::losses::Losses;
 use crate::observer::Observer;
 use crate::plan::Plan;
+use crate::reading::Reading;
 use crate::replica::copy::{Copying, Shown};
 use crate::replica::lead::{Leader, Led};
 use crate::report::State;
@@ -41,6 +42,8 @@ const GRACE: Duration = Duration::from_secs(5);
 pub(crate) struct Keeper {
     pub(crate) step: Generational,
     pub(crate) log: Arc<dyn EventLog>,
+    /// What is shared with the other steps of the process.
+    pub(crate) reading: Arc<Reading>,
     pub(crate) database: Database,
     pub(crate) group_prefix: String,
     pub(crate) board: Board,
@@ -238,6 +241,7 @@ impl Keeper {
         let generation = listed.generation.clone();
         let observer = self.observer(&generation);
         let (projection, log, database) = (projection.clone(), self.log.clone(), self.database.clone());
+        let reading = self.reading.clone();
         let (group, of, reports) = (group(&self.group_prefix, &generation), generation.clone(), observer.clone());
         let task = Task::start(generation, observer, None, move |stop| {
             let rows = Rows::new(projection.clone(), &database, of.clone());
@@ -245,7 +249,7 @@ impl Keeper {
             let applier = Applier::new(Arc::new(projection.clone()), rows, name, OnFailure::Park, reports.clone());
             let (generation, observer) = (of.clone(), reports.clone());
             let losses = Losses { log: log.clone(), database: database.clone(), generation, observer };
-            Follower::work(applier, losses, group.clone(), reports.clone(), stop)
+            Follower::work(applier, losses, group.clone(), reading.clone(), reports.clone(), stop)
         });
         Task { accepted: listed.accepted, ..task }
     }
@@ -273,6 +277,7 @@ impl Keeper {
         let copying = Copying {
             replica: replica.clone(),
             log: self.log.clone(),
+            reading: self.reading.clone(),
             database: self.database.clone(),
             directory: folder.of(&generation),
             generation: generation.clone(),

@@ -49,6 +49,7 @@ mod plan;
 mod projection;
 mod projector;
 mod reactor;
+mod reading;
 mod received;
 mod recent;
 mod replica;
@@ -57,6 +58,7 @@ mod rows;
 #[cfg(feature = "operations")]
 pub mod settings;
 mod sink;
+mod source;
 mod supervise;
 #[cfg(feature = "testkit")]
 pub mod testkit;

@@ -1,10 +1,11 @@
 use std::time::Duration;
 
-use balcony_event_log::{Batch, Reader};
+use balcony_event_log::Batch;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use crate::sink::{Due, Sink};
+use crate::source::Fill;
 use crate::supervise::told_to;
 
 /// The most records in one batch. Batches grow to it with the backlog: a follower takes whatever has come while it
@@ -33,19 +34,19 @@ impl Pace {
     pub(crate) async fn gather(
         &mut self,
         batch: &mut Batch,
-        reader: &mut Reader,
+        source: &mut impl Fill,
         sink: &impl Sink,
         stop: &mut watch::Receiver<bool>,
     ) {
         sleep_until(self.pause_until).await;
-        reader.fill(batch, MOST_RECORDS);
+        source.fill(batch, MOST_RECORDS);
         if batch.records.len() < FEW {
             tokio::select! {
                 () = sleep_until(self.rest_until) => {}
                 () = sink.is_wanted() => {}
                 () = told_to(stop) => {}
             }
-            reader.fill(batch, MOST_RECORDS);
+            source.fill(batch, MOST_RECORDS);
         }
         self.begin(batch.records.len(), sink);
     }
@@ -70,7 +71,7 @@ pub(crate) async fn comes(due: Option<Due>, sink: &impl Sink) {
 
 #[cfg(test)]
 mod tests {
-    use balcony_event_log::{Feed, Incoming, Positions, Record, TopicPartition};
+    use balcony_event_log::{Feed, Incoming, Positions, Reader, Record, TopicPartition};
     use balcony_store::StoreError;
 
     use super::*;

@@ -12,6 +12,7 @@ use crate::keeper::{Generational, Keeper};
 use crate::projection::AnyProjection;
 use crate::reactor::AnyReactor;
 use crate::reactor::dispatcher::Runtime;
+use crate::reading::Reading;
 use crate::replica::{AnyReplica, Folder};
 use crate::report::{Kind, StepState};
 use crate::supervise::{supervise, told_to};
@@ -19,6 +20,8 @@ use crate::supervise::{supervise, told_to};
 /// Runs steps, each by itself: one that fails is restarted after a while and takes no other down.
 pub struct Projector {
     log: Arc<dyn EventLog>,
+    /// What all steps that follow the log share.
+    reading: Arc<Reading>,
     database: Database,
     group_prefix: String,
     /// A keeper and a heartbeat for each step.
@@ -32,6 +35,7 @@ impl Projector {
     /// whose name begins with `group_prefix`.
     pub fn new(log: Arc<dyn EventLog>, database: Database, group_prefix: impl Into<String>) -> Self {
         Self {
+            reading: Reading::new(log.clone()),
             log,
             database,
             group_prefix: group_prefix.into(),
@@ -65,7 +69,8 @@ impl Projector {
     fn keep(&mut self, step: Generational, board: Board, topics: Vec<Arc<str>>) {
         self.show(board.clone(), topics);
         let (log, database) = (self.log.clone(), self.database.clone());
-        let keeper = Keeper { step, log, database, group_prefix: self.group_prefix.clone(), board };
+        let reading = self.reading.clone();
+        let keeper = Keeper { step, log, reading, database, group_prefix: self.group_prefix.clone(), board };
         self.keepers.spawn(keeper.run(self.stop.subscribe()));
     }
 

@@ -77,6 +77,7 @@ on_all_adapters!(
         a_partition_that_is_not_there_is_refused,
         a_member_reads_from_where_it_says,
         a_member_that_never_answered_leaves_its_group,
+        a_member_that_never_answers_gets_no_records,
         members_share_the_partitions_and_take_over_from_one_that_leaves,
     ]
 );

@@ -338,6 +338,23 @@ pub(crate) async fn a_member_that_never_answered_leaves_its_group(log: LogUnderT
     next.run_until(&Mutex::default(), |next| next.assigned.len() == log.partitions()).await;
 }
 
+pub(crate) async fn a_member_that_never_answers_gets_no_records(log: LogUnderTest) {
+    let opened = log.open().await;
+    let mut silent = opened.join("group", &[Arc::clone(&log.events.name)]);
+    assert!(matches!(within_patience(silent.next()).await, Ok(Incoming::Assigned(_))));
+    append_all(&*opened, &log.events, "key", numbered(10)).await;
+    assert_eq!(read_all(&*opened, &log.events).await.len(), 10);
+    tokio::select! {
+        biased;
+        came = silent.next() => panic!("it did not say from where: {came:?}"),
+        () = std::future::ready(()) => {}
+    }
+    // It is a member as before, and may still answer.
+    silent.start(Positions::new());
+    let end = ends(&*opened, &log.events).await;
+    assert_eq!(read_to(&mut silent, &Positions::new(), &end).await.len(), 10);
+}
+
 pub(crate) async fn members_share_the_partitions_and_take_over_from_one_that_leaves(log: LogUnderTest) {
     let opened = log.open().await;
     let topics = [Arc::clone(&log.events.name)];

@@ -18,7 +18,9 @@ use crate::losses::Losses;
 use crate::observer::Observer;
 use crate::parking::{ParkedKeys, Reason, parked_keys, parked_record};
 use crate::plan::whole_before;
+use crate::reading::Reading;
 use crate::sink::{Claimed, Due, NotWritten, Sink};
+use crate::source::Source;
 
 /// The most records that are applied before they are committed.
 const MOST_UNCOMMITTED: usize = 40_000;
@@ -37,6 +39,7 @@ const REST: Duration = Duration::from_millis(40);
 pub(crate) struct Copying {
     pub(crate) replica: AnyReplica,
     pub(crate) log: Arc<dyn EventLog>,
+    pub(crate) reading: Arc<Reading>,
     pub(crate) database: Database,
     pub(crate) generation: Generation,
     pub(crate) directory: Option<PathBuf>,
@@ -144,9 +147,9 @@ impl Copying {
             observer: self.observer.clone(),
         };
         losses.pass(&mut applier).await?;
-        let reader = self.log.read(applier.positions());
+        let source = Source::of(self.reading.clone(), applier.positions());
         self.observer.running();
-        Follower::new(applier, reader, losses, self.observer.clone()).run(stop).await
+        Follower::new(applier, source, losses, self.observer.clone()).run(stop).await
     }
 
     async fn open(&self, ends: Positions) -> Result<OpenedAny, WorkError> {
