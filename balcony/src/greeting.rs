@@ -8,6 +8,7 @@ pub(crate) fn greeting(service: &Service) -> anyhow::Result<String> {
     let (note, token) = match service.first_token("balcony")? {
         FirstToken::Token(token) => (" (this token is valid for a day)", token),
         FirstToken::Command(command) => ("", format!("'\"$({command})\"'")),
+        FirstToken::Provided => (" (the token comes from the identity provider)", "TOKEN".to_owned()),
     };
     Ok(format!(
         "Balcony listens on http://{address} ({place}).

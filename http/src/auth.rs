@@ -13,7 +13,8 @@ use sha2::Sha256;
 use uuid::Uuid;
 
 use crate::describe::{Describe, Description};
-use crate::token::{self, LEEWAY};
+use crate::identity_provider::{IdentityProvider, KeySet};
+use crate::token::{self, Keyring, LEEWAY, TokenError};
 use crate::{Expected, Problem, Role};
 
 /// Checks tokens, and makes them for operators. Cheap to clone.
@@ -21,16 +22,42 @@ use crate::{Expected, Problem, Role};
 pub struct Authority(Arc<Keys>);
 
 struct Keys {
-    encoding: EncodingKey,
-    decoding: DecodingKey,
+    secret: Option<Secret>,
+    provider: Option<IdentityProvider>,
     expected: Expected,
-    /// For keys of other purposes.
-    secret: Hmac<Sha256>,
     issuer: Arc<str>,
     subjects: Subjects,
-    /// Tokens that were accepted, with whom they stand for and when they expire. A token that was right once stays
-    /// right until then, for these keys, and checking its signature takes longer than looking it up.
-    accepted: Cache<String, (Identity, f64)>,
+    /// Tokens that were accepted. A token that was right once stays right until it expires, for these keys, and checking
+    /// its signature takes longer than looking it up.
+    accepted: Cache<String, Accepted>,
+}
+
+struct Secret {
+    encoding: EncodingKey,
+    decoding: DecodingKey,
+    /// For keys of other purposes.
+    keyed: Hmac<Sha256>,
+}
+
+/// A token that was accepted.
+#[derive(Clone)]
+struct Accepted {
+    identity: Identity,
+    /// In seconds since 1970.
+    expires: f64,
+    /// The edition of the provider's keys then.
+    edition: u64,
+}
+
+/// Why no token is made.
+#[derive(Debug, thiserror::Error)]
+pub enum IssueError {
+    /// They come from the identity provider.
+    #[error("tokens come from the identity provider, since there is no secret to sign them with")]
+    NoSecret,
+    /// The library does not sign.
+    #[error(transparent)]
+    Signing(#[from] jsonwebtoken::errors::Error),
 }
 
 /// The user a request comes from.
@@ -82,15 +109,51 @@ impl Authority {
     /// An authority over the tokens signed with `secret`, which have to name what is `expected`. The users that it makes
     /// tokens for are those of `issuer`, and its tokens name that unless another issuer is expected.
     pub fn new(secret: &[u8], issuer: impl Into<Arc<str>>, subjects: Subjects, expected: Expected) -> Self {
-        let (encoding, decoding) = (EncodingKey::from_secret(secret), DecodingKey::from_secret(secret));
-        let accepted = Cache::new(TOKENS_REMEMBERED);
-        let secret = Hmac::new_from_slice(secret).expect("a key may have any length");
-        Self(Arc::new(Keys { encoding, decoding, secret, expected, issuer: issuer.into(), subjects, accepted }))
+        Self::by(Some(secret), None, issuer, subjects, expected)
     }
 
-    /// A key for `purpose`: the same for everybody who has the secret, and of no use for anything else.
-    pub fn key_for(&self, purpose: &str) -> [u8; 32] {
-        self.0.secret.clone().chain_update(purpose).finalize().into_bytes().into()
+    /// An authority over the tokens of `provider`, and over those that are signed with `secret`, if there is one.
+    pub fn of_provider(
+        provider: IdentityProvider,
+        secret: Option<&[u8]>,
+        issuer: impl Into<Arc<str>>,
+        subjects: Subjects,
+        expected: Expected,
+    ) -> Self {
+        Self::by(secret, Some(provider), issuer, subjects, expected)
+    }
+
+    fn by(
+        secret: Option<&[u8]>,
+        provider: Option<IdentityProvider>,
+        issuer: impl Into<Arc<str>>,
+        subjects: Subjects,
+        expected: Expected,
+    ) -> Self {
+        let secret = secret.map(|secret| Secret {
+            encoding: EncodingKey::from_secret(secret),
+            decoding: DecodingKey::from_secret(secret),
+            keyed: Hmac::new_from_slice(secret).expect("a key may have any length"),
+        });
+        let accepted = Cache::new(TOKENS_REMEMBERED);
+        Self(Arc::new(Keys { secret, provider, expected, issuer: issuer.into(), subjects, accepted }))
+    }
+
+    /// Whose tokens are taken beside, or instead of, those that are signed with the secret.
+    pub fn provider(&self) -> Option<&IdentityProvider> {
+        self.0.provider.as_ref()
+    }
+
+    /// Whether it can make tokens.
+    pub fn can_issue(&self) -> bool {
+        self.0.secret.is_some()
+    }
+
+    /// A key for `purpose`: the same for everybody who has the secret, and of no use for anything else. None without a
+    /// secret.
+    pub fn key_for(&self, purpose: &str) -> Option<[u8; 32]> {
+        let secret = self.0.secret.as_ref()?;
+        Some(keyed(&secret.keyed, purpose))
     }
 
     /// The user that tokens made for `name` stand for.
@@ -101,8 +164,9 @@ impl Authority {
     /// A token for the user called `name`, valid for `seconds` from now. The same name is the same user.
     ///
     /// # Errors
-    /// Whatever keeps the library from signing.
-    pub fn issue(&self, name: &str, role: Role, seconds: u64) -> Result<String, jsonwebtoken::errors::Error> {
+    /// Whatever keeps the library from signing, which is that there is no secret.
+    pub fn issue(&self, name: &str, role: Role, seconds: u64) -> Result<String, IssueError> {
+        let secret = self.0.secret.as_ref().ok_or(IssueError::NoSecret)?;
         let now = now();
         let Expected { issuer, audience } = &self.0.expected;
         let mut claims = serde_json::json!({
@@ -116,14 +180,14 @@ impl Authority {
         if let Some(audience) = audience {
             claims["aud"] = (**audience).into();
         }
-        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.0.encoding)
+        Ok(jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &secret.encoding)?)
     }
 
     /// Who a request comes from, by its `Authorization`. Without one it comes from nobody.
     ///
     /// # Errors
-    /// 401 for a token that is not accepted, 400 for two.
-    pub fn visitor(&self, headers: &HeaderMap) -> Result<Visitor, Problem> {
+    /// 401 for a token that is not accepted, 400 for two, 503 while the keys that it may be signed with cannot be had.
+    pub async fn visitor(&self, headers: &HeaderMap) -> Result<Visitor, Problem> {
         let mut values = headers.get_all(header::AUTHORIZATION).iter();
         let Some(value) = values.next() else { return Ok(Visitor(None)) };
         if values.next().is_some() {
@@ -136,31 +200,67 @@ impl Authority {
         }
         match token.trim() {
             "" => Err(Problem::token_invalid("there is no token behind `Bearer`")),
-            token => self.identity(token).map(|identity| Visitor(Some(identity))),
+            token => self.identity(token).await.map(|identity| Visitor(Some(identity))),
         }
     }
 
-    fn identity(&self, token: &str) -> Result<Identity, Problem> {
-        let keys = &*self.0;
-        if let Some((identity, expires)) = keys.accepted.get(token)
-            && now() as f64 <= expires + LEEWAY as f64
-        {
+    async fn identity(&self, token: &str) -> Result<Identity, Problem> {
+        let keys = self.provided();
+        if let Some(identity) = self.remembered(token, keys.as_deref()) {
             return Ok(identity);
         }
-        let (identity, expires) = self.verify(token)?;
+        match (self.verify(token, keys.as_deref()), &self.0.provider) {
+            (Err(TokenError::Key | TokenError::NoKeys), Some(provider)) => {
+                // The provider may have others by now.
+                provider.has_others_than(keys.map_or(0, |keys| keys.edition)).await;
+                self.verify(token, self.provided().as_deref())
+            }
+            (verified, _) => verified,
+        }
+        .map_err(|error| match error {
+            TokenError::NoKeys => Problem::unavailable("the identity provider's keys cannot be had; try again"),
+            error => Problem::token_invalid(error.to_string()),
+        })
+    }
+
+    /// The provider's keys as they are now.
+    fn provided(&self) -> Option<Arc<KeySet>> {
+        self.0.provider.as_ref().map(IdentityProvider::keys)
+    }
+
+    fn remembered(&self, token: &str, provided: Option<&KeySet>) -> Option<Identity> {
+        let accepted = self.0.accepted.get(token)?;
+        let still_counts = accepted.edition == edition(provided) && now() as f64 <= accepted.expires + LEEWAY as f64;
+        still_counts.then_some(accepted.identity)
+    }
+
+    fn verify(&self, token: &str, provided: Option<&KeySet>) -> Result<Identity, TokenError> {
+        let keys = &*self.0;
+        let keyring = Keyring { secret: keys.secret.as_ref().map(|secret| &secret.decoding), provider: provided };
+        let claims = token::verify(token, keyring, &keys.expected, now() as f64)?;
+        let user = keys.subjects.user(&claims.issuer, &claims.subject);
+        let identity = Identity { user, name: claims.name, role: claims.role };
         if token.len() <= REMEMBERED_MAX {
-            keys.accepted.insert(token.to_owned(), (identity.clone(), expires));
+            let edition = edition(provided);
+            let accepted = Accepted { identity: identity.clone(), expires: claims.expires, edition };
+            keys.accepted.insert(token.to_owned(), accepted);
         }
         Ok(identity)
     }
+}
 
-    fn verify(&self, token: &str) -> Result<(Identity, f64), Problem> {
-        let keys = &*self.0;
-        let claims = token::verify(token, &keys.decoding, &keys.expected, now() as f64);
-        let claims = claims.map_err(|error| Problem::token_invalid(error.to_string()))?;
-        let user = keys.subjects.user(&claims.issuer, &claims.subject);
-        Ok((Identity { user, name: claims.name, role: claims.role }, claims.expires))
-    }
+/// A key for `purpose`: the same for everybody who has `secret`, and of no use for anything else.
+pub fn key_of(secret: &[u8], purpose: &str) -> [u8; 32] {
+    keyed(&Hmac::new_from_slice(secret).expect("a key may have any length"), purpose)
+}
+
+fn keyed(secret: &Hmac<Sha256>, purpose: &str) -> [u8; 32] {
+    secret.clone().chain_update(purpose).finalize().into_bytes().into()
+}
+
+/// Which keys of a provider count; 0 where there are none.
+fn edition(keys: Option<&KeySet>) -> u64 {
+    keys.filter(|keys| keys.count()).map_or(0, |keys| keys.edition)
 }
 
 /// Seconds since 1970.
@@ -222,6 +322,7 @@ impl Describe for Visitor {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
     use serde_json::{Value, json};
 
     use super::*;
@@ -240,7 +341,12 @@ mod tests {
     fn visit(value: &str) -> Result<Visitor, Problem> {
         let mut headers = HeaderMap::new();
         headers.insert(header::AUTHORIZATION, value.parse().expect("a header"));
-        authority().visitor(&headers)
+        at_once(authority().visitor(&headers))
+    }
+
+    /// What comes of `future`, which waits for nobody.
+    fn at_once<T>(future: impl Future<Output = T>) -> T {
+        future.now_or_never().expect("no provider is asked")
     }
 
     fn visit_as(claims: &Value) -> Result<Identity, Problem> {
@@ -320,16 +426,18 @@ mod tests {
         let visit = |token: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::AUTHORIZATION, format!("Bearer {token}").parse().expect("a header"));
-            authority.visitor(&headers)
+            at_once(authority.visitor(&headers))
         };
         let token = signed(Algorithm::HS256, SECRET, &json!({"sub": "mia", "exp": now() + 9}));
         for _ in 0..2 {
             assert!(visit(&token).is_ok());
         }
         assert!(visit(&token[..token.len() - 1]).is_err());
-        let mia = authority.identity(&token).expect("accepted");
-        authority.0.accepted.insert(token.clone(), (mia, (now() - 70) as f64));
-        authority.0.accepted.insert("long ago".into(), (authority.identity(&token).expect("verified again"), 0.0));
+        let mia = at_once(authority.identity(&token)).expect("accepted");
+        let then = |identity, expires| Accepted { identity, expires, edition: 0 };
+        authority.0.accepted.insert(token.clone(), then(mia, (now() - 70) as f64));
+        let again = at_once(authority.identity(&token)).expect("verified again");
+        authority.0.accepted.insert("long ago".into(), then(again, 0.0));
         assert!(visit("long ago").is_err());
     }
 
@@ -338,9 +446,9 @@ mod tests {
         let expected = Expected { issuer: Some("https://id.example".into()), audience: Some("comments".into()) };
         let strict = Authority::new(SECRET, "balcony", SUBJECTS, expected);
         let token = strict.issue("Mia", Role::User, 60).expect("a token");
-        assert_eq!(strict.identity(&token).expect("accepted").user, authority().user("Mia"));
+        assert_eq!(at_once(strict.identity(&token)).expect("accepted").user, authority().user("Mia"));
         let loose = authority().issue("Mia", Role::User, 60).expect("a token");
-        assert!(strict.identity(&loose).is_err());
+        assert!(at_once(strict.identity(&loose)).is_err());
     }
 
     #[test]
@@ -348,8 +456,8 @@ mod tests {
         let (first, second) = (authority(), Authority::new(&[7; 32], "balcony", SUBJECTS, Expected::default()));
         let token = first.issue("Mia", Role::User, 60).expect("a token");
         for _ in 0..2 {
-            assert!(first.identity(&token).is_ok());
-            assert!(second.identity(&token).is_err());
+            assert!(at_once(first.identity(&token)).is_ok());
+            assert!(at_once(second.identity(&token)).is_err());
         }
     }
 
@@ -360,11 +468,11 @@ mod tests {
         for _ in 0..2 {
             headers.append(header::AUTHORIZATION, format!("Bearer {token}").parse().expect("a header"));
         }
-        assert_eq!(authority().visitor(&headers).expect_err("two").status(), StatusCode::BAD_REQUEST);
+        assert_eq!(at_once(authority().visitor(&headers)).expect_err("two").status(), StatusCode::BAD_REQUEST);
     }
 
     #[test]
     fn nobody_is_a_visitor_too() {
-        assert_eq!(authority().visitor(&HeaderMap::new()).expect("a visitor"), Visitor(None));
+        assert_eq!(at_once(authority().visitor(&HeaderMap::new())).expect("a visitor"), Visitor(None));
     }
 }

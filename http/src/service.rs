@@ -141,7 +141,7 @@ impl Edge {
     /// the handler, when nothing else is wrong.
     async fn admit(&self, request: Request, is_unread: &mut bool) -> Result<Request, Problem> {
         let (mut parts, mut body) = request.into_parts();
-        let visitor = self.authority.visitor(&parts.headers);
+        let visitor = self.authority.visitor(&parts.headers).await;
         // Whatever else is wrong with it, a request counts.
         self.limiter.admit(&parts, visitor.as_ref().ok())?;
         body::check(&parts.headers)?;

@@ -1,4 +1,5 @@
-//! What a bearer token says: JSON Web Tokens (RFC 7519) signed with HS256.
+//! What a bearer token says: JSON Web Tokens (RFC 7519), signed with HS256 by whoever has the installation's secret, or with
+//! RS256 or ES256 by an identity provider.
 
 use std::sync::Arc;
 
@@ -7,6 +8,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey, crypto};
 use serde_json::{Map, Value};
 
+use crate::identity_provider::KeySet;
 use crate::json;
 use crate::role::{Role, UnknownRole};
 
@@ -38,8 +40,12 @@ pub(crate) enum TokenError {
     NotThreeParts,
     #[error("the token's {0} is not a JSON object")]
     NotAnObject(&'static str),
-    #[error("the token's `alg` is not HS256")]
-    Algorithm,
+    #[error("the token's `alg` is not {0}")]
+    Algorithm(&'static str),
+    #[error("the token's `kid` is none of the identity provider's keys")]
+    Key,
+    #[error("the identity provider's keys are not there")]
+    NoKeys,
     #[error("the token's `crit` asks for what is not understood here")]
     Critical,
     #[error("the token's signature is wrong: the token was changed, or signed with another installation's secret")]
@@ -56,6 +62,15 @@ pub(crate) enum TokenError {
     TooEarly(&'static str),
 }
 
+/// By what tokens are checked, one or both of these. An algorithm is checked by keys of its own kind alone.
+#[derive(Clone, Copy)]
+pub(crate) struct Keyring<'k> {
+    /// For HS256.
+    pub(crate) secret: Option<&'k DecodingKey>,
+    /// For RS256 and ES256: those of an identity provider.
+    pub(crate) provider: Option<&'k KeySet>,
+}
+
 /// How far clocks may be apart, in seconds.
 pub(crate) const LEEWAY: u64 = 60;
 
@@ -63,25 +78,42 @@ pub(crate) const LEEWAY: u64 = 60;
 ///
 /// # Errors
 /// The first thing that is wrong with it.
-pub(crate) fn verify(token: &str, key: &DecodingKey, expected: &Expected, now: f64) -> Result<Claims, TokenError> {
+pub(crate) fn verify(token: &str, keys: Keyring<'_>, expected: &Expected, now: f64) -> Result<Claims, TokenError> {
     let mut parts = token.split('.');
     let (Some(header), Some(payload), Some(signature), None) = (parts.next(), parts.next(), parts.next(), parts.next())
     else {
         return Err(TokenError::NotThreeParts);
     };
     let fields = object("header", header)?;
-    if fields.get("alg").and_then(Value::as_str) != Some("HS256") {
-        return Err(TokenError::Algorithm);
-    }
+    let algorithm = fields.get("alg").and_then(Value::as_str);
     // RFC 7515, section 4.1.11: what is critical has to be understood, and an empty list is no list.
     if fields.contains_key("crit") {
         return Err(TokenError::Critical);
     }
+    let (algorithm, key) = keys.find(algorithm.unwrap_or_default(), text(&fields, "kid")?)?;
     let signed = &token.as_bytes()[..header.len() + 1 + payload.len()];
-    if !crypto::verify(signature, signed, key, Algorithm::HS256).is_ok_and(|right| right) {
+    if !crypto::verify(signature, signed, key, algorithm).is_ok_and(|right| right) {
         return Err(TokenError::Signature);
     }
     claims(&object("payload", payload)?, expected, now)
+}
+
+impl<'k> Keyring<'k> {
+    /// The key for the algorithm that tokens call `algorithm`; a provider's is called `id`.
+    fn find(&self, algorithm: &str, id: Option<&str>) -> Result<(Algorithm, &'k DecodingKey), TokenError> {
+        let (algorithm, keys) = match (algorithm, self.secret, self.provider) {
+            ("HS256", Some(secret), _) => return Ok((Algorithm::HS256, secret)),
+            ("RS256", _, Some(keys)) => (Algorithm::RS256, keys),
+            ("ES256", _, Some(keys)) => (Algorithm::ES256, keys),
+            (_, _, None) => return Err(TokenError::Algorithm("HS256")),
+            (_, None, _) => return Err(TokenError::Algorithm("RS256 or ES256")),
+            (_, Some(_), _) => return Err(TokenError::Algorithm("HS256, RS256 or ES256")),
+        };
+        if !keys.count() {
+            return Err(TokenError::NoKeys);
+        }
+        keys.find(algorithm, id).map(|key| (algorithm, key)).ok_or(TokenError::Key)
+    }
 }
 
 fn object(part: &'static str, encoded: &str) -> Result<Map<String, Value>, TokenError> {
@@ -167,7 +199,8 @@ mod tests {
     }
 
     fn checked_by(expected: &Expected, token: &str) -> Result<Claims, TokenError> {
-        verify(token, &DecodingKey::from_secret(SECRET), expected, NOW)
+        let secret = DecodingKey::from_secret(SECRET);
+        verify(token, Keyring { secret: Some(&secret), provider: None }, expected, NOW)
     }
 
     fn checked(header: &Value, payload: &Value) -> Result<Claims, TokenError> {

@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
-use balcony_http::{Authority, Subjects};
+use balcony_http::{Authority, IdentityProvider, Subjects};
 use balcony_projector::{Application, Deployment, private_folder};
 
 use crate::settings::Settings;
@@ -16,7 +16,8 @@ const SECRET_FILE: &str = "jwt-secret";
 /// Bytes of a secret that is made, before they are written in hexadecimal.
 const SECRET_BYTES: usize = 32;
 
-/// Whoever has the installation's secret, which is made when an embedded one has none.
+/// Whoever has the installation's secret, or is its identity provider. Where there is neither, an embedded installation
+/// makes a secret.
 ///
 /// # Errors
 /// Names the setting that is wrong or missing.
@@ -39,17 +40,41 @@ fn of_secret(
     settings: &Settings,
     in_folder: impl Fn(&Path) -> anyhow::Result<String>,
 ) -> anyhow::Result<Authority> {
-    let secret = match (settings.jwt_secret()?, settings.installation.deployment(application)?) {
+    let (subjects, expected) = (Subjects::derived_in(application.ids()), settings.expected_tokens()?);
+    let given = settings.jwt_secret()?;
+    if let Some(provider) = provider(settings)? {
+        let secret = given.as_deref().map(str::as_bytes);
+        return Ok(Authority::of_provider(provider, secret, application.name(), subjects, expected));
+    }
+    let secret = match (given, settings.installation.deployment(application)?) {
         (Some(secret), _) => secret,
         (None, Deployment::Embedded { data_dir }) => in_folder(&data_dir)?,
         (None, Deployment::Distributed { .. }) => {
             bail!(
-                "JWT_SECRET: is missing; a distributed installation needs one of 32 bytes or more, the same everywhere"
+                "JWT_SECRET: is missing; a distributed installation needs one of 32 bytes or more, the same everywhere, or JWKS_URL"
             )
         }
     };
-    let subjects = Subjects::derived_in(application.ids());
-    Ok(Authority::new(secret.as_bytes(), application.name(), subjects, settings.expected_tokens()?))
+    Ok(Authority::new(secret.as_bytes(), application.name(), subjects, expected))
+}
+
+/// The identity provider, if there is one.
+fn provider(settings: &Settings) -> anyhow::Result<Option<IdentityProvider>> {
+    let Some(url) = settings.jwks_url()? else { return Ok(None) };
+    #[cfg(feature = "identity-provider")]
+    let provider = crate::identity_provider::provider(url);
+    #[cfg(not(feature = "identity-provider"))]
+    let provider = Err(anyhow::anyhow!("this program is built without identity providers"));
+    provider.map(Some).with_context(|| format!("JWKS_URL: {url}"))
+}
+
+/// Says what an operator should know of an identity provider's tokens, and begins to fetch its keys.
+pub(crate) fn follow(provider: &IdentityProvider, settings: &Settings) -> anyhow::Result<()> {
+    if settings.expected_tokens()?.audience.is_none() {
+        tracing::warn!("JWT_AUDIENCE is not set: tokens of the identity provider for any other service are taken, too");
+    }
+    provider.follow();
+    Ok(())
 }
 
 /// The secret in the data folder, made when there is none. A process that makes one at the same time wins or loses

@@ -19,11 +19,16 @@ pub enum FirstToken {
     Token(String),
     /// The command that prints such a token, as a shell in any folder takes it.
     Command(String),
+    /// None: tokens come from the identity provider.
+    Provided,
 }
 
 impl FirstToken {
     /// The one for this process's standard output. A command calls the program `program`.
     pub(crate) fn of(authority: &Authority, deployment: &Deployment, program: &str) -> anyhow::Result<Self> {
+        if !authority.can_issue() {
+            return Ok(Self::Provided);
+        }
         if std::io::stdout().is_terminal() {
             return Ok(Self::Token(authority.issue("admin", Role::Admin, FIRST_TOKEN_SECONDS)?));
         }
@@ -57,6 +62,7 @@ pub(crate) fn greeting(name: &str, address: SocketAddr, deployment: &Deployment,
     let token = match token {
         FirstToken::Token(token) => format!("A token for it, valid for a day: {token}"),
         FirstToken::Command(command) => format!("A token for it: {command}"),
+        FirstToken::Provided => "A token for it comes from the identity provider.".to_owned(),
     };
     format!(
         "{name} listens on http://{address} ({place}).

@@ -44,6 +44,8 @@ mod command;
 mod concealed;
 mod ending;
 mod greeting;
+#[cfg(feature = "identity-provider")]
+mod identity_provider;
 mod listeners;
 mod process;
 mod service;

@@ -9,7 +9,7 @@ use balcony_http::probes::{self, Check, Readiness};
 use balcony_http::rate_limit::Limiter;
 use balcony_http::server::{Limits, Server};
 use balcony_http::service::{self, Edge};
-use balcony_http::{Authority, Consistency, telemetry};
+use balcony_http::{Authority, Consistency, auth, telemetry};
 use balcony_projector::operations::Desk;
 use balcony_projector::{Application, Decode, Deployment, Installation, Projector, State};
 use balcony_statistics::http::StatisticsApi;
@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use utoipa::openapi::OpenApi;
 
-use crate::authority::authority;
+use crate::authority::{authority, follow};
 use crate::ending::told_to_end;
 use crate::greeting::{self, FirstToken};
 use crate::listeners::{Listeners, Operators};
@@ -59,7 +59,12 @@ impl Service {
             problem_types: problem_types.into(),
         };
         let installation = Arc::new(Installation::open(application, &settings.installation).await?);
+        if let Some(provider) = edge.authority.provider() {
+            follow(provider, settings)?;
+        }
+        // Without a secret, by what nobody but an operator sees.
         let key = edge.authority.key_for(CONSISTENCY);
+        let key = key.unwrap_or_else(|| auth::key_of(installation.identity().as_bytes(), CONSISTENCY));
         let consistency = Consistency::new(installation.identity(), installation.topics.names(), &key);
         let application = application.clone();
         Ok(Self { application, deployment, listeners, installation, consistency, edge, server })
@@ -123,6 +128,15 @@ impl Service {
             async move { database.ping().await.map_err(|error| error.to_string()) }
         });
         (!self.is_embedded()).then_some(check)
+    }
+
+    /// Whether the identity provider's keys are there, where there is one.
+    fn provider_check(&self) -> Option<Check> {
+        let provider = self.edge.authority.provider()?.clone();
+        Some(Check::new("identity provider", move || {
+            let checked = provider.check();
+            async { checked }
+        }))
     }
 
     fn is_embedded(&self) -> bool {
@@ -201,7 +215,7 @@ impl Service {
 
     /// What has to be there.
     fn checks(&self, surface: &Surface, projector: Option<&Projector>) -> Vec<Check> {
-        let own = surface.checks.iter().cloned();
+        let own = surface.checks.iter().cloned().chain(self.provider_check());
         match surface.needs {
             Needs::Everything => {
                 let steps = projector.map(steps_check);
@@ -333,6 +347,7 @@ mod tests {
         // Standard output is no terminal in a test, or it is one and there is a token.
         match command {
             FirstToken::Command(command) => assert!(command.ends_with(&format!("--data-dir '{data_dir}'"))),
+            FirstToken::Provided => panic!("there is no provider"),
             FirstToken::Token(token) => assert_eq!(ask(&at("/v1/admin/steps"), Some(&token)).await.0, StatusCode::OK),
         }
 

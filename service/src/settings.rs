@@ -46,8 +46,9 @@ pub struct Settings {
     #[arg(long, env = "JWT_AUDIENCE", global = true, value_name = "AUDIENCE")]
     jwt_audience: Option<String>,
 
-    /// An identity provider's keys. Not supported yet.
-    #[arg(long, env = "JWKS_URL", global = true, hide = true)]
+    /// Where an identity provider has the keys that its tokens are signed with (a JSON Web Key Set). They are taken beside
+    /// those that are signed with the secret, if one is set.
+    #[arg(long, env = "JWKS_URL", global = true, value_name = "URL")]
     jwks_url: Option<String>,
 
     /// How often one user may ask: on (200 requests a second), off, or a number of requests a second.
@@ -96,6 +97,7 @@ impl Settings {
         self.installation.check(application)?;
         self.listen("127.0.0.1:0")?;
         self.jwt_secret()?;
+        self.jwks_url()?;
         self.expected_tokens()?;
         self.rate_limit()?;
         self.trusted_proxies()?;
@@ -124,13 +126,21 @@ impl Settings {
 
     /// The secret, if one was given.
     pub(crate) fn jwt_secret(&self) -> anyhow::Result<Option<String>> {
-        ensure!(self.jwks_url.is_none(), "JWKS_URL: identity providers are not supported yet; set JWT_SECRET instead");
         let secret = secret("JWT_SECRET", self.jwt_secret.as_deref(), self.jwt_secret_file.as_deref())?;
         if let Some(secret) = &secret {
             let length = secret.len();
             ensure!(length >= SECRET_MIN, "JWT_SECRET: has {length} bytes; {SECRET_MIN} are needed at the least");
         }
         Ok(secret)
+    }
+
+    /// Where the keys of an identity provider are, if there is one.
+    pub(crate) fn jwks_url(&self) -> anyhow::Result<Option<&str>> {
+        let url = not_empty("JWKS_URL", self.jwks_url.as_deref())?;
+        // One that is wrong may have a secret in it.
+        let legal = url.is_none_or(|url| is_url(url, &["http", "https"]) && !url.contains('@'));
+        ensure!(legal, "JWKS_URL: is not a URL without a name in it, such as https://id.example/keys");
+        Ok(url)
     }
 
     /// What tokens have to name.

@@ -35,7 +35,8 @@ impl TokenOptions {
         let seconds = seconds(&self.expires_in).with_context(|| {
             format!("--expires-in: {:?} is not a duration, such as 30d, 12h, 15m or 60s", self.expires_in)
         })?;
-        let token = authority_beside(application, settings)?.issue(self.user.trim(), role, seconds)?;
+        let token = authority_beside(application, settings)?.issue(self.user.trim(), role, seconds);
+        let token = token.context(if settings.jwks_url()?.is_some() { "JWKS_URL" } else { "JWT_SECRET" })?;
         writeln!(std::io::stdout(), "{token}")?;
         Ok(())
     }

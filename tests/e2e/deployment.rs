@@ -134,7 +134,16 @@ impl Deployment {
         self.start_on(name, arguments, "127.0.0.1:0").await
     }
 
+    /// The same, and waits only until it answers.
+    pub async fn start_unready(&mut self, name: &str, arguments: &[&str]) -> usize {
+        self.start_and_wait(name, arguments, "127.0.0.1:0", "/livez").await
+    }
+
     pub async fn start_on(&mut self, name: &str, arguments: &[&str], listen: &str) -> usize {
+        self.start_and_wait(name, arguments, listen, "/readyz").await
+    }
+
+    async fn start_and_wait(&mut self, name: &str, arguments: &[&str], listen: &str, probe: &str) -> usize {
         let stderr = self.folder.path().join(format!("{name}-{}.log", Uuid::now_v7().simple()));
         let child = self
             .command(arguments)
@@ -144,7 +153,7 @@ impl Deployment {
             .spawn()
             .unwrap();
         let mut process = Process { child, name: name.to_owned(), url: String::new(), stderr };
-        process.url = process.wait_until_ready().await;
+        process.url = process.wait_until(probe).await;
         self.processes.push(process);
         self.processes.len() - 1
     }
@@ -249,6 +258,7 @@ pub fn bare_command(arguments: &[&str]) -> Command {
         "DATABASE_URL",
         "NAMESPACE",
         "JWT_SECRET",
+        "JWKS_URL",
         "RUST_LOG",
         "RATE_LIMIT",
         "SMTP_URL",
@@ -265,15 +275,15 @@ pub fn authority() -> Authority {
 }
 
 impl Process {
-    /// Waits until it says where it listens and is ready there.
-    async fn wait_until_ready(&mut self) -> String {
+    /// Waits until it says where it listens and `probe` finds it well there.
+    async fn wait_until(&mut self, probe: &str) -> String {
         let client = reqwest::Client::new();
-        eventually(&format!("{} is ready", self.name), READY_TIMEOUT, async || {
+        eventually(&format!("{} is well at {probe}", self.name), READY_TIMEOUT, async || {
             if let Some(status) = self.child.try_wait().unwrap() {
                 panic!("{} ended with {status}: {}", self.name, self.log());
             }
             let url = format!("http://{}", address(&self.log(), "listening")?);
-            let answer = client.get(format!("{url}/readyz")).send().await.ok()?;
+            let answer = client.get(format!("{url}{probe}")).send().await.ok()?;
             answer.status().is_success().then_some(url)
         })
         .await

@@ -19,6 +19,7 @@ mod faults;
 mod favourites;
 mod fold;
 mod idempotency;
+mod identity_provider;
 mod kafka;
 mod live;
 mod mail;

@@ -80,7 +80,7 @@ pub async fn a_first_command_registers_its_user(deployment: Deployment) {
 pub async fn a_token_from_beyond_the_log_is_refused(deployment: Deployment) {
     let topics = deployment.topics();
     let log = deployment.log_beside().await.unwrap();
-    let key = authority().key_for("consistency token");
+    let key = authority().key_for("consistency token").unwrap();
     let consistency = Consistency::new(&log.identity().await.unwrap(), vec![topics.facts.clone(), topics.views], &key);
     let token = |offset| {
         let positions = [(TopicPartition::new(topics.facts.clone(), 0), offset)].into_iter().collect();

@@ -95,7 +95,7 @@ impl NextNode {
             .with_replica(Search::new(&topics), "query API");
         let names = vec![topics.facts.clone(), topics.views.clone()];
         let consistency =
-            Consistency::new(&log.identity().await.unwrap(), names, &authority().key_for("consistency token"));
+            Consistency::new(&log.identity().await.unwrap(), names, &authority().key_for("consistency token").unwrap());
         let queries = QueryApi::open(&database, &catalogue, consistency, serving).await;
         let (routes, openapi) = queries.routes();
         let edge = Edge {
