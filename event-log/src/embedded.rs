@@ -49,6 +49,8 @@ pub struct EmbeddedLog {
     extent: watch::Receiver<Extent>,
     /// `None` only while dropping, which ends the thread.
     side: Option<Side>,
+    /// How long an append waits for the writer to say that its record is on the disk.
+    answer_patience: Duration,
     thread: Option<JoinHandle<()>>,
     /// The member of each group that reads holds its lock.
     groups: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
@@ -78,7 +80,8 @@ impl EmbeddedLog {
         let thread = spawn("log-writer", move || writer.run(appends))?;
         let topics = topics.to_vec();
         let side = Some(Side::Writer(append_sender));
-        Ok(Self { topics, file, extent, side, thread: Some(thread), groups: Mutex::default() })
+        let answer_patience = ANSWER_PATIENCE;
+        Ok(Self { topics, file, extent, side, answer_patience, thread: Some(thread), groups: Mutex::default() })
     }
 
     /// Opens the log in the file `path` for reading, beside a process that holds it or while there is none. Nothing is
@@ -95,7 +98,8 @@ impl EmbeddedLog {
         let thread = spawn("log-follower", move || follower.run(looks_waiting))?;
         let topics = topics.to_vec();
         let side = Some(Side::Beside(looks));
-        Ok(Self { topics, file, extent, side, thread: Some(thread), groups: Mutex::default() })
+        let answer_patience = ANSWER_PATIENCE;
+        Ok(Self { topics, file, extent, side, answer_patience, thread: Some(thread), groups: Mutex::default() })
     }
 
     fn side(&self) -> &Side {
@@ -163,7 +167,7 @@ impl EventLog for EmbeddedLog {
                 .await
                 .map_err(|_| AppendError::Unavailable("the disk does not keep up".to_owned()))?;
             let ended = || Err(AppendError::Unknown("the log's writer has ended".to_owned()));
-            let answered = tokio::time::timeout(ANSWER_PATIENCE, answered).await;
+            let answered = tokio::time::timeout(self.answer_patience, answered).await;
             let answered = answered.map_err(|_| AppendError::Unknown("the disk does not answer".to_owned()))?;
             let offset = answered.unwrap_or_else(|_| ended())?;
             Ok(Position { partition: self.file.partition(slot), offset })
@@ -223,6 +227,7 @@ mod tests {
         // A writer that takes what comes and never has it written.
         let (appends, mut taken) = mpsc::channel(1);
         log.side = Some(Side::Writer(appends));
+        log.answer_patience = Duration::from_millis(10);
         let message = Message { key: Vec::new(), headers: Headers::new(), payload: Vec::new() };
         let (appended, append) = tokio::join!(log.append("events", message), taken.recv());
         assert!(append.is_some() && matches!(appended, Err(AppendError::Unknown(_))), "{appended:?}");

@@ -1,5 +1,8 @@
 //! A broker and a database that go away and come back, and instances that share the work.
 
+use std::time::Duration;
+
+use balcony_event_log::testing::eventually;
 use reqwest::StatusCode;
 
 use crate::client::Client;
@@ -7,6 +10,8 @@ use crate::crash::{Load, assert_all_there};
 use crate::deployment::Deployment;
 use crate::fold::equals_a_fold;
 use balcony_test_support::Services;
+
+const PATIENCE: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_and_a_database_killed_under_load_lose_and_repeat_nothing() {
@@ -25,6 +30,25 @@ async fn a_broker_and_a_database_killed_under_load_lose_and_repeat_nothing() {
     let all = load.stop().await;
 
     assert_all_there(&equals_a_fold(&deployment).await, &all);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_told_to_end_ends_although_the_database_is_away() {
+    let Some(services) = Services::private() else { return };
+    let mut deployment = Deployment::distributed_on(&services).await;
+    let movie = deployment.admin().register_movie("A movie").await.id();
+    // One who has parked records looks after them.
+    crate::parked::append(&mut deployment, vec![crate::parked::broken()]).await;
+    deployment.user("Mia").comment(&movie, "x").await;
+    services.kill("postgres");
+    let nobody = deployment.nobody();
+    eventually("the database is missed", PATIENCE, async || {
+        (nobody.get("/v1/comments").await.status == StatusCode::SERVICE_UNAVAILABLE).then_some(())
+    })
+    .await;
+    for service in ["projector", "query-api", "command-api"] {
+        assert!(deployment.process_mut(service).terminate().await.success(), "{service}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -90,12 +90,17 @@ impl Readers {
 }
 
 pub async fn everything_is_rebuilt_while_people_post_and_read(deployment: Deployment) {
+    everything_is_rebuilt(deployment, 2).await;
+}
+
+/// Rebuilds every read model so often while people post and read.
+async fn everything_is_rebuilt(deployment: Deployment, rounds: usize) {
     let movie = deployment.admin().register_movie("A movie").await.id();
     let mut load = Load::start(&deployment, &movie);
     load.acknowledged(100).await;
     let readers = Readers::start(&deployment, &movie).await;
 
-    for round in 2..4 {
+    for round in 2..2 + rounds {
         for name in PROJECTIONS {
             let output = operate(&deployment, &["rebuild", name]).await;
             let said = succeeded(&output);
@@ -109,6 +114,12 @@ pub async fn everything_is_rebuilt_while_people_post_and_read(deployment: Deploy
 
     let fold = equals_a_fold(&deployment).await;
     assert_all_there(&fold, &all);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_is_rebuilt_where_brokers_let_new_groups_wait() {
+    let Some(services) = Services::unhurried() else { return };
+    everything_is_rebuilt(Deployment::distributed_on(&services).await, 1).await;
 }
 
 async fn kept_author(reader: &Client, location: &str) -> String {

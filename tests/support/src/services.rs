@@ -44,6 +44,15 @@ impl Services {
         Some(services)
     }
 
+    /// A broker of this test's own beside the shared database, which lets a new consumer group wait for members as long as
+    /// brokers do by default.
+    pub fn unhurried() -> Option<Self> {
+        let mut services = Self::shared()?.with_own_folder();
+        let environment = services.run_with(&["start", "kafka"], &[("BALCONY_REBALANCE_DELAY", "3000")]);
+        services.brokers = exported(&environment, "KAFKA_BOOTSTRAP_SERVERS");
+        Some(services)
+    }
+
     /// A cluster of this test's own, of the nodes `kafka-1`, `kafka-2` and `kafka-3`, beside the shared database.
     pub fn cluster() -> Option<Self> {
         let mut services = Self::shared()?.with_own_folder();
@@ -78,8 +87,14 @@ impl Services {
     }
 
     fn run(&self, arguments: &[&str]) -> String {
+        self.run_with(arguments, &[])
+    }
+
+    fn run_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> String {
         let folder = self.private.as_ref().expect("services of one's own").path();
-        let output = Command::new(script()).args(arguments).env("BALCONY_SERVICES", folder).output().unwrap();
+        let mut command = Command::new(script());
+        command.args(arguments).env("BALCONY_SERVICES", folder).envs(environment.iter().copied());
+        let output = command.output().unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     }
