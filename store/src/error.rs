@@ -5,14 +5,14 @@ use sqlx::error::DatabaseError;
 pub enum StoreError {
     /// The database is away, busy or full, or two transactions were in each other's way: the same may succeed later.
     /// Nothing of the transaction was kept, or it was kept whole and only the answer is missing.
-    #[error("the database is not available: {0}")]
-    Unavailable(#[source] sqlx::Error),
+    #[error("the database is not available: {}", said(.0))]
+    Unavailable(sqlx::Error),
     /// A lock was waited for in vain, and this is who holds it: the same may succeed later.
     #[error("{0}")]
     Locked(String),
     /// The database refused the statement or the data; the same will fail again.
-    #[error("the database refused: {0}")]
-    Refused(#[source] sqlx::Error),
+    #[error("the database refused: {}", said(.0))]
+    Refused(sqlx::Error),
     /// Somebody else has taken the partition over, or the checkpoint is not where this worker left it.
     #[error("another worker has taken over {0}")]
     Fenced(String),
@@ -67,11 +67,10 @@ impl StoreError {
     /// The same for another who waited for the same answer. What the database said of it is a text there.
     pub(crate) fn for_another(&self) -> Self {
         match self {
-            Self::Unavailable(sqlx::Error::Io(error)) => Self::away(error.to_string()),
-            Self::Unavailable(error) => Self::away(error.to_string()),
+            Self::Unavailable(error) => Self::away(said(error)),
             Self::Locked(what) => Self::Locked(what.clone()),
             Self::Refused(sqlx::Error::InvalidArgument(reason)) => Self::refusal(reason.clone()),
-            Self::Refused(error) => Self::refusal(error.to_string()),
+            Self::Refused(error) => Self::refusal(said(error)),
             Self::Fenced(what) => Self::Fenced(what.clone()),
             Self::Misconfigured(what) => Self::Misconfigured(what.clone()),
             Self::NotReady(name) => Self::NotReady(name.clone()),
@@ -80,6 +79,15 @@ impl StoreError {
 
     pub(crate) fn encoding(error: Box<dyn std::error::Error + Send + Sync>) -> Self {
         Self::Refused(sqlx::Error::Encode(error))
+    }
+}
+
+/// What an error says: a database's own words, without where in its own source they stand.
+fn said(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Database(error) => error.message().to_owned(),
+        sqlx::Error::Io(error) => error.to_string(),
+        error => error.to_string(),
     }
 }
 

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use crate::client::Client;
 use crate::deployment::{BINARY, Deployment, Kind, SECRET, authority, bare_command};
+use balcony_test_support::Services;
 
 fn run(arguments: &[&str], settings: &[(&str, &str)]) -> Output {
     bare_command(arguments).envs(settings.iter().copied()).output().unwrap()
@@ -87,6 +88,38 @@ fn a_wrong_setting_stops_the_process_with_one_line_that_names_it() {
         assert!(stderr.starts_with("balcony: ") && stderr.contains(name), "{settings:?}: {stderr}");
         assert!(!stderr.contains("hush"), "{stderr}");
     }
+}
+
+/// What a process says that ends because something is away.
+fn complaint(arguments: &[&str], settings: &[(&str, &str)]) -> String {
+    let output = run(arguments, settings);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success());
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    stderr
+}
+
+#[test]
+fn a_cause_is_named_once_and_in_words_that_are_for_operators() {
+    let Some(services) = Services::shared() else { return };
+    let (server, _) = services.database_url.rsplit_once('/').unwrap();
+    let nothing = format!("{server}/nothing_of_this_name");
+    let common = [
+        ("JWT_SECRET", SECRET),
+        ("LISTEN", "127.0.0.1:0"),
+        ("RUST_LOG", "off"),
+        ("KAFKA_BOOTSTRAP_SERVERS", &*services.brokers),
+    ];
+    for service in ["projector", "command-api", "query-api", "doctor", "migrate"] {
+        let said = complaint(&[service], &[&common[..], &[("DATABASE_URL", &nothing)]].concat());
+        assert!(said.contains("\"nothing_of_this_name\" does not exist"), "{said}");
+        assert_eq!(said.matches("does not exist").count(), 1, "{said}");
+        assert!(!said.contains("at line") && !said.contains("error returned from"), "{said}");
+    }
+    let away = [("DATABASE_URL", &*services.database_url), ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")];
+    let said = complaint(&["doctor"], &[&common[..3], &away[..]].concat());
+    assert!(said.contains("127.0.0.1:1"), "{said}");
+    assert_eq!(said.matches("the log is not available").count(), 1, "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

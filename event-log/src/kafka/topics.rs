@@ -70,7 +70,11 @@ async fn first_metadata(cluster: &Arc<Cluster>, bootstrap_servers: &str, topic: 
 }
 
 fn no_broker(bootstrap_servers: &str, error: &LogError) -> LogError {
-    LogError::Unavailable(format!("no Kafka broker answers at {bootstrap_servers}: {error}"))
+    let reason = match error {
+        LogError::Unavailable(reason) => reason.clone(),
+        other => other.to_string(),
+    };
+    LogError::Unavailable(format!("no Kafka broker answers at {bootstrap_servers}: {reason}"))
 }
 
 fn exists(metadata: &Metadata) -> bool {
