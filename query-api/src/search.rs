@@ -237,3 +237,32 @@ impl Key for Place {
         Some(Self(Cursor { key: i64::from_be_bytes(*key), id, snapshot: u64::from_be_bytes(*snapshot) }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_searches_has_a_place_until_that_is_done_whether_somebody_waits_or_not() {
+        let search = Search { serving: Serving::default(), places: Arc::new(Semaphore::new(1)) };
+        let (go_on, wait) = mpsc::channel::<()>();
+        // Whoever asked for it leaves when it has begun.
+        let first = search.in_turn(move || wait.recv().is_ok());
+        assert!(Box::pin(first).now_or_never().is_none());
+        let mut second = Box::pin(search.in_turn(|| 2));
+        assert!(second.as_mut().now_or_never().is_none(), "the place is taken");
+        go_on.send(()).expect("it waits");
+        assert_eq!(second.await.ok(), Some(2));
+    }
+
+    #[tokio::test]
+    async fn who_waits_too_long_for_a_place_is_told_so() {
+        let search = Search { serving: Serving::default(), places: Arc::new(Semaphore::new(0)) };
+        let refused = search.in_turn(|| ()).await.expect_err("there is no place");
+        assert_eq!(refused.status(), axum::http::StatusCode::SERVICE_UNAVAILABLE);
+    }
+}

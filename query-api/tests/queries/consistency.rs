@@ -1,7 +1,10 @@
+use std::time::Duration;
+
+use balcony_event_log::testing::eventually;
 use balcony_event_log::{Positions, TopicPartition};
 use balcony_http::ConsistencyToken;
 
-use crate::world::{EVERYTHING, World, ask, bearer, comment, consistency_of, movie, token, user, view};
+use crate::world::{Answer, EVERYTHING, World, ask, bearer, comment, consistency_of, movie, token, user, view};
 
 /// A world with a movie, and a comment that only the registry has read, with the token for it.
 async fn behind(world: &mut World) -> (uuid::Uuid, String) {
@@ -43,6 +46,38 @@ pub(crate) async fn behind_the_token_it_is_503_or_marked_as_stale(mut world: Wor
     let answer = world.get_with("/v1/comments?stale=allow&wait=1s", &headers).await;
     assert_eq!(answer.status, 200);
     assert!(!answer.headers.contains_key("consistency"));
+}
+
+pub(crate) async fn a_thousand_may_wait_and_one_more_is_told_so(mut world: World) {
+    const MOST: usize = 1_024;
+    const MORE: usize = 100;
+    let is_told_so = |answer: &Answer| {
+        answer.status == 503 && answer.body["detail"].as_str().is_some_and(|detail| detail.starts_with("too many"))
+    };
+    let (_, token) = behind(&mut world).await;
+    let waiting: Vec<_> = (0..MOST + MORE)
+        .map(|_| {
+            let (router, token) = (world.router.clone(), token.clone());
+            tokio::spawn(async move { ask(&router, "/v1/comments?wait=10s", &[("consistency-token", &token)]).await })
+        })
+        .collect();
+    let headers = [("consistency-token", token.as_str())];
+    eventually("those for whom there is no room are told so", Duration::from_secs(8), async || {
+        (waiting.iter().filter(|waiting| waiting.is_finished()).count() == MORE).then_some(())
+    })
+    .await;
+    // Whoever waits for nothing is answered.
+    assert_eq!(world.get("/v1/comments").await.status, 200);
+
+    world.catch_up(EVERYTHING).await;
+    let mut answered = 0;
+    for waited in waiting {
+        let answer = waited.await.unwrap();
+        assert!(answer.status == 200 || is_told_so(&answer), "{}: {}", answer.status, answer.body);
+        answered += usize::from(answer.status == 200);
+    }
+    assert_eq!(answered, MOST);
+    assert_eq!(world.get_with("/v1/comments", &headers).await.status, 200);
 }
 
 pub(crate) async fn only_what_a_query_reads_is_waited_for(mut world: World) {

@@ -66,6 +66,7 @@ on_both! {
     pages::while_a_record_is_parked_no_page_is_kept
     consistency::a_query_waits_for_the_token
     consistency::behind_the_token_it_is_503_or_marked_as_stale
+    consistency::a_thousand_may_wait_and_one_more_is_told_so
     consistency::only_what_a_query_reads_is_waited_for
     consistency::a_token_that_is_none_is_refused
     consistency::who_asks_is_checked_everywhere

@@ -37,6 +37,8 @@ async fn a_query_that_takes_too_long_is_ended(scratch: Scratch) {
 mod postgres_only {
     use balcony_store::sqlx::{self, AssertSqlSafe, Connection as _, PgConnection};
     use balcony_store::{Database, Place, Settings, Value, Writer};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
 
     use super::*;
 
@@ -128,6 +130,66 @@ mod postgres_only {
             while reader.fetch::<(i64,)>("SELECT number FROM things", &[]).await.is_err() {}
         })
         .await;
+    }
+
+    /// Locks are not held for hours by whoever is gone: the server is told when to give up, on every connection.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_server_gives_up_clients_that_have_vanished() {
+        let Some(scratch) = Scratch::postgres().await.unwrap() else { return };
+        let (database, writer) = open(scratch.settings()).await;
+        let reader = Reader::open(&database, vec![model()]).await;
+        // In the unit of each: seconds for what is counted there, milliseconds for the others.
+        let limits = [
+            ("tcp_keepalives_idle", 60),
+            ("tcp_keepalives_interval", 60),
+            ("tcp_keepalives_count", 10),
+            ("tcp_user_timeout", 60_000),
+            ("statement_timeout", 7 * 3_600_000),
+            ("lock_timeout", 60_000),
+            ("idle_in_transaction_session_timeout", 7 * 3_600_000),
+        ];
+        let sql = "SELECT setting::BIGINT FROM pg_settings WHERE name = $1";
+        let mut tx = writer.begin().await.unwrap();
+        for (name, most) in limits {
+            let written: Vec<(i64,)> = tx.fetch(sql, &[name.into()]).await.unwrap();
+            let read: Vec<(i64,)> = reader.fetch(sql, &[name.into()]).await.unwrap();
+            for (setting,) in written.into_iter().chain(read) {
+                assert!(setting > 0 && setting <= most, "{name}: {setting}");
+            }
+        }
+    }
+
+    /// A pooler such as PgBouncer refuses what it cannot keep apart.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_connection_begins_with_what_every_pooler_takes() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("postgres://mia@{}/balcony", listener.local_addr().unwrap());
+        let settings = Settings { place: Place::Postgres { url }, ..Scratch::sqlite().unwrap().settings().clone() };
+        let opening = tokio::spawn(async move { Database::open(&settings).await.map(drop) });
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let started = in_time("a connection", async {
+            loop {
+                let length = stream.read_u32().await.unwrap();
+                let mut message = vec![0; length as usize - 4];
+                stream.read_exact(&mut message).await.unwrap();
+                // The first may ask for TLS.
+                if message == 80_877_103_u32.to_be_bytes() {
+                    stream.write_all(b"N").await.unwrap();
+                } else {
+                    break message;
+                }
+            }
+        })
+        .await;
+        let words: Vec<_> = started[4..].split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word)).collect();
+        let names: Vec<_> =
+            words.iter().step_by(2).map(|name| name.to_lowercase()).filter(|name| !name.is_empty()).collect();
+        assert!(names.contains(&"user".to_owned()) && names.contains(&"database".to_owned()), "{words:?}");
+        for name in &names {
+            let known = ["user", "database", "application_name", "client_encoding", "datestyle", "timezone"];
+            assert!(known.contains(&name.as_str()), "{words:?}");
+        }
+        opening.abort();
     }
 
     #[tokio::test(flavor = "multi_thread")]
