@@ -33,6 +33,8 @@ pub(crate) const COLUMNS: &str = "
 /// Rows that go through one statement at the most. Each has parameters of its own, of which SQLite takes 32,766: 60 to
 /// a row at this number. Statements are made for powers of two up to it, so that few are ever prepared.
 const ROWS_PER_STATEMENT: usize = 512;
+/// Rows that come to the program in one piece where they are compared.
+const ROWS_PER_PIECE: i64 = 256;
 
 /// Begins a transaction by `statement`. The driver takes back one that nobody waits for any more.
 pub(crate) async fn begin(pool: &SqlitePool, statement: &'static str) -> Result<Transaction, sqlx::Error> {
@@ -147,17 +149,77 @@ pub(crate) async fn digest(
     table: &str,
     columns: &[String],
 ) -> Result<(i64, String), StoreError> {
-    let columns: Vec<String> = columns.iter().map(|column| shown(column)).collect();
-    let sql = format!("SELECT {} FROM \"{table}\"", columns.join(" || ',' || "));
-    let mut found = sqlx::query_scalar::<_, String>(AssertSqlSafe(sql)).fetch(connection);
-    let (mut rows, mut sum) = (0, 0_u64);
-    while let Some(row) = found.try_next().await? {
+    let shown: Vec<String> = columns.iter().map(|column| shown(column)).collect();
+    let shown = shown.join(" || ',' || ");
+    let mut digest = Digest::default();
+    let Some(place) = row_number(connection, table, columns).await? else {
+        let sql = format!("SELECT {shown} FROM \"{table}\"");
+        let mut found = sqlx::query_scalar::<_, String>(AssertSqlSafe(sql)).fetch(connection);
+        while let Some(row) = found.try_next().await? {
+            digest.add(&row);
+        }
+        return Ok(digest.end());
+    };
+    // A row by itself would cost as much again for being handed over. Each is told from the next by its length.
+    let sql = format!(
+        "SELECT MAX(place), group_concat(octet_length(shown) || ':' || shown, '') FROM (
+             SELECT {place} AS place, {shown} AS shown FROM \"{table}\" WHERE {place} > $1 ORDER BY {place} LIMIT $2
+         )"
+    );
+    let mut last = i64::MIN;
+    loop {
+        let piece = sqlx::query_as(AssertSqlSafe(sql.as_str())).bind(last).bind(ROWS_PER_PIECE);
+        let (Some(place), Some(rows)): (Option<i64>, Option<String>) = piece.fetch_one(&mut *connection).await? else {
+            return Ok(digest.end());
+        };
+        digest
+            .add_all(&rows)
+            .ok_or_else(|| StoreError::refusal(format!("the rows of {table} cannot be told apart")))?;
+        last = place;
+    }
+}
+
+/// The name by which the number of a row of `table` goes beside `columns`, where its rows have numbers.
+async fn row_number(
+    connection: &mut SqliteConnection,
+    table: &str,
+    columns: &[String],
+) -> Result<Option<&'static str>, StoreError> {
+    let sql = "SELECT wr FROM pragma_table_list WHERE schema = 'main' AND name = $1";
+    let without: Option<bool> = sqlx::query_scalar(sql).bind(table).fetch_optional(connection).await?;
+    let is_free = |name: &&str| !columns.iter().any(|column| column.eq_ignore_ascii_case(name));
+    Ok(["rowid", "_rowid_", "oid"].into_iter().find(is_free).filter(|_| without == Some(false)))
+}
+
+/// The sum of the hashes of rows, in whatever order they come.
+#[derive(Debug, Default)]
+struct Digest {
+    rows: i64,
+    sum: u64,
+}
+
+impl Digest {
+    fn add(&mut self, row: &str) {
         let mut hasher = DefaultHasher::new();
         row.hash(&mut hasher);
-        rows += 1;
-        sum = sum.wrapping_add(hasher.finish());
+        self.rows += 1;
+        self.sum = self.sum.wrapping_add(hasher.finish());
     }
-    Ok((rows, sum.to_string()))
+
+    /// Adds rows that stand one after the other, each after its length and a colon.
+    fn add_all(&mut self, mut rows: &str) -> Option<()> {
+        while !rows.is_empty() {
+            let (length, rest) = rows.split_once(':')?;
+            let (row, rest) = rest.split_at_checked(length.parse().ok()?)?;
+            self.add(row);
+            rows = rest;
+        }
+        Some(())
+    }
+
+    fn end(self) -> (i64, String) {
+        (self.rows, self.sum.to_string())
+    }
 }
 
 /// The value of `column` as a text, in SQL.

@@ -97,3 +97,53 @@ async fn generations_are_compared_by_their_rows(scratch: Scratch) {
     drop(snapshot);
     assert_ne!(digests(&writer).await, before);
 }
+
+/// Rows by the hundred, in tables of every kind: with numbers of rows, without, and with a column of that name.
+#[cfg(feature = "sqlite")]
+#[tokio::test]
+async fn every_row_of_every_kind_of_table_is_compared() {
+    const ROWS: i64 = 700;
+    let scratch = Scratch::sqlite().unwrap();
+    let database = Database::open(scratch.settings()).await.unwrap();
+    let schema = "CREATE TABLE numbered (id BIGINT NOT NULL PRIMARY KEY, name TEXT);
+                  CREATE TABLE taken (id BIGINT NOT NULL PRIMARY KEY, name TEXT, rowid TEXT, OID TEXT);
+                  CREATE TABLE unnumbered (id BIGINT NOT NULL PRIMARY KEY, name TEXT) WITHOUT ROWID;";
+    let model = balcony_store::ReadModel::new("kinds", 1, ["events"], schema);
+    let mut writers = Vec::new();
+    for rows in [(0..ROWS).collect::<Vec<_>>(), (0..ROWS).rev().collect()] {
+        let generation = match writers.len() {
+            0 => database.live_or_new(&model).await.unwrap(),
+            _ => database.begin_build(&model, BuildOptions::default()).await.unwrap(),
+        };
+        let writer = database.writer(&generation);
+        let mut tx = writer.begin().await.unwrap();
+        for table in ["numbered", "taken", "unnumbered"] {
+            for id in &rows {
+                // Lengths, colons, letters of several bytes, and NULL.
+                let name = (id % 9 > 0).then(|| format!("{id}:'12:ß\n雨'{}", ":".repeat((id % 90) as usize)));
+                let sql = format!("INSERT INTO {table} (id, name) VALUES ($1, $2)");
+                tx.execute(sql, &[(*id).into(), name.into()]).await.unwrap();
+            }
+        }
+        tx.commit().await.unwrap();
+        writers.push(writer);
+    }
+    let digests = async |writer: &Writer| writer.snapshot().await.unwrap().digests().await.unwrap();
+    let expected = digests(&writers[0]).await;
+    assert_eq!(digests(&writers[1]).await, expected);
+    assert_eq!(expected.iter().map(|digest| digest.rows).collect::<Vec<_>>(), [ROWS; 3]);
+
+    for (index, table) in ["numbered", "taken", "unnumbered"].into_iter().enumerate() {
+        for id in [0, 255, 256, ROWS - 1] {
+            let change = async |name: &str| {
+                let mut tx = writers[1].begin().await.unwrap();
+                let sql = format!("UPDATE {table} SET name = $2 || COALESCE(name, '') WHERE id = $1");
+                assert_eq!(tx.execute(sql, &[id.into(), name.into()]).await.unwrap(), 1);
+                tx
+            };
+            let found = change("another").await.digests().await.unwrap();
+            let differing: Vec<usize> = (0..3).filter(|&index| found[index] != expected[index]).collect();
+            assert_eq!(differing, [index], "{table} {id}");
+        }
+    }
+}
