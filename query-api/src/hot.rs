@@ -28,6 +28,7 @@ use balcony_domain::Recorded;
 use balcony_event_log::{Positions, TopicPartition};
 use balcony_http::answer::{Answer, Content};
 use balcony_http::consistency::CONSISTENCY;
+use balcony_http::list::Page;
 use balcony_http::{Consistency, Problem, Visitor};
 use balcony_store::{ReadModel, Reader, Standing};
 use serde::Serialize;
@@ -83,6 +84,13 @@ impl<T> Found<T> {
     /// What shows `concerns` and the comments `rows`.
     pub(crate) fn showing(what: T, concerns: impl IntoIterator<Item = Concern>, rows: &[Concern]) -> Self {
         Self { what, concerns: Some(concerns.into_iter().chain(rows.iter().copied()).collect()) }
+    }
+}
+
+impl<T> Found<Page<T>> {
+    /// Whether nothing is listed.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.what.items.is_empty()
     }
 }
 

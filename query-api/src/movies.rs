@@ -147,8 +147,12 @@ async fn comments_on(
     id: MovieId,
     wanted: &PageRequest<TimeKey>,
 ) -> Result<Found<Page<Comment>>, Problem> {
-    check_known(api, id).await?;
-    comments::by_time(api, &Filter::on(id), Direction::Newest, wanted).await
+    let found = comments::by_time(api, &Filter::on(id), Direction::Newest, wanted).await?;
+    // A comment that is listed is on a movie that there is.
+    if found.is_empty() {
+        check_known(api, id).await?;
+    }
+    Ok(found)
 }
 
 /// Whether there is such a movie.

@@ -40,7 +40,7 @@ async fn compare([hot, cold]: &[Client; 2], pages: &[String], what: &str) {
 
 /// How many answers came from memory, as the node counts them.
 async fn from_memory(deployment: &Deployment) -> u64 {
-    let metrics = deployment.process("query-api").operators_url() + "/metrics";
+    let metrics = deployment.process("query-api").url.clone() + "/metrics";
     let text = reqwest::get(metrics).await.unwrap().text().await.unwrap();
     let line = text.lines().find(|line| line.starts_with("balcony_hot_pages_total{found=\"yes\"}")).unwrap();
     line.rsplit(' ').next().unwrap().parse().unwrap()
