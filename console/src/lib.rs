@@ -3,13 +3,14 @@
 //! What the operators' commands do is offered over HTTP, and on a page ([`room`]), to whoever has a token with the role admin: every step as doctor
 //! sees it ([`steps`]), the log ([`topics`], [`records`]) and what was set aside ([`parked`]). A program mounts all of it
 //! with [`routes`], in whichever of its services has an installation. A page for readers, of the charts that a program
-//! declares, is [`ChartPage`]. **Nothing here knows what the events say, and no
+//! declares, is [`ChartPage`], and of anything else [`plain_page`]. **Nothing here knows what the events say, and no
 //! state is held between requests.**
 
 mod at_desk;
 mod charts;
 mod cursor;
 mod parked;
+mod plain;
 mod records;
 mod refusal;
 mod room;
@@ -17,6 +18,7 @@ mod steps;
 mod topics;
 
 pub use self::charts::ChartPage;
+pub use self::plain::plain_page;
 
 use axum::Router;
 use balcony_http::operation;

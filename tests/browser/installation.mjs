@@ -20,8 +20,8 @@ export function deployments() {
 }
 
 /** Waits until `look` gives something. */
-export async function eventually(what, look) {
-  const end = Date.now() + PATIENCE;
+export async function eventually(what, look, patience = PATIENCE) {
+  const end = Date.now() + patience;
   for (;;) {
     const found = await look().catch(() => null);
     if (found) return found;

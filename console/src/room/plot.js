@@ -1,7 +1,7 @@
 "use strict";
 // Lines in time, for the pages that draw them: what the server has drawn, in the house's colours, with a table of the same numbers.
 const linePlot = (() => {
-  const COLOURS = 8;
+  const COLOURS = 10;
   /** What a window that is running has less of than it will have. */
   const GROWS = new Set(["count", "sum"]);
   const DASHES = { count: [], sum: [], average: [], least: [2, 4], most: [6, 4] };
@@ -30,10 +30,11 @@ const linePlot = (() => {
       matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
     }
     size() { return { width: Math.max(200, this.place.clientWidth), height: 200 }; }
-    /** The colour of a value, which stays its own. */
-    colourOf(value) {
-      if (!this.colours.has(value)) this.colours.set(value, this.colours.size);
-      return this.colours.get(value);
+    /** The colour of a line: of its value, or where all are of one value of what is drawn. It stays its own. */
+    colourOf({ value, drawn }) {
+      const what = this.isOfOneValue ? drawn : value;
+      if (!this.colours.has(what)) this.colours.set(what, this.colours.size);
+      return this.colours.get(what);
     }
     label(line) {
       const drawn = this.drawnIsNamed ? ` · ${this.texts[line.drawn]}` : "";
@@ -42,6 +43,7 @@ const linePlot = (() => {
     show(drawing) {
       const before = this.shape;
       this.drawing = drawing;
+      this.isOfOneValue = new Set(drawing.lines.map(line => line.value)).size === 1;
       this.drawnIsNamed = new Set(drawing.lines.map(line => line.drawn)).size > 1;
       this.shape = JSON.stringify(drawing.lines.map(line => [line.value, line.drawn]));
       if (this.chart && before === this.shape) this.chart.setData(this.data()); else this.draw();
@@ -59,7 +61,7 @@ const linePlot = (() => {
       this.chart?.destroy();
       this.chart = null;
       if (!this.drawing?.lines.length) return;
-      const lines = this.drawing.lines.map(line => ({ label: this.label(line), stroke: colour(this.colourOf(line.value)), width: 2,
+      const lines = this.drawing.lines.map(line => ({ label: this.label(line), stroke: colour(this.colourOf(line)), width: 2,
         dash: DASHES[line.drawn], points: { show: false }, spanGaps: !GROWS.has(line.drawn) }));
       const points = lines.map(({ label, stroke }) => ({ label, stroke, width: 0, points: { show: true, size: 6, fill: stroke } }));
       const range = (_, least, most) => {
@@ -86,7 +88,7 @@ const linePlot = (() => {
       this.rows.replaceChildren(...this.drawing.lines.map(line => {
         const row = document.createElement("tr"), name = document.createElement("th"), swatch = document.createElement("span");
         name.scope = "row";
-        swatch.className = `swatch line-${1 + (this.colourOf(line.value) % COLOURS)}`;
+        swatch.className = `swatch line-${1 + (this.colourOf(line) % COLOURS)}`;
         name.append(swatch, this.label(line));
         row.append(name, cell(line, line.points.at(-1)), cell(line, line.points.at(-2)));
         return row;

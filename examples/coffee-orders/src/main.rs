@@ -17,7 +17,7 @@ use balcony_statistics::{Statistics, Stream, Window, Windows};
 
 use crate::collect::Options;
 use crate::collected::Collected;
-use crate::order::{PAYMENT_METHODS, Placed};
+use crate::order::{AGE_GRADES, COFFEES, PAYMENT_METHODS, Placed};
 
 /// The topic of orders that are not routed, and of everything that is no order.
 const ORDERS: &str = "orders";
@@ -151,9 +151,13 @@ async fn serve(
 
 fn page(window: Window) -> ChartPage {
     let charts = [
-        Chart::new("Coffees by type", "coffees", "type", window).titled_in_japanese("コーヒーの種類"),
+        Chart::new("Coffees by type", "coffees", "type", window)
+            .titled_in_japanese("コーヒーの種類")
+            .of_values(COFFEES),
         Chart::new("Orders by payment method", "orders", "payment-method", window).titled_in_japanese("支払い方法"),
-        Chart::new("Orders by age grade", "orders", "age-grade", window).titled_in_japanese("年齢層"),
+        Chart::new("Orders by age grade", "orders", "age-grade", window)
+            .titled_in_japanese("年齢層")
+            .of_values(AGE_GRADES),
     ];
     ChartPage::new("Coffee orders", charts).titled_in_japanese("コーヒーの注文")
 }

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
 use axum::{Json, Router};
-use balcony_http::{Admin, Params, Problem, page};
+use balcony_console::plain_page;
+use balcony_http::{Admin, Params, Problem};
 use balcony_store::Reader;
 use maud::html;
 use serde_json::Value;
@@ -36,36 +36,23 @@ async fn list(_: Admin, State(room): State<Room>, mut params: Params) -> Result<
 /// What starts what, and how it went.
 async fn steps(State(room): State<Room>) -> Result<Response, Problem> {
     let counts = jobs::counts(&room.reader).await?;
-    let frontiers = room.config.frontiers.iter().map(|one| (&one.name, "announces to", &one.publish));
-    let html = html! {
-        (maud::DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8"; meta name="viewport" content="width=device-width"; meta http-equiv="refresh" content="2"; title { "hippo" }
-                link rel="stylesheet" href="/assets/house.css";
-            }
-            body {
-                main {
-                    h1 { "hippo" }
-                    table {
-                        tr { th { "Step" } th { "Started by" } th { "Publishes to" } th { "Succeeded" } th { "Failed" } th { "Last end" } }
-                        @for step in &room.config.steps {
-                            @let count = counts.get(&step.name).cloned().unwrap_or_default();
-                            tr {
-                                td { (step.name) } td { (step.subscribe.join(", ")) }
-                                td { (step.publish.as_deref().unwrap_or("—")) }
-                                td { (count.succeeded) } td { (count.failed) } td { (count.last) }
-                            }
-                        }
-                    }
-                    ul {
-                        @for (name, does, topic) in frontiers { li { (name) " " (does) " " (topic) } }
-                        @for source in &room.config.sources { li { (source.topic) " is copied from another program" } }
-                    }
-                    p { "State and lag of each step, and every message: the " a href="/control" { "control room" } "." }
+    let content = html! {
+        div.sheet.scroll tabindex="0" role="group" aria-label="Steps" { table {
+            tr { th { "Step" } th { "Started by" } th { "Publishes to" } th { "Succeeded" } th { "Failed" } th { "Last end" } }
+            @for step in &room.config.steps {
+                @let count = counts.get(&step.name).cloned().unwrap_or_default();
+                tr {
+                    td { (step.name) } td { (step.subscribe.join(", ")) } td { (step.publish.as_deref().unwrap_or("—")) }
+                    td { (count.succeeded) } td { (count.failed) }
+                    td.number { time datetime=(count.last) { (count.last.replace('T', " ").split('.').next().unwrap_or_default()) } }
                 }
             }
+        } }
+        ul {
+            @for one in &room.config.frontiers { li { (one.name) " announces to " (one.publish) } }
+            @for source in &room.config.sources { li { (source.topic) " is copied from another program" } }
         }
+        p { "State and lag of each step, and every message: the " a href="/control" { "control room" } "." }
     };
-    Ok(page::page(StatusCode::OK, html.into_string(), None))
+    Ok(plain_page("hippo", Some(2), &content))
 }

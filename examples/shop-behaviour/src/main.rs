@@ -58,7 +58,7 @@ async fn serve(shop: &Application, settings: &Settings, options: Options) -> any
 /// Prices by the minute, and by the hour what is done at which price.
 fn page() -> ChartPage {
     let prices = Chart::new("Prices", "prices", "all", Window::MINUTE).titled_in_japanese("価格");
-    let prices = prices.drawing([Drawn::Average, Drawn::Least, Drawn::Most]);
+    let prices = prices.drawing([Drawn::Average, Drawn::Least, Drawn::Most]).over(240);
     let titles = ["Views", "Into the cart", "Out of the cart", "Purchases"];
     let japanese = ["閲覧", "カートに追加", "カートから削除", "購入"];
     let ranges = KINDS.into_iter().zip(titles).zip(japanese).map(|((kind, title), japanese)| {

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use axum::{Router, routing::get};
+use balcony_console::plain_page;
 use balcony_event_log::Message;
 use balcony_projector::cloud_event::Identified;
 use balcony_projector::operations::append_lines;
 use balcony_projector::{Application, Catalogue, Installation, Projection, Received, Start, TopicSpec, Transform};
 use balcony_service::{Service, Settings, Surface};
 use balcony_store::{ReadModel, Reader, StoreError, Tx, Value};
-use utoipa::openapi::OpenApi;
+use maud::html;
 
 /// A comment or a word, and the id that it keeps however often it stands in the log.
 type Text = Identified<String>;
@@ -69,9 +70,12 @@ async fn run(program: &Application, Cli { settings, command }: Cli) -> anyhow::R
     let Some(command) = command else {
         let service = Service::open(program, &settings, "127.0.0.1:8090").await?;
         let (projector, reader) = (service.installation().start()?, service.installation().reader().await);
-        let page = async move || ([("refresh", "1")], top(&reader, 20).await.map_err(|error| error.to_string()));
+        let page = async move || {
+            let words = top(&reader, 20).await.map_err(|error| error.to_string())?;
+            Ok::<_, String>(plain_page("word-count", Some(1), &html! { pre { (words) } }))
+        };
         let routes = Router::new().route("/", get(page));
-        return service.serve(Surface::new(routes, OpenApi::default()), projector).await;
+        return service.serve(Surface::new(routes, Default::default()), projector).await;
     };
     match command {
         Command::Add { file } => {
