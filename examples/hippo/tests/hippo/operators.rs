@@ -1,8 +1,9 @@
 //! What operators see and do: the page, the jobs, doctor.
 
+use balcony_event_log::testing::eventually;
 use serde_json::Value;
 
-use crate::world::Hippo;
+use crate::world::{Hippo, PATIENCE};
 
 const CONFIG: &str = r#"
 [[frontier]]
@@ -23,8 +24,12 @@ async fn the_page_has_every_step_and_admins_see_what_jobs_have_printed() {
     hippo.write("in/bad", "");
     hippo.start();
     hippo.finished("read", 2).await;
-    let page = hippo.ask("/", None).await.1;
-    assert!(page.contains("<td>read</td><td>frontier-adw</td><td>read</td><td>1</td><td>1</td>"), "{page}");
+    // The page may be a little behind the log.
+    eventually("the page has both jobs", PATIENCE, async || {
+        let page = hippo.ask("/", None).await.1;
+        page.contains("<td>read</td><td>frontier-adw</td><td>read</td><td>1</td><td>1</td>").then_some(())
+    })
+    .await;
     assert_eq!((hippo.ask("/v1/jobs", None).await.0, hippo.ask("/v1/jobs", Some("user")).await.0), (401, 403));
     let jobs = hippo.ask("/v1/jobs?step=read&limit=1", Some("admin")).await.1;
     let jobs: Vec<Value> = serde_json::from_str(&jobs).unwrap();
