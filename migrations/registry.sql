@@ -6,6 +6,14 @@ CREATE TABLE companies (
     registered_at BIGINT NOT NULL
 );
 
+CREATE INDEX companies_by_contact ON companies (contact_email);
+
+-- When a company last said that it wants no more mail.
+CREATE TABLE unsubscriptions (
+    company_id      UUID   NOT NULL PRIMARY KEY,
+    unsubscribed_at BIGINT NOT NULL
+);
+
 CREATE TABLE movies (
     id            UUID   NOT NULL PRIMARY KEY,
     title         TEXT   NOT NULL,

@@ -8,7 +8,7 @@ use balcony_command_api::CommandApi;
 use balcony_domain::Topics;
 use balcony_projector::{AnyProjection, AnyReplica, Catalogue, Deployment, Projector, Serving, Step};
 use balcony_query_api::QueryApi;
-use balcony_read_models::{CompanyMail, Search};
+use balcony_read_models::{CompanyMail, Leaving, Search};
 use balcony_search::Index;
 use balcony_service::{Service, Surface};
 use utoipa::openapi::OpenApi;
@@ -97,8 +97,13 @@ async fn start_mail(service: &Service, settings: &Settings, projector: &mut Proj
         return;
     };
     let topics = topics(service);
-    office.open(&service.installation().database, &topics).await;
+    office.open(&service.installation().database, &topics, leaving(service)).await;
     projector.start_reactor(CompanyMail::new(&topics, office.clone()));
+}
+
+/// Makes and reads the links by which companies get no more mail.
+fn leaving(service: &Service) -> Leaving {
+    Leaving::new(&service.key_for("leaving"))
 }
 
 /// Lets `projector` keep a copy of the search index, and gives what is searched.
@@ -113,7 +118,8 @@ fn start_search(service: &Service, projector: &mut Projector) -> anyhow::Result<
 async fn command_side(service: &Service, settings: &Settings) -> anyhow::Result<Arc<CommandApi>> {
     let (installation, consistency) = (service.installation(), service.consistency().clone());
     let (log, query_api_url) = (installation.log.clone(), settings.query_api_url()?);
-    Ok(CommandApi::open(log, &installation.database, topics(service), consistency, query_api_url).await)
+    let leaving = leaving(service);
+    Ok(CommandApi::open(log, &installation.database, topics(service), consistency, leaving, query_api_url).await)
 }
 
 async fn query_side(service: &Service, settings: &Settings, serving: Serving<Index>) -> QueryApi {

@@ -87,7 +87,8 @@ impl Settings {
         let Some(url) = self.smtp_url()? else { return Ok(()) };
         let parsed: Option<Uri> = self.public_url()?.unwrap_or(&url).parse().ok();
         let host = parsed.as_ref().and_then(Uri::host).unwrap_or_default();
-        let head = Letterhead::new(host, self.public_url()?.map(str::to_owned));
+        let head =
+            Letterhead::new(host, self.public_url()?.map(str::to_owned), self.command_api_url()?.map(str::to_owned));
         let office = Arc::new(PostOffice::new(&url, head).context("SMTP_URL: is wrong")?);
         self.application = balcony(Some(office.clone()));
         self.office = Some(office);

@@ -20,6 +20,7 @@ use balcony_http::rate_limit::{Limiter, RateLimit};
 use balcony_http::server::{self, Limits, Server};
 use balcony_http::service::{self, Edge};
 use balcony_http::{Authority, Consistency, Expected, Subjects, telemetry};
+use balcony_read_models::Leaving;
 use balcony_store::Database;
 use clap::{Args, Subcommand};
 use rdkafka::ClientConfig;
@@ -204,7 +205,7 @@ async fn commands(data_dir: &Path, jwt_secret: &str) -> anyhow::Result<Router> {
         telemetry: telemetry::install("balcony")?,
         problem_types: "urn:balcony:problem:".into(),
     };
-    let commands = CommandApi::open(log, &database, topics, consistency, None).await;
+    let commands = CommandApi::open(log, &database, topics, consistency, Leaving::new(&[0; 32]), None).await;
     let (routes, openapi) = commands.routes();
     let probes = probes::public(&Readiness::new(commands.checks()));
     Ok(service::service(routes, openapi, probes, &edge))

@@ -10,6 +10,7 @@ mod comments;
 mod companies;
 mod creating;
 mod idempotency;
+mod mail;
 mod me;
 mod movies;
 mod recorder;
@@ -18,11 +19,13 @@ mod registry;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::routing::get;
 use balcony_domain::Topics;
 use balcony_event_log::EventLog;
 use balcony_http::probes::Check;
 use balcony_http::{Consistency, operation};
 use balcony_projector::Projection as _;
+use balcony_read_models::Leaving;
 use balcony_store::{Database, Reader};
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
@@ -37,6 +40,8 @@ pub struct CommandApi {
     recorder: Recorder,
     registry: Registry,
     consistency: Consistency,
+    /// Reads the links by which companies get no more mail.
+    leaving: Leaving,
     in_flight: InFlight,
     /// What stands before the path in `Location`: where the query API is, or nothing when it has the same origin.
     query_api_url: Arc<str>,
@@ -49,6 +54,7 @@ struct Description;
 fn operations() -> OpenApiRouter<Arc<CommandApi>> {
     OpenApiRouter::with_openapi(Description::openapi())
         .routes(operation!(companies::register))
+        .routes(operation!(mail::unsubscribe))
         .routes(operation!(movies::register))
         .routes(operation!(movies::view))
         .routes(operation!(comments::post))
@@ -60,12 +66,14 @@ fn operations() -> OpenApiRouter<Arc<CommandApi>> {
 
 impl CommandApi {
     /// An API that appends to `log` and asks the registry in `database`. What it makes is found at the query API, which
-    /// is at `query_api_url`, a URL without a slash at its end; without one it is at the command API's own origin.
+    /// is at `query_api_url`, a URL without a slash at its end; without one it is at the command API's own origin. Companies
+    /// leave by links that `leaving` reads.
     pub async fn open(
         log: Arc<dyn EventLog>,
         database: &Database,
         topics: Topics,
         consistency: Consistency,
+        leaving: Leaving,
         query_api_url: Option<&str>,
     ) -> Arc<Self> {
         let model = balcony_read_models::Registry::new(&topics).read_model().clone();
@@ -74,6 +82,7 @@ impl CommandApi {
             recorder: Recorder::new(log.clone(), topics.clone(), database.namespace()),
             registry: Registry::new(reader, model, log, topics),
             consistency,
+            leaving,
             in_flight: InFlight::default(),
             query_api_url: query_api_url.unwrap_or_default().into(),
         })
@@ -81,7 +90,10 @@ impl CommandApi {
 
     /// The routes and what they are described as.
     pub fn routes(self: &Arc<Self>) -> (Router, OpenApi) {
-        operations().with_state(self.clone()).split_for_parts()
+        let (routes, openapi) = operations().with_state(self.clone()).split_for_parts();
+        // A page for people.
+        let pages = Router::new().route(mail::UNSUBSCRIBE, get(mail::ask)).with_state(self.clone());
+        (routes.merge(pages), openapi)
     }
 
     /// What has to be there for commands to be taken, beside the log.
@@ -106,12 +118,16 @@ mod tests {
         ("DELETE /v1/comments/{id}", &["id"]),
         ("DELETE /v1/me/favorites/{user_id}", &["user_id"]),
         ("POST /v1/companies", &["Idempotency-Key"]),
+        ("POST /v1/mail/unsubscribe/{ticket}", &["ticket"]),
         ("POST /v1/movies", &["Idempotency-Key"]),
         ("POST /v1/movies/{id}/comments", &["id", "Idempotency-Key"]),
         ("POST /v1/movies/{id}/views", &["id"]),
         ("PUT /v1/me", &[]),
         ("PUT /v1/me/favorites/{user_id}", &["user_id"]),
     ];
+
+    /// What needs no token that says who one is.
+    const FOR_ANYBODY: [&str; 2] = ["POST /v1/mail/unsubscribe/{ticket}", "POST /v1/movies/{id}/views"];
 
     fn openapi() -> OpenApi {
         described(super::operations().split_for_parts().1)
@@ -139,7 +155,7 @@ mod tests {
             assert_eq!(operation.answers(409), is_creation, "{name}");
             assert!(operation.answers(422) && operation.answers(503), "{name}");
             let needs_token = operation.described["security"] == serde_json::json!([{"token": []}]);
-            assert_eq!(needs_token, *name != "POST /v1/movies/{id}/views", "{name}");
+            assert_eq!(needs_token, !FOR_ANYBODY.contains(name), "{name}");
         }
         let answering = |status| -> Vec<&str> {
             described.iter().filter(|operation| operation.answers(status)).map(|found| found.name.as_str()).collect()

@@ -88,6 +88,7 @@ macro_rules! types {
 
 types! {
     CompanyRegistered = "balcony.company.registered.v1";
+    CompanyUnsubscribed = "balcony.company.unsubscribed.v1";
     MovieRegistered = "balcony.movie.registered.v1";
     ProfileChanged = "balcony.profile.changed.v1";
     CommentPosted = "balcony.comment.posted.v1";
@@ -185,6 +186,7 @@ mod tests {
                 name: "Ōmori Pictures".into(),
                 contact_email: "press@omori.example".into(),
             }),
+            Event::CompanyUnsubscribed(CompanyUnsubscribed { company_id: CompanyId(id(1)) }),
             Event::MovieRegistered(MovieRegistered {
                 movie_id: MovieId(id(2)),
                 title: "七人の侍".into(),

@@ -11,6 +11,8 @@ use crate::{CommentId, CompanyId, MovieId, Role, UserId};
 pub enum Event {
     /// A company was registered.
     CompanyRegistered(CompanyRegistered),
+    /// A company wants no more mail.
+    CompanyUnsubscribed(CompanyUnsubscribed),
     /// A movie was registered.
     MovieRegistered(MovieRegistered),
     /// A profile was made or replaced.
@@ -36,6 +38,13 @@ pub struct CompanyRegistered {
     pub name: String,
     /// Where mail about its movies goes.
     pub contact_email: String,
+}
+
+/// A company wants no more mail to its address, until a company is registered with that address again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CompanyUnsubscribed {
+    /// The company.
+    pub company_id: CompanyId,
 }
 
 /// A movie was registered.
@@ -133,6 +142,7 @@ impl Event {
     pub fn aggregate(&self) -> Uuid {
         match self {
             Self::CompanyRegistered(event) => event.company_id.0,
+            Self::CompanyUnsubscribed(event) => event.company_id.0,
             Self::MovieRegistered(event) => event.movie_id.0,
             Self::ProfileChanged(event) => event.user_id.0,
             Self::CommentPosted(event) => event.comment_id.0,

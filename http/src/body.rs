@@ -84,6 +84,10 @@ pub struct JsonBody<T>(pub T);
 #[derive(Debug)]
 pub struct NoBody;
 
+/// A body of any type that says nothing: what programs send along that call a link. It is read to its end, within the limit.
+#[derive(Debug)]
+pub struct AnyBody;
+
 /// A [`JsonBody`] with what was sent: whoever has to know a request again does not depend on what `T` is today.
 #[derive(Debug)]
 pub struct SentJson<T> {
@@ -129,6 +133,20 @@ impl<S: Send + Sync> FromRequest<S> for NoBody {
         let sent = json::object(&bytes)?;
         let fields = sent.keys().map(|name| FieldError::field(name, "is not a field here"));
         if sent.is_empty() { Ok(Self) } else { Err(Problem::invalid(fields.collect())) }
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for AnyBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        read(request.into_body()).await.map(|_| Self)
+    }
+}
+
+impl Describe for AnyBody {
+    fn describe(description: &mut Description<'_>) {
+        description.refuses(StatusCode::PAYLOAD_TOO_LARGE, &format!("the body has more than {LIMIT} bytes"));
     }
 }
 

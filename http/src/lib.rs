@@ -33,7 +33,7 @@ pub mod testing;
 mod token;
 
 pub use auth::{Admin, Authority, Identity, Subjects, Visitor};
-pub use body::{JsonBody, NoBody, SentJson};
+pub use body::{AnyBody, JsonBody, NoBody, SentJson};
 pub use consistency::{Consistency, ConsistencyToken};
 pub use identity_provider::IdentityProvider;
 pub use params::{NoParams, Params, PathId};

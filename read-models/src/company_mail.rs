@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use balcony_domain::{Event, Topics};
+use balcony_domain::{CompanyId, Event, Topics};
 use balcony_event_log::{Positions, Record};
 use balcony_projector::{Delivery, DeliveryPolicy, Publisher, ReactError, Reactor, Start};
 use balcony_store::{Database, ReadModel, Reader, StoreError};
@@ -12,10 +12,12 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
+pub use self::leaving::{LEAVING_PATH, Leaving};
 pub use self::letter::Letterhead;
 use self::letter::{Item, letter};
 use crate::{Logged, Registry};
 
+mod leaving;
 mod letter;
 
 /// Mails a company what is said of its movies: one mail for one comment, a digest when many come. **A comment waits for
@@ -31,8 +33,8 @@ pub struct CompanyMail {
 pub struct PostOffice {
     head: Letterhead,
     transport: AsyncSmtpTransport<Tokio1Executor>,
-    /// Once the database is open.
-    reader: OnceLock<Reader>,
+    /// Once the installation is open.
+    opened: OnceLock<(Reader, Leaving)>,
     /// Mail that waits, by company and the tenth second.
     waiting: Mutex<HashMap<Batch, Vec<Waiting>>>,
 }
@@ -124,20 +126,26 @@ impl CompanyMail {
     /// To whom the comment goes, and as what; `None` when nobody wants it.
     async fn look_up(&self, delivery: &Delivery<Logged>) -> Result<Option<(Batch, Item)>, ReactError> {
         let Event::CommentPosted(post) = &delivery.event.event else { return Ok(None) };
-        let reader = self.office.reader.get();
-        let reader = reader.ok_or_else(|| ReactError::Retry("no mail is sent from here".to_owned()))?;
+        let opened = self.office.opened.get();
+        let (reader, _) = opened.ok_or_else(|| ReactError::Retry("no mail is sent from here".to_owned()))?;
         let wanted = Positions::after(&delivery.position);
         let deadline = Instant::now() + REGISTRY_PATIENCE;
         if !reader.wait_for(&self.registry, &wanted, deadline).await.map_err(retry)? {
             return Err(ReactError::Retry("the registry is behind".to_owned()));
         }
-        // One that was deleted meanwhile is not sent.
+        // One that was deleted meanwhile is not sent. An address that unsubscribed gets mail again once a company is
+        // registered with it.
         let sql = "SELECT companies.id, companies.contact_email, movies.title, users.display_name
                    FROM movies
                    JOIN companies ON companies.id = movies.company_id
                    JOIN users ON users.id = $2
                    JOIN comment_authors ON comment_authors.comment_id = $3 AND comment_authors.deleted_at IS NULL
-                   WHERE movies.id = $1";
+                   WHERE movies.id = $1 AND NOT EXISTS (
+                       SELECT 1 FROM companies AS leaving
+                       JOIN unsubscriptions ON unsubscriptions.company_id = leaving.id
+                       WHERE leaving.contact_email = companies.contact_email AND NOT EXISTS (
+                           SELECT 1 FROM companies AS later WHERE later.contact_email = companies.contact_email
+                               AND later.registered_at > unsubscriptions.unsubscribed_at))";
         let params = [post.movie_id.0.into(), post.author_id.0.into(), post.comment_id.0.into()];
         let rows: Vec<(Uuid, String, String, String)> = reader.fetch(sql, &params).await.map_err(retry)?;
         let Some((company, address, movie_title, author_name)) = rows.into_iter().next() else { return Ok(None) };
@@ -165,15 +173,16 @@ impl PostOffice {
         let transport = AsyncSmtpTransport::<Tokio1Executor>::from_url(url);
         let transport = transport.map_err(|error| WrongPostOffice(error.to_string()))?;
         let transport = transport.timeout(Some(SERVER_PATIENCE)).build();
-        Ok(Self { head, transport, reader: OnceLock::new(), waiting: Mutex::default() })
+        Ok(Self { head, transport, opened: OnceLock::new(), waiting: Mutex::default() })
     }
 
-    /// Looks up in `database` who gets what. Before that, nothing is sent.
-    pub async fn open(&self, database: &Database, topics: &Topics) {
+    /// Looks up in `database` who gets what, and makes the links by which companies leave with `leaving`. Before that, nothing
+    /// is sent.
+    pub async fn open(&self, database: &Database, topics: &Topics, leaving: Leaving) {
         let registry = balcony_projector::Projection::read_model(&Registry::new(topics)).clone();
         let reader = Reader::open(database, vec![registry]).await;
         // Whoever opens it a second time reads the same.
-        let _ = self.reader.set(reader);
+        let _ = self.opened.set((reader, leaving));
     }
 
     /// Takes in what is to be sent to a company, and says when that is done.
@@ -207,7 +216,8 @@ impl PostOffice {
         if items.is_empty() {
             return;
         }
-        let sent = match letter(&self.head, &batch.address, &items) {
+        let ticket = self.opened.get().map(|(_, leaving)| leaving.ticket(CompanyId(batch.company)));
+        let sent = match letter(&self.head, &batch.address, ticket.as_deref(), &items) {
             Ok(letter) => self.transport.send(letter).await.map(drop).map_err(|error| refusal(&error)),
             Err(error) => Err(ReactError::Refused(error.to_string())),
         };

@@ -168,7 +168,10 @@ fn entry(recorded: &Recorded) -> Option<[Value<'_>; 7]> {
         }
         Event::UserFavorited(pair) => (pair.follower_id, "user.favorited", None, None, Some(pair.followee_id.0)),
         Event::UserUnfavorited(pair) => (pair.follower_id, "user.unfavorited", None, None, Some(pair.followee_id.0)),
-        Event::CompanyRegistered(_) | Event::MovieRegistered(_) | Event::MovieViewed(_) => return None,
+        Event::CompanyRegistered(_)
+        | Event::CompanyUnsubscribed(_)
+        | Event::MovieRegistered(_)
+        | Event::MovieViewed(_) => return None,
     };
     let id = if kind == REGISTERED { registration_of(user) } else { recorded.id };
     Some([

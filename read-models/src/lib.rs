@@ -19,7 +19,7 @@ use balcony_domain::Topics;
 use balcony_projector::Catalogue;
 
 pub use comments::Comments;
-pub use company_mail::{CompanyMail, Letterhead, PostOffice, WrongPostOffice};
+pub use company_mail::{CompanyMail, LEAVING_PATH, Leaving, Letterhead, PostOffice, WrongPostOffice};
 pub use event::Logged;
 pub use favorites::Favorites;
 pub use journeys::Journeys;

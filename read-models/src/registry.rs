@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use balcony_domain::event::{CommentDeleted, ProfileChanged};
-use balcony_domain::{Event, Recorded, Topics, UserId, may_delete_comment};
+use balcony_domain::{CompanyId, Event, Recorded, Topics, UserId, may_delete_comment};
 use balcony_projector::{Projection, Received};
 use balcony_store::{ReadModel, StoreError, Tx, Value};
 use uuid::Uuid;
@@ -22,7 +22,7 @@ impl Registry {
     /// The projection of the facts in `topics`.
     pub fn new(topics: &Topics) -> Self {
         Self {
-            model: ReadModel::new(Self::NAME, 2, [topics.facts.clone()], include_str!("../../migrations/registry.sql")),
+            model: ReadModel::new(Self::NAME, 3, [topics.facts.clone()], include_str!("../../migrations/registry.sql")),
         }
     }
 }
@@ -45,6 +45,7 @@ impl Projection for Registry {
             rows.change(recorded);
         }
         tx.insert_new("companies", &["id"], ["id", "name", "contact_email", "registered_at"], &rows.companies).await?;
+        unsubscribe(&rows.unsubscriptions, tx).await?;
         tx.insert_new("movies", &["id"], ["id", "title", "company_id", "released_on", "registered_at"], &rows.movies)
             .await?;
         tx.insert_new("comment_authors", &["comment_id"], ["comment_id", "author_id"], &rows.authors).await?;
@@ -58,6 +59,8 @@ impl Projection for Registry {
 #[derive(Default)]
 struct Rows<'a> {
     companies: Vec<[Value<'a>; 4]>,
+    /// When each company unsubscribed last.
+    unsubscriptions: BTreeMap<CompanyId, i64>,
     movies: Vec<[Value<'a>; 5]>,
     authors: Vec<[Value<'a>; 2]>,
     requests: Vec<[Value<'a>; 2]>,
@@ -77,6 +80,10 @@ impl<'a> Rows<'a> {
                 company.contact_email.as_str().into(),
                 time.into(),
             ]),
+            Event::CompanyUnsubscribed(company) => {
+                let last = self.unsubscriptions.entry(company.company_id).or_insert(time);
+                *last = time.max(*last);
+            }
             Event::MovieRegistered(movie) => self.movies.push([
                 movie.movie_id.0.into(),
                 movie.title.as_str().into(),
@@ -102,6 +109,15 @@ impl<'a> Rows<'a> {
             }
         }
     }
+}
+
+async fn unsubscribe(unsubscriptions: &BTreeMap<CompanyId, i64>, tx: &mut Tx) -> Result<(), StoreError> {
+    let rows: Vec<[Value<'_>; 2]> =
+        unsubscriptions.iter().map(|(company, at)| [company.0.into(), (*at).into()]).collect();
+    let sql = "INSERT INTO unsubscriptions (company_id, unsubscribed_at) VALUES $rows
+               ON CONFLICT (company_id) DO UPDATE SET unsubscribed_at = excluded.unsubscribed_at
+               WHERE excluded.unsubscribed_at > unsubscriptions.unsubscribed_at";
+    tx.execute_rows(sql, &rows).await.map(drop)
 }
 
 async fn change_profiles(profiles: &BTreeMap<UserId, (&ProfileChanged, i64)>, tx: &mut Tx) -> Result<(), StoreError> {

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use balcony_domain::event::{
-    CommentDeleted, CommentPosted, CompanyRegistered, MovieRegistered, MovieViewed, ProfileChanged, UserFavorited,
-    UserUnfavorited,
+    CommentDeleted, CommentPosted, CompanyRegistered, CompanyUnsubscribed, MovieRegistered, MovieViewed,
+    ProfileChanged, UserFavorited, UserUnfavorited,
 };
 use balcony_domain::{CommentId, CompanyId, Event, MovieId, Recorded, Role, Timestamp, Topics, UserId};
 use balcony_projector::Projection;
@@ -107,6 +107,10 @@ impl History {
                 let released_on = self.dice.random_bool(0.5).then(|| "1954-04-26".into());
                 let title = format!("movie {}", self.ids);
                 Event::MovieRegistered(MovieRegistered { movie_id, title, company_id, released_on })
+            }
+            97 => {
+                let company_id = CompanyId(pick(&mut self.dice, &self.companies));
+                Event::CompanyUnsubscribed(CompanyUnsubscribed { company_id })
             }
             _ => Event::CompanyRegistered(CompanyRegistered {
                 company_id: CompanyId(pick(&mut self.dice, &self.companies)),
@@ -218,6 +222,7 @@ async fn the_registry_is_as_the_fold_has_it() {
 
     of_histories(Registry::new, async |applied, history| {
         let mut companies = BTreeMap::new();
+        let mut unsubscriptions: BTreeMap<Uuid, i64> = BTreeMap::new();
         let mut movies = BTreeMap::new();
         let mut users: BTreeMap<Uuid, User> = BTreeMap::new();
         let mut authors: BTreeMap<Uuid, (Uuid, Uuid, Option<i64>)> = BTreeMap::new();
@@ -230,6 +235,10 @@ async fn the_registry_is_as_the_fold_has_it() {
             match event.clone() {
                 Event::CompanyRegistered(CompanyRegistered { company_id: CompanyId(id), name, contact_email }) => {
                     companies.entry(id).or_insert((id, name, contact_email, at));
+                }
+                Event::CompanyUnsubscribed(CompanyUnsubscribed { company_id }) => {
+                    let last = unsubscriptions.entry(company_id.0).or_insert(at);
+                    *last = at.max(*last);
                 }
                 Event::MovieRegistered(MovieRegistered { movie_id: MovieId(id), title, company_id, released_on }) => {
                     movies.entry(id).or_insert((id, title, company_id.map(Uuid::from), released_on, at));
@@ -258,6 +267,8 @@ async fn the_registry_is_as_the_fold_has_it() {
         }
         let sql = "SELECT id, name, contact_email, registered_at FROM companies ORDER BY id";
         applied.expect_rows(sql, companies.into_values().collect::<Vec<_>>()).await;
+        let sql = "SELECT company_id, unsubscribed_at FROM unsubscriptions ORDER BY company_id";
+        applied.expect_rows(sql, unsubscriptions.into_iter().collect::<Vec<_>>()).await;
         let sql = "SELECT id, title, company_id, released_on, registered_at FROM movies ORDER BY id";
         applied.expect_rows(sql, movies.into_values().collect::<Vec<_>>()).await;
         let sql = "SELECT id, display_name, display_name_key, about, location, registered_at FROM users ORDER BY id";

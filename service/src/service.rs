@@ -62,9 +62,7 @@ impl Service {
         if let Some(provider) = edge.authority.provider() {
             follow(provider, settings)?;
         }
-        // Without a secret, by what nobody but an operator sees.
-        let key = edge.authority.key_for(CONSISTENCY);
-        let key = key.unwrap_or_else(|| auth::key_of(installation.identity().as_bytes(), CONSISTENCY));
+        let key = key_for(&edge.authority, &installation, CONSISTENCY);
         let consistency = Consistency::new(installation.identity(), installation.topics.names(), &key);
         let application = application.clone();
         Ok(Self { application, deployment, listeners, installation, consistency, edge, server })
@@ -84,6 +82,11 @@ impl Service {
     pub async fn statistics<E: Decode + Occurrence>(&self, statistics: &Statistics<E>) -> StatisticsApi {
         let api = StatisticsApi::open(statistics, &self.installation.database, self.consistency.clone()).await;
         api.bounded_by(self.installation.log.clone())
+    }
+
+    /// A key for `purpose`: the same in every process of the installation, and of no use for anything else.
+    pub fn key_for(&self, purpose: &str) -> [u8; 32] {
+        key_for(&self.edge.authority, &self.installation, purpose)
     }
 
     /// Makes and checks the tokens that say who a client is.
@@ -236,6 +239,12 @@ impl Service {
             Greeting::Nothing => None,
         })
     }
+}
+
+/// Made of the installation's secret; where it has none, of what nobody but an operator sees.
+fn key_for(authority: &Authority, installation: &Installation, purpose: &str) -> [u8; 32] {
+    let key = authority.key_for(purpose);
+    key.unwrap_or_else(|| auth::key_of(installation.identity().as_bytes(), purpose))
 }
 
 /// What each step of this process is doing, for operators.

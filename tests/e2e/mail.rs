@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use balcony_event_log::testing::eventually;
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -207,8 +207,55 @@ pub async fn mail_that_is_refused_for_good_is_parked(mut deployment: Deployment)
     assert_eq!(server.mails("refused@omori.example").len(), 0);
 }
 
+pub async fn a_company_that_unsubscribed_gets_no_mail_until_it_is_registered_again(mut deployment: Deployment) {
+    let Some(server) = Server::start().await else { return };
+    deployment.settings.push(("SMTP_URL", server.url()));
+    deployment.settings.push(("PUBLIC_URL", "https://balcony.example".to_owned()));
+    deployment.start_all().await;
+    let (admin, mia, company) = (deployment.admin(), deployment.user("Mia"), deployment.nobody());
+    let movie = movie_of(&admin, "press@omori.example", "Ran").await;
+    let other = movie_of(&admin, "press@toho.example", "Ikiru").await;
+    mia.comment(&movie, "before").await;
+    let mail = server.mails_with("press@omori.example", &["before".to_owned()]).await.remove(0);
+    assert_eq!(header(&mail, "list-unsubscribe-post"), "List-Unsubscribe=One-Click");
+    let link = header(&mail, "list-unsubscribe").trim_matches(['<', '>']).to_owned();
+    assert!(mail["text"].as_str().unwrap().contains(&link) && mail["html"].as_str().unwrap().contains(&link), "{mail}");
+    let path = link.strip_prefix("https://balcony.example").unwrap();
+
+    // Who looks at the link ends nothing, and neither does who makes one up.
+    let page = company.command(Method::GET, path, None).await.expect(StatusCode::OK);
+    assert!(page.text.contains("<form method=\"post\">"), "{}", page.text);
+    let forged = format!("{}{}", &path[..path.len() - 2], if path.ends_with("AA") { "BA" } else { "AA" });
+    company.command(Method::POST, &forged, None).await.expect(StatusCode::NOT_FOUND);
+    mia.comment(&movie, "still").await;
+    server.mails_with("press@omori.example", &["still".to_owned()]).await;
+
+    let click = format!("{}{path}", company.commands);
+    let form = company.clone().with_header("content-type", "application/x-www-form-urlencoded");
+    let clicked = form.send(Method::POST, click, Some(b"List-Unsubscribe=One-Click".to_vec())).await.unwrap();
+    let clicked = clicked.expect(StatusCode::OK);
+    company.clone().having_seen(&clicked).get(&format!("/v1/movies/{movie}")).await.expect(StatusCode::OK);
+    mia.comment(&movie, "meanwhile").await;
+    mia.comment(&other, "to somebody else").await;
+    server.mails_with("press@toho.example", &["to somebody else".to_owned()]).await;
+    noted(&deployment).await;
+
+    let again = movie_of(&admin, "press@omori.example", "Ran, again").await;
+    mia.comment(&movie, "of the first").await;
+    mia.comment(&again, "of the second").await;
+    let said = ["of the first".to_owned(), "of the second".to_owned()];
+    let mails = server.mails_with("press@omori.example", &said).await;
+    assert!(mails.iter().all(|mail| !mail["text"].as_str().unwrap().contains("meanwhile")), "{mails:?}");
+}
+
 mod embedded {
     use crate::deployment::Deployment;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_company_that_unsubscribed_gets_no_mail_until_it_is_registered_again() {
+        let deployment = Deployment::embedded_idle();
+        super::a_company_that_unsubscribed_gets_no_mail_until_it_is_registered_again(deployment).await;
+    }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_company_gets_what_is_said_of_its_movies_once() {
@@ -224,6 +271,13 @@ mod embedded {
 mod distributed {
     use crate::deployment::Deployment;
     use balcony_test_support::Services;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_company_that_unsubscribed_gets_no_mail_until_it_is_registered_again() {
+        let Some(services) = Services::shared() else { return };
+        let deployment = Deployment::distributed_idle(&services).await;
+        super::a_company_that_unsubscribed_gets_no_mail_until_it_is_registered_again(deployment).await;
+    }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_company_gets_what_is_said_of_its_movies_once() {

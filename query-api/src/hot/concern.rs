@@ -39,6 +39,6 @@ pub(super) fn changed_by(event: &Event) -> Vec<Concern> {
         Event::ProfileChanged(profile) => vec![Concern::User(profile.user_id.0)],
         Event::UserFavorited(pair) => vec![Concern::FavoritesOf(pair.follower_id.0)],
         Event::UserUnfavorited(pair) => vec![Concern::FavoritesOf(pair.follower_id.0)],
-        Event::CompanyRegistered(_) | Event::MovieViewed(_) => Vec::new(),
+        Event::CompanyRegistered(_) | Event::CompanyUnsubscribed(_) | Event::MovieViewed(_) => Vec::new(),
     }
 }

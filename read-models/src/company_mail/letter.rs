@@ -5,6 +5,8 @@ use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart};
 use uuid::Uuid;
 
+use super::leaving::LEAVING_PATH;
+
 /// What stands on every mail.
 #[derive(Debug, Clone)]
 pub struct Letterhead {
@@ -13,6 +15,8 @@ pub struct Letterhead {
     domain: String,
     /// Where people find what is linked.
     public_url: Option<String>,
+    /// Where commands are taken.
+    command_url: Option<String>,
 }
 
 /// A comment as it is mailed.
@@ -43,8 +47,8 @@ const IN_SUBJECT: usize = 60;
 
 impl Letterhead {
     /// The head of mails from `balcony@host`, or from localhost where the host is an address, with links to `public_url` if there is
-    /// one.
-    pub fn new(host: &str, public_url: Option<String>) -> Self {
+    /// one. Links that do something lead to `command_url`, or there, too.
+    pub fn new(host: &str, public_url: Option<String>, command_url: Option<String>) -> Self {
         let of =
             |host: &str| format!("balcony@{host}").parse().map(|address| Mailbox::new(Some("Balcony".into()), address));
         let is_name = host.contains(|char: char| char.is_ascii_alphabetic()) && !host.contains(':');
@@ -52,7 +56,13 @@ impl Letterhead {
             Ok(from) if is_name => (from, host),
             _ => (of("localhost").expect("an address"), "localhost"),
         };
-        Self { from, domain: domain.to_owned(), public_url }
+        let command_url = command_url.or_else(|| public_url.clone());
+        Self { from, domain: domain.to_owned(), public_url, command_url }
+    }
+
+    /// Where the holder of `ticket` leaves.
+    fn way_out(&self, ticket: &str) -> Option<String> {
+        self.command_url.as_ref().map(|url| format!("{url}{LEAVING_PATH}{ticket}"))
     }
 
     fn link(&self, item: &Item) -> Option<String> {
@@ -61,21 +71,32 @@ impl Letterhead {
 }
 
 /// A mail to `address` about `items`, of which there is one at the least. Its `Message-ID` is made of the items' ids, so the same mail
-/// has the same.
-pub(super) fn letter(head: &Letterhead, address: &str, items: &[&Item]) -> Result<Message, LetterError> {
+/// has the same. With a `ticket` it says how to get no more, in one click (RFC 8058).
+pub(super) fn letter(
+    head: &Letterhead,
+    address: &str,
+    ticket: Option<&str>,
+    items: &[&Item],
+) -> Result<Message, LetterError> {
     let to = address.parse().map_err(|error: lettre::address::AddressError| LetterError::Address {
         address: address.to_owned(),
         reason: error.to_string(),
     })?;
-    let generated = HeaderValue::new(HeaderName::new_from_ascii_str("Auto-Submitted"), "auto-generated".to_owned());
-    let message = Message::builder()
+    let raw = |name, value: String| HeaderValue::new(HeaderName::new_from_ascii_str(name), value);
+    let way_out = ticket.and_then(|ticket| head.way_out(ticket));
+    let mut message = Message::builder()
         .from(head.from.clone())
         .to(Mailbox::new(None, to))
         .subject(one_line(&subject(items)))
         .message_id(Some(format!("<{}@{}>", id(items), head.domain)))
-        .raw_header(generated)
-        .multipart(MultiPart::alternative_plain_html(text(head, items), html(head, items)))?;
-    Ok(message)
+        .raw_header(raw("Auto-Submitted", "auto-generated".to_owned()));
+    if let Some(link) = &way_out {
+        message = message
+            .raw_header(raw("List-Unsubscribe", format!("<{link}>")))
+            .raw_header(raw("List-Unsubscribe-Post", "List-Unsubscribe=One-Click".to_owned()));
+    }
+    let (text, html) = (text(head, items, way_out.as_deref()), html(head, items, way_out.as_deref()));
+    Ok(message.multipart(MultiPart::alternative_plain_html(text, html))?)
 }
 
 fn id(items: &[&Item]) -> Uuid {
@@ -113,7 +134,7 @@ fn one_line(text: &str) -> String {
     text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
 }
 
-fn text(head: &Letterhead, items: &[&Item]) -> String {
+fn text(head: &Letterhead, items: &[&Item], way_out: Option<&str>) -> String {
     let item = |item: &&Item| {
         let Item { author_name, movie_title, title, body, .. } = item;
         let mut text = format!("{author_name} on {movie_title}:\n\n");
@@ -126,10 +147,11 @@ fn text(head: &Letterhead, items: &[&Item]) -> String {
         }
         text
     };
-    items.iter().map(item).collect::<Vec<_>>().join("\n--------\n\n")
+    let way_out = way_out.map(|link| format!("No more of these: {link}\n"));
+    items.iter().map(item).chain(way_out).collect::<Vec<_>>().join("\n--------\n\n")
 }
 
-fn html(head: &Letterhead, items: &[&Item]) -> String {
+fn html(head: &Letterhead, items: &[&Item], way_out: Option<&str>) -> String {
     let item = |item: &&Item| {
         let Item { author_name, movie_title, title, body, .. } = item;
         let mut html = format!("<p><b>{}</b> on <b>{}</b>:</p>\n", escaped(author_name), escaped(movie_title));
@@ -143,7 +165,8 @@ fn html(head: &Letterhead, items: &[&Item]) -> String {
         }
         html
     };
-    let items = items.iter().map(item).collect::<Vec<_>>().join("<hr>\n");
+    let way_out = way_out.map(|link| format!("<p><a href=\"{}\">No more of these</a></p>\n", escaped(link)));
+    let items = items.iter().map(item).chain(way_out).collect::<Vec<_>>().join("<hr>\n");
     format!("<!DOCTYPE html>\n<html><body>\n{items}</body></html>\n")
 }
 
@@ -179,7 +202,7 @@ mod tests {
     }
 
     fn head() -> Letterhead {
-        Letterhead::new("balcony.example", Some("https://balcony.example".into()))
+        Letterhead::new("balcony.example", Some("https://balcony.example".into()), None)
     }
 
     fn headers(letter: &Message) -> Vec<String> {
@@ -192,7 +215,7 @@ mod tests {
     fn a_comment_has_the_id_of_its_delivery_and_a_digest_one_of_all() {
         let (first, second) = (item(7), item(8));
         let id = |items: &[&Item]| {
-            let letter = letter(&head(), "a@b.example", items).expect("a letter");
+            let letter = letter(&head(), "a@b.example", Some("ticket"), items).expect("a letter");
             letter.headers().get_raw("Message-ID").expect("an id").to_owned()
         };
         assert_eq!(id(&[&first]), "<00000000-0000-0000-0000-000000000007@balcony.example>");
@@ -201,8 +224,26 @@ mod tests {
     }
 
     #[test]
+    fn a_mail_says_how_to_get_no_more_where_there_is_a_place_for_it() {
+        let shown = |head: &Letterhead| {
+            let letter = letter(head, "a@b.example", Some("ticket"), &[&item(7)]).expect("a letter");
+            let raw = |name| letter.headers().get_raw(name).map(str::to_owned);
+            (raw("List-Unsubscribe"), raw("List-Unsubscribe-Post"))
+        };
+        let one_click = Some("List-Unsubscribe=One-Click".to_owned());
+        let link = |host: &str| Some(format!("<https://{host}/v1/mail/unsubscribe/ticket>"));
+        assert_eq!(shown(&head()), (link("balcony.example"), one_click.clone()));
+        let apart = Letterhead { command_url: Some("https://commands.example".into()), ..head() };
+        assert_eq!(shown(&apart), (link("commands.example"), one_click));
+        assert_eq!(shown(&Letterhead::new("balcony.example", None, None)), (None, None));
+        let way_out = Some("https://balcony.example/ticket");
+        assert!(text(&head(), &[&item(7)], way_out).ends_with("No more of these: https://balcony.example/ticket\n"));
+        assert!(html(&head(), &[&item(7)], way_out).contains("<a href=\"https://balcony.example/ticket\">"));
+    }
+
+    #[test]
     fn no_text_adds_a_header() {
-        let plain = headers(&letter(&head(), "a@b.example", &[&item(7)]).expect("a letter"));
+        let plain = headers(&letter(&head(), "a@b.example", Some("ticket"), &[&item(7)]).expect("a letter"));
         for break_out in ["x\r\nBcc: c@d.example", "x\nBcc: c@d.example", "x\rBcc: c", "x\u{2028}Bcc: c", "\r\n\r\nx"] {
             let evil = Item {
                 movie_title: break_out.into(),
@@ -211,11 +252,14 @@ mod tests {
                 body: break_out.into(),
                 ..item(7)
             };
-            let letter = letter(&head(), "a@b.example", &[&evil]).expect("a letter");
+            let letter = letter(&head(), "a@b.example", Some("ticket"), &[&evil]).expect("a letter");
             assert_eq!(headers(&letter), plain, "{break_out:?}");
         }
         for address in ["a@b.example\r\nBcc: c@d.example", "a@b.example, c@d.example", ""] {
-            assert!(matches!(letter(&head(), address, &[&item(7)]), Err(LetterError::Address { .. })), "{address:?}");
+            assert!(
+                matches!(letter(&head(), address, Some("ticket"), &[&item(7)]), Err(LetterError::Address { .. })),
+                "{address:?}"
+            );
         }
     }
 
@@ -223,8 +267,8 @@ mod tests {
     fn what_is_said_stands_in_subject_and_text_and_is_escaped_in_html() {
         let one = item(7);
         assert_eq!(subject(&[&one]), "Mia on 七人の侍: The last <battle>");
-        assert!(text(&head(), &[&one]).contains("The last <battle>\n\nhttps://balcony.example/movies/0000"));
-        let html = html(&head(), &[&one]);
+        assert!(text(&head(), &[&one], None).contains("The last <battle>\n\nhttps://balcony.example/movies/0000"));
+        let html = html(&head(), &[&one], None);
         assert!(html.contains("The last &lt;battle&gt;") && !html.contains("<battle>"));
         let other = Item { movie_title: "Ran".into(), ..item(8) };
         assert_eq!(subject(&[&one, &other, &one]), "3 comments on Ran, 七人の侍");
@@ -234,7 +278,7 @@ mod tests {
 
     #[test]
     fn mail_comes_from_a_name() {
-        let from = |host: &str| Letterhead::new(host, None).from.email.to_string();
+        let from = |host: &str| Letterhead::new(host, None, None).from.email.to_string();
         assert_eq!(from("balcony.example"), "balcony@balcony.example");
         for address in ["127.0.0.1", "::1", "[::1]", "", "a b"] {
             assert_eq!(from(address), "balcony@localhost", "{address}");
