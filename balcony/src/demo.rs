@@ -18,7 +18,10 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
+use self::story::Turn;
 use crate::settings::Settings;
+
+mod story;
 
 /// How much is done, and how fast.
 #[derive(clap::Args)]
@@ -29,6 +32,9 @@ pub(crate) struct Options {
     /// Things done each second.
     #[arg(long, default_value = "50", value_name = "NUMBER")]
     rate: NonZeroU32,
+    /// How many times as fast as that the whole story goes, its waves too: 0.5 to look at, 10 to see it under load.
+    #[arg(long, default_value = "1", value_name = "TIMES", value_parser = speed)]
+    speed: f64,
     /// Things done in all: comments, favourites, views and deletions.
     #[arg(long, default_value = "1000", value_name = "NUMBER")]
     actions: u32,
@@ -38,6 +44,12 @@ pub(crate) struct Options {
     /// People who do these things.
     #[arg(long, default_value = "40", value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(2..=100_000))]
     people: u32,
+}
+
+/// From a hundredth to a thousand times.
+fn speed(text: &str) -> Result<f64, String> {
+    let speed = text.parse().ok().filter(|speed| (0.01..=1_000.0).contains(speed));
+    speed.ok_or_else(|| "is not a number from 0.01 to 1000".to_owned())
 }
 
 /// Requests that may be under way at a time.
@@ -90,15 +102,17 @@ async fn act(
     people: Vec<Person>,
 ) -> anyhow::Result<String> {
     let bar = progress(options.actions, "actions");
-    let mut ticks = tokio::time::interval(Duration::from_secs(1) / options.rate.get());
+    let rate = f64::from(options.rate.get());
+    let mut ticks = tokio::time::interval(Duration::from_secs_f64(1.0 / (rate * options.speed)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let room = Arc::new(Semaphore::new(IN_FLIGHT));
     let mut under_way: JoinSet<anyhow::Result<Action>> = JoinSet::new();
     let mut counts = [0_u32; 4];
-    for _ in 0..options.actions {
+    for number in 0..options.actions {
         ticks.tick().await;
         let permit = room.clone().acquire_owned().await?;
-        let action = Action::draw(&movies, &people);
+        let turn = story::turn(number, options.actions, rate, movies.len(), people.len(), &mut rand::rng());
+        let action = Action::of(turn, &movies, &people);
         let client = client.clone();
         under_way.spawn(async move {
             let _permit = permit;
@@ -146,22 +160,25 @@ enum What {
 }
 
 impl Action {
-    fn draw(movies: &[String], people: &[Person]) -> Self {
+    fn of(turn: Turn, movies: &[String], people: &[Person]) -> Self {
         let mut random = rand::rng();
-        let person = pick(people, &mut random).clone();
-        // The first movies are the popular ones.
-        let popular = random.random_range(0.0..1.0_f64).powi(2);
-        let movie = movies[(popular * movies.len() as f64) as usize % movies.len()].clone();
-        let what = match random.random_range(0..100) {
-            0..50 => What::Comment { movie, body: comment(&mut random) },
-            50..55 => What::Regret { movie, body: comment(&mut random) },
-            55..70 => {
+        let movie = |number: usize| movies[number].clone();
+        let person = match turn {
+            Turn::Argue { person, .. } => &people[person],
+            _ => pick(people, &mut random),
+        };
+        let what = match turn {
+            Turn::Comment { movie: number, body } | Turn::Argue { movie: number, body, .. } => {
+                What::Comment { movie: movie(number), body }
+            }
+            Turn::Regret { movie: number, body } => What::Regret { movie: movie(number), body },
+            Turn::Favorite => {
                 let others: Vec<_> = people.iter().filter(|other| other.user != person.user).collect();
                 What::Favorite { user: pick(&others, &mut random).user.clone() }
             }
-            _ => What::View { movie },
+            Turn::View { movie: number } => What::View { movie: movie(number) },
         };
-        Self { person, what }
+        Self { person: person.clone(), what }
     }
 
     fn kind(&self) -> usize {

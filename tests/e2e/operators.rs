@@ -85,7 +85,8 @@ pub async fn append_what_is_no_event(deployment: &mut Deployment) {
 
 pub async fn the_demo_fills_an_instance(deployment: Deployment) {
     let url = deployment.nobody().commands;
-    let arguments = ["demo", "--url", &url, "--rate", "1000", "--actions", "100", "--movies", "3", "--people", "5"];
+    let arguments =
+        ["demo", "--url", &url, "--rate", "100", "--speed", "10", "--actions", "100", "--movies", "3", "--people", "5"];
     let mut command = deployment.command(&arguments);
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
