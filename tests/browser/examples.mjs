@@ -15,7 +15,7 @@ export const REPOSITORY = new URL("../../", import.meta.url).pathname;
  */
 const EXAMPLES = {
   "word-count": {
-    first: ["add", `${REPOSITORY}docs/architecture.md`],
+    first: ["add", `${REPOSITORY}LICENSE`],
     serve: [],
     shows: async page => (await text(page)).split("\n").length > 20,
     drawn: "pre",
