@@ -6,7 +6,7 @@ use std::future::pending;
 
 use balcony_projector::{Application, Catalogue, Installation, TopicSpec};
 use balcony_service::{Service, Settings, Surface};
-use clap::Parser as _;
+use clap::{CommandFactory as _, FromArgMatches as _};
 use tokio::sync::oneshot;
 
 #[derive(clap::Parser)]
@@ -20,7 +20,10 @@ async fn what_fails_beside_the_service_ends_it_in_order() {
     let folder = tempfile::tempdir().unwrap();
     let orders = Application::new("orders", [TopicSpec::forever("orders")], |_| Catalogue::new());
     let data_dir = folder.path().join("data");
-    let settings = Cli::parse_from(["orders", "--data-dir", &data_dir.display().to_string()]).settings;
+    // Whatever the environment says.
+    let command = Cli::command().mut_args(|argument| argument.env(None));
+    let matches = command.get_matches_from(["orders", "--data-dir", &data_dir.display().to_string()]);
+    let settings = Cli::from_arg_matches(&matches).unwrap().settings;
     let service = Service::open(&orders, &settings, "127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/livez", service.address());
     let (held, projector) = (service.installation().clone(), service.installation().start().unwrap());

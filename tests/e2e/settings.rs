@@ -99,15 +99,19 @@ fn complaint(arguments: &[&str], settings: &[(&str, &str)]) -> String {
     stderr
 }
 
-#[test]
-fn a_cause_is_named_once_and_in_words_that_are_for_operators() {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cause_is_named_once_and_in_words_that_are_for_operators() {
     let Some(services) = Services::shared() else { return };
+    // Its topics are there.
+    let deployment = Deployment::distributed_on(&services).await;
+    let Kind::Distributed { prefix, .. } = &deployment.kind else { unreachable!("it is distributed") };
     let (server, _) = services.database_url.rsplit_once('/').unwrap();
     let nothing = format!("{server}/nothing_of_this_name");
     let common = [
         ("JWT_SECRET", SECRET),
         ("LISTEN", "127.0.0.1:0"),
         ("RUST_LOG", "off"),
+        ("KAFKA_TOPIC_PREFIX", prefix.as_str()),
         ("KAFKA_BOOTSTRAP_SERVERS", &*services.brokers),
     ];
     for service in ["projector", "command-api", "query-api", "doctor", "migrate"] {
@@ -117,7 +121,7 @@ fn a_cause_is_named_once_and_in_words_that_are_for_operators() {
         assert!(!said.contains("at line") && !said.contains("error returned from"), "{said}");
     }
     let away = [("DATABASE_URL", &*services.database_url), ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")];
-    let said = complaint(&["doctor"], &[&common[..3], &away[..]].concat());
+    let said = complaint(&["doctor"], &[&common[..4], &away[..]].concat());
     assert!(said.contains("127.0.0.1:1"), "{said}");
     assert_eq!(said.matches("the log is not available").count(), 1, "{said}");
 }
