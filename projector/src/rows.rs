@@ -11,7 +11,7 @@ use crate::sink::{Claimed, NotWritten, Sink};
 
 /// The least time between two small transactions in a database of this process alone, of whose readers it is known whether
 /// they wait. A transaction costs as much as some ten events.
-const REST: Duration = Duration::from_millis(40);
+const REST: Duration = Duration::from_millis(5);
 
 /// The rows of one generation of a projection: they, their checkpoints and what is set aside change in one transaction,
 /// under a claim.

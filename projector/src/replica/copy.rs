@@ -30,9 +30,9 @@ const AT_ONCE: Duration = Duration::from_millis(20);
 /// The least time between two commits, each of which costs a search index a segment.
 const COMMIT_EVERY: Duration = Duration::from_millis(50);
 /// The same while nobody waits for one.
-const COMMIT_AT_REST: Duration = Duration::from_millis(500);
+const COMMIT_AT_REST: Duration = Duration::from_millis(100);
 /// The least time between two small batches while nobody waits for them.
-const REST: Duration = Duration::from_millis(40);
+const REST: Duration = Duration::from_millis(5);
 
 /// One generation of a replica on this node, and what is shown of it.
 #[derive(Clone)]
