@@ -19,7 +19,6 @@ mod registry;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::get;
 use balcony_domain::Topics;
 use balcony_event_log::EventLog;
 use balcony_http::probes::Check;
@@ -64,6 +63,11 @@ fn operations() -> OpenApiRouter<Arc<CommandApi>> {
         .routes(operation!(me::unfavorite))
 }
 
+/// Pages for people, which are no commands.
+fn pages() -> OpenApiRouter<Arc<CommandApi>> {
+    OpenApiRouter::new().routes(operation!(mail::ask))
+}
+
 impl CommandApi {
     /// An API that appends to `log` and asks the registry in `database`. What it makes is found at the query API, which
     /// is at `query_api_url`, a URL without a slash at its end; without one it is at the command API's own origin. Companies
@@ -90,10 +94,7 @@ impl CommandApi {
 
     /// The routes and what they are described as.
     pub fn routes(self: &Arc<Self>) -> (Router, OpenApi) {
-        let (routes, openapi) = operations().with_state(self.clone()).split_for_parts();
-        // A page for people.
-        let pages = Router::new().route(mail::UNSUBSCRIBE, get(mail::ask)).with_state(self.clone());
-        (routes.merge(pages), openapi)
+        operations().merge(pages()).with_state(self.clone()).split_for_parts()
     }
 
     /// What has to be there for commands to be taken, beside the log.

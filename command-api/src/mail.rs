@@ -12,9 +12,6 @@ use uuid::Uuid;
 use crate::CommandApi;
 use crate::command::Command;
 
-/// Where the link in a mail leads, by a ticket that is in it.
-pub(crate) const UNSUBSCRIBE: &str = "/v1/mail/unsubscribe/{ticket}";
-
 /// Ends mail to a company: by the ticket in the link of a mail that it got, whoever has that, in one click (RFC 8058). The
 /// address gets mail again once an admin registers a company with it.
 #[utoipa::path(
@@ -38,6 +35,14 @@ pub(crate) async fn unsubscribe(
 }
 
 /// Asks people whether they mean it: programs that look where links lead click them, too.
+#[utoipa::path(
+    get, path = "/v1/mail/unsubscribe/{ticket}", tag = "companies", operation_id = "ask_company",
+    params(("ticket" = String, Path, description = "From the link")),
+    responses(
+        (status = 200, description = "A page with a button", body = String, content_type = "text/html"),
+        (status = 404, description = "The ticket is none of this installation's", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
 pub(crate) async fn ask(State(api): State<Arc<CommandApi>>, Path(ticket): Path<String>) -> Result<Response, Problem> {
     api.leaves_by(&ticket)?;
     let form = "<form method=\"post\"><button class=\"main\">No more mail</button></form>";
