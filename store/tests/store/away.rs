@@ -75,9 +75,21 @@ mod postgres_only {
         let reader = Reader::open(&database, vec![model()]).await;
         let mut administrator = connect(&scratch).await;
         for number in 1..=3 {
-            // Several connections have just been used.
-            let used = (0..8).map(|_| reader.fetch::<(i64,)>("SELECT 1::bigint FROM pg_sleep(0.2)", &[]));
-            for used in futures_util::future::join_all(used).await {
+            // Several connections have just been used: each query holds its own until there are so many.
+            execute(&mut administrator, "SELECT pg_advisory_lock(7)").await;
+            let wait = "SELECT 1::bigint FROM pg_advisory_xact_lock_shared(7)";
+            let used = futures_util::future::join_all((0..8).map(|_| reader.fetch::<(i64,)>(wait, &[])));
+            let released = async {
+                let waiting = "SELECT COUNT(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+                                   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+                in_time("eight queries", async {
+                    while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut administrator).await.unwrap() < 8 {}
+                })
+                .await;
+                execute(&mut administrator, "SELECT pg_advisory_unlock(7)").await;
+            };
+            let (used, ()) = futures_util::future::join(used, released).await;
+            for used in used {
                 assert_eq!(used.unwrap(), [(1,)]);
             }
             let both = (writer.begin().await.unwrap(), writer.begin().await.unwrap());
@@ -89,7 +101,11 @@ mod postgres_only {
             let ended: Vec<i32> = ended.into_iter().map(|(pid, _)| pid).collect();
             assert!(ended.len() > 8, "{ended:?}");
             let left = "SELECT COUNT(*) FROM pg_stat_activity WHERE pid = ANY($1)";
-            while sqlx::query_scalar::<_, i64>(left).bind(&ended).fetch_one(&mut administrator).await.unwrap() > 0 {}
+            in_time("their end", async {
+                while sqlx::query_scalar::<_, i64>(left).bind(&ended).fetch_one(&mut administrator).await.unwrap() > 0 {
+                }
+            })
+            .await;
             assert_eq!(reader.fetch::<(i64,)>("SELECT COUNT(*) FROM things", &[]).await.unwrap(), [(number - 1,)]);
             insert_number(&writer, number).await.unwrap();
         }
