@@ -223,7 +223,7 @@ impl Installation {
             let headers = format!("{token}Idempotency-Key: first\r\n");
             first_posts.push(Arc::from(request("POST", &path, &headers, &body)));
         }
-        load::once(address, &first_posts).await.context("the people's first comments")?;
+        load::each_once(address, &first_posts, 201).await.context("the people's first comments")?;
         Ok(posts)
     }
 }

@@ -35,46 +35,9 @@ pub(crate) async fn closed_loop(
     expected: u16,
     duration: Duration,
 ) -> anyhow::Result<Round> {
-    let connections = connect(address, requests.len()).await?;
-    let start = Instant::now() + CALM;
-    let end = start + duration;
-    let mut clients = JoinSet::new();
-    for (mut connection, request) in connections.into_iter().zip(requests.iter().cloned()) {
-        clients.spawn(async move {
-            let mut latencies = Vec::new();
-            sleep_until(start).await;
-            loop {
-                let sent = Instant::now();
-                if sent >= end {
-                    return anyhow::Ok(latencies);
-                }
-                connection.exchange(&request).await?.expect(expected)?;
-                let answered = Instant::now();
-                if answered <= end {
-                    latencies.push(answered - sent);
-                }
-            }
-        });
-    }
-    let mut latencies = Vec::new();
-    while let Some(client) = timeout(duration + PATIENCE, clients.join_next()).await? {
-        latencies.extend(client??);
-    }
-    latencies.sort_unstable();
-    Ok(Round { took: duration, latencies })
-}
-
-/// Every client sends its request once.
-pub(crate) async fn once(address: &str, requests: &[Arc<[u8]>]) -> anyhow::Result<()> {
-    let connections = connect(address, requests.len()).await?;
-    let mut clients = JoinSet::new();
-    for (mut connection, request) in connections.into_iter().zip(requests.iter().cloned()) {
-        clients.spawn(async move { connection.exchange(&request).await?.expect(201).map(drop) });
-    }
-    while let Some(client) = timeout(PATIENCE, clients.join_next()).await? {
-        client??;
-    }
-    Ok(())
+    let connections = connect(address, requests.len()).await?.into_iter().zip(requests.iter().cloned());
+    let usual = connections.map(|(connection, request)| Exchange { connection, request, expected });
+    round(usual.map(|usual| Client { usual, other: None }).collect(), duration).await
 }
 
 /// Each of `requests` is sent once, over a few connections, and answered with the status `expected`.
@@ -102,32 +65,58 @@ pub(crate) async fn mixed_loop(
     one_in: usize,
     duration: Duration,
 ) -> anyhow::Result<Round> {
-    let reading = connect(queries, posts.len()).await?;
-    let posting = connect(commands, posts.len()).await?;
-    let start = Instant::now() + CALM;
-    let end = start + duration;
-    let mut clients = JoinSet::new();
-    for ((mut reading, mut posting), post) in reading.into_iter().zip(posting).zip(posts.iter().cloned()) {
-        let question = question.clone();
-        clients.spawn(async move {
-            let mut latencies = Vec::new();
-            sleep_until(start).await;
-            loop {
-                let sent = Instant::now();
-                if sent >= end {
-                    return anyhow::Ok(latencies);
-                }
-                if latencies.len() % one_in == one_in - 1 {
-                    posting.exchange(&post).await?.expect(201)?;
-                } else {
-                    reading.exchange(&question).await?.expect(200)?;
-                }
-                latencies.push(sent.elapsed());
+    let reading = connect(queries, posts.len()).await?.into_iter();
+    let posting = connect(commands, posts.len()).await?.into_iter().zip(posts.iter().cloned());
+    let clients = reading.zip(posting).map(|(connection, (posting, post))| Client {
+        usual: Exchange { connection, request: question.clone(), expected: 200 },
+        other: Some((one_in, Exchange { connection: posting, request: post, expected: 201 })),
+    });
+    round(clients.collect(), duration).await
+}
+
+/// A request that is sent again and again, and the status of its answers.
+struct Exchange {
+    connection: Connection,
+    request: Arc<[u8]>,
+    expected: u16,
+}
+
+/// What a client sends, and what it sends instead each so many times.
+struct Client {
+    usual: Exchange,
+    other: Option<(usize, Exchange)>,
+}
+
+impl Client {
+    /// Sends as soon as the answer before is there. Gives the latencies of the answers that came before `end`.
+    async fn send(mut self, start: Instant, end: Instant) -> anyhow::Result<Vec<Duration>> {
+        let mut latencies = Vec::new();
+        sleep_until(start).await;
+        for turn in 1.. {
+            let sent = Instant::now();
+            if sent >= end {
+                break;
             }
-        });
+            let Exchange { connection, request, expected } = match &mut self.other {
+                Some((one_in, other)) if turn % *one_in == 0 => other,
+                _ => &mut self.usual,
+            };
+            connection.exchange(request).await?.expect(*expected)?;
+            let answered = Instant::now();
+            if answered <= end {
+                latencies.push(answered - sent);
+            }
+        }
+        Ok(latencies)
     }
+}
+
+/// Lets all clients send for as long as `duration`.
+async fn round(clients: Vec<Client>, duration: Duration) -> anyhow::Result<Round> {
+    let start = Instant::now() + CALM;
+    let mut sending: JoinSet<_> = clients.into_iter().map(|client| client.send(start, start + duration)).collect();
     let mut latencies = Vec::new();
-    while let Some(client) = timeout(duration + PATIENCE, clients.join_next()).await? {
+    while let Some(client) = timeout(duration + PATIENCE, sending.join_next()).await? {
         latencies.extend(client??);
     }
     latencies.sort_unstable();

@@ -20,6 +20,16 @@ pub(crate) enum Deployment {
     Distributed,
 }
 
+impl Deployment {
+    /// What tables call it.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Embedded => "embedded",
+            Self::Distributed => "Kafka and PostgreSQL",
+        }
+    }
+}
+
 /// A running server. Killed when dropped.
 pub(crate) struct Process {
     child: Child,

@@ -39,10 +39,7 @@ pub(crate) async fn run(
     progress: &Progress,
     report: &mut Report,
 ) -> anyhow::Result<()> {
-    let name = match deployment {
-        Deployment::Embedded => "embedded",
-        Deployment::Distributed => "Kafka and PostgreSQL",
-    };
+    let name = deployment.title();
     progress.step(format!("reading, {name}: people post"));
     let parts = ["projector", "command-api", "query-api"];
     let mut hot = Installation::start(scratch, deployment, "reading", &parts).await?;

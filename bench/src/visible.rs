@@ -50,10 +50,7 @@ pub(crate) async fn run(
     progress: &Progress,
     report: &mut Report,
 ) -> anyhow::Result<()> {
-    let name = match deployment {
-        Deployment::Embedded => "embedded",
-        Deployment::Distributed => "Kafka and PostgreSQL",
-    };
+    let name = deployment.title();
     progress.step(format!("visible, {name}: starting the servers"));
     let parts = ["projector", "command-api", "query-api"];
     let installation = Installation::start(scratch, deployment, "visible", &parts).await?;
