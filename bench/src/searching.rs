@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use balcony_domain::{CommentId, MovieId, Timestamp, UserId};
 use balcony_event_log::Positions;
 use balcony_search::{Comment, Index, Query};
 use rand::rngs::StdRng;
@@ -110,10 +109,10 @@ fn fill(directory: &std::path::Path, comments: u32) -> anyhow::Result<Index> {
     for number in 0..comments {
         let body = body(number);
         writer.add(&Comment {
-            id: CommentId(id(number)),
-            movie: MovieId(Uuid::from_u128(u128::from(number % 1_000))),
-            author: UserId(Uuid::from_u128(u128::from(number % 10_000))),
-            posted_at: Timestamp::from_milliseconds(1_800_000_000_000 + i64::from(number))?,
+            id: id(number),
+            movie: Uuid::from_u128(u128::from(number % 1_000)),
+            author: Uuid::from_u128(u128::from(number % 10_000)),
+            posted_at: 1_800_000_000_000 + i64::from(number),
             title: None,
             body: &body,
         })?;

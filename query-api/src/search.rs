@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::response::Response;
-use balcony_domain::{CommentId, MovieId, Timestamp, UserId};
+use balcony_domain::{MovieId, Timestamp, UserId};
 use balcony_http::Problem;
 use balcony_projector::Serving;
 use balcony_read_models::{Comments, Registry};
@@ -115,12 +115,21 @@ pub(crate) async fn search(State(api): State<QueryApi>, mut query: Query) -> Res
     }
     let text = text.unwrap_or_default();
     let mut wanted = balcony_search::Query::new(&text);
-    wanted.movie = params.parsed::<MovieId>("movie");
-    wanted.author = params.parsed::<UserId>("author");
-    wanted.since = params.parsed("since");
-    wanted.until = params.parsed("until");
+    let movie = params.parsed::<MovieId>("movie");
+    let author = params.parsed::<UserId>("author");
+    let since = params.parsed::<Timestamp>("since");
+    let until = params.parsed::<Timestamp>("until");
+    (wanted.movie, wanted.author) = (movie.map(Uuid::from), author.map(Uuid::from));
+    (wanted.since, wanted.until) = (since.map(Timestamp::milliseconds), until.map(Timestamp::milliseconds));
     wanted.sort = params.choice("sort", &[("relevance", Sort::Relevance), ("newest", Sort::Newest)]);
-    let page = PageRequest::take(params, scope(&text, &wanted));
+    let scope = Scope::of("search")
+        .with("q", &text)
+        .with("sort", format!("{:?}", wanted.sort))
+        .with_any("movie", movie)
+        .with_any("author", author)
+        .with_any("since", since)
+        .with_any("until", until);
+    let page = PageRequest::take(params, scope);
     (wanted.limit, wanted.after) = (page.limit(), page.after.map(|Place(after)| after));
 
     let answer = query.wait(&api.read_models, READS).await?;
@@ -139,12 +148,12 @@ async fn find(api: &QueryApi, wanted: balcony_search::Query, page: &PageRequest<
         unavailable("its index cannot be read")
     })?;
 
-    let ids: Vec<CommentId> = found.hits.iter().map(|hit| hit.id).collect();
+    let ids: Vec<Uuid> = found.hits.iter().map(|hit| hit.id).collect();
     let mut comments = comments(api, &ids).await?;
     let mut listed = Vec::with_capacity(found.hits.len());
     for hit in found.hits {
         // What was deleted since is in the index for a moment longer.
-        let Some(row) = comments.remove(&hit.id.0) else { continue };
+        let Some(row) = comments.remove(&hit.id) else { continue };
         listed.push((Comment::try_from(row)?, hit.score));
     }
     let items = api.search.in_turn(move || with_snippets(&wanted, listed)).await?;
@@ -152,9 +161,8 @@ async fn find(api: &QueryApi, wanted: balcony_search::Query, page: &PageRequest<
     Ok(FoundPage { items, next_cursor, total: found.total, total_is_exact: found.total_is_exact })
 }
 
-async fn comments(api: &QueryApi, ids: &[CommentId]) -> Result<HashMap<Uuid, CommentRow>, Problem> {
-    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
-    let rows = comment::standing(&api.reader, &ids).await?;
+async fn comments(api: &QueryApi, ids: &[Uuid]) -> Result<HashMap<Uuid, CommentRow>, Problem> {
+    let rows = comment::standing(&api.reader, ids).await?;
     Ok(rows.into_iter().map(|row| (row.id(), row)).collect())
 }
 
@@ -174,16 +182,6 @@ fn snippet(snippets: &mut Snippets<'_>, comment: &Comment) -> String {
         Some(title) if title.contains("<mark>") => title,
         _ => body,
     }
-}
-
-fn scope(text: &str, query: &balcony_search::Query) -> Scope {
-    Scope::of("search")
-        .with("q", text)
-        .with("sort", format!("{:?}", query.sort))
-        .with_any("movie", query.movie)
-        .with_any("author", query.author)
-        .with_any("since", query.since)
-        .with_any("until", query.until)
 }
 
 fn unavailable(reason: &str) -> Problem {
@@ -227,13 +225,13 @@ impl Key for Place {
         let Self(Cursor { key, snapshot, id }) = self;
         bytes.extend_from_slice(&key.to_be_bytes());
         bytes.extend_from_slice(&snapshot.to_be_bytes());
-        bytes.extend_from_slice(id.0.as_bytes());
+        bytes.extend_from_slice(id.as_bytes());
     }
 
     fn read(bytes: &[u8]) -> Option<Self> {
         let (key, rest) = bytes.split_first_chunk()?;
         let (snapshot, id) = rest.split_first_chunk()?;
-        let id = CommentId(Uuid::from_slice(id).ok()?);
+        let id = Uuid::from_slice(id).ok()?;
         Some(Self(Cursor { key: i64::from_be_bytes(*key), id, snapshot: u64::from_be_bytes(*snapshot) }))
     }
 }

@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use balcony_domain::{Event, Topics, may_delete_comment};
+use balcony_domain::{Event, Topics, UserId, may_delete_comment};
 use balcony_event_log::Positions;
 use balcony_projector::{Opened, Place, Received, Replica, ReplicaError, ReplicaStore};
 use balcony_search::{Check, Comment, Error, Index, Kept, Writer};
@@ -78,19 +78,19 @@ impl SearchIndex {
         match &recorded.event {
             Event::CommentPosted(post) => {
                 self.writer.add(&Comment {
-                    id: post.comment_id,
-                    movie: post.movie_id,
-                    author: post.author_id,
-                    posted_at: recorded.time,
+                    id: post.comment_id.0,
+                    movie: post.movie_id.0,
+                    author: post.author_id.0,
+                    posted_at: recorded.time.milliseconds(),
                     title: post.title.as_deref(),
                     body: &post.body,
                 })?;
             }
             Event::CommentDeleted(deletion) => {
-                if let Some(Kept::Comment { author }) = self.writer.find(deletion.comment_id)?
-                    && may_delete_comment(author, deletion.deleted_by, deletion.role)
+                if let Some(Kept::Comment { author }) = self.writer.find(deletion.comment_id.0)?
+                    && may_delete_comment(UserId(author), deletion.deleted_by, deletion.role)
                 {
-                    self.writer.delete(deletion.comment_id)?;
+                    self.writer.delete(deletion.comment_id.0)?;
                 }
             }
             _ => {}

@@ -1,6 +1,5 @@
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use balcony_domain::{CommentId, MovieId, Timestamp, UserId};
 use tantivy::schema::{
     BytesOptions, Document, Field, IndexRecordOption, NumericOptions, Schema, TantivyDocument, TextFieldIndexing,
     TextOptions,
@@ -12,7 +11,7 @@ use crate::analysis::Indexed;
 /// The name under which [`SplitTokenizer`](crate::analysis::SplitTokenizer) is known to tantivy.
 pub(crate) const TOKENIZER: &str = "split";
 
-/// Instead of the time of a post: the comment was deleted. No [`Timestamp`] is that early.
+/// Instead of the time of a post: the comment was deleted.
 pub(crate) const DELETED: i64 = i64::MIN;
 
 /// Bytes of text that may wait for tantivy's thread.
@@ -22,13 +21,13 @@ const WAITING_BYTES: usize = 32 << 20;
 #[derive(Debug, Clone, Copy)]
 pub struct Comment<'a> {
     /// Its id.
-    pub id: CommentId,
+    pub id: Uuid,
     /// The movie it is about.
-    pub movie: MovieId,
+    pub movie: Uuid,
     /// Who wrote it.
-    pub author: UserId,
-    /// When it was posted.
-    pub posted_at: Timestamp,
+    pub author: Uuid,
+    /// When it was posted, in milliseconds since 1970-01-01T00:00:00Z. `i64::MIN` is taken as the millisecond after.
+    pub posted_at: i64,
     /// Its title, if it has one.
     pub title: Option<&'a str>,
     /// Its body.
@@ -83,16 +82,16 @@ impl Fields {
     /// A comment; its texts are [`Prepared::add_text`]ed.
     pub(crate) fn comment(&self, comment: &Comment<'_>) -> TantivyDocument {
         let mut document = TantivyDocument::new();
-        document.add_bytes(self.movie, comment.movie.0.as_bytes());
-        document.add_bytes(self.author, comment.author.0.as_bytes());
-        self.add_columns(&mut document, comment.id, comment.author, comment.posted_at.milliseconds());
+        document.add_bytes(self.movie, comment.movie.as_bytes());
+        document.add_bytes(self.author, comment.author.as_bytes());
+        self.add_columns(&mut document, comment.id, comment.author, comment.posted_at.max(DELETED + 1));
         document
     }
 
     /// What stays of a deleted comment.
-    pub(crate) fn deleted(&self, id: CommentId) -> TantivyDocument {
+    pub(crate) fn deleted(&self, id: Uuid) -> TantivyDocument {
         let mut document = TantivyDocument::with_capacity(128);
-        self.add_columns(&mut document, id, UserId(Uuid::nil()), DELETED);
+        self.add_columns(&mut document, id, Uuid::nil(), DELETED);
         document
     }
 
@@ -105,10 +104,10 @@ impl Fields {
         }
     }
 
-    fn add_columns(&self, document: &mut TantivyDocument, id: CommentId, author: UserId, posted_at: i64) {
-        document.add_bytes(self.id, id.0.as_bytes());
+    fn add_columns(&self, document: &mut TantivyDocument, id: Uuid, author: Uuid, posted_at: i64) {
+        document.add_bytes(self.id, id.as_bytes());
         document.add_i64(self.posted_at, posted_at);
-        for (fields, id) in [(self.id_halves, id.0), (self.author_halves, author.0)] {
+        for (fields, id) in [(self.id_halves, id), (self.author_halves, author)] {
             let (high, low) = id.as_u64_pair();
             document.add_u64(fields[0], high);
             document.add_u64(fields[1], low);

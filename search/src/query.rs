@@ -6,10 +6,9 @@ mod plan;
 
 use std::time::{Duration, Instant};
 
-use balcony_domain::{CommentId, MovieId, Timestamp, UserId};
-
 pub(crate) use needs::{Characters, Need, Needs};
 pub(crate) use plan::plan;
+use uuid::Uuid;
 
 use crate::snippet::Snippets;
 
@@ -37,13 +36,13 @@ pub struct Query {
     /// What was typed.
     pub(crate) needs: Needs,
     /// Only comments on this movie.
-    pub movie: Option<MovieId>,
+    pub movie: Option<Uuid>,
     /// Only comments by this user.
-    pub author: Option<UserId>,
-    /// Only comments posted then or later.
-    pub since: Option<Timestamp>,
-    /// Only comments posted before.
-    pub until: Option<Timestamp>,
+    pub author: Option<Uuid>,
+    /// Only comments posted then or later, in milliseconds since 1970-01-01T00:00:00Z.
+    pub since: Option<i64>,
+    /// Only comments posted before, in milliseconds since 1970-01-01T00:00:00Z.
+    pub until: Option<i64>,
     /// The order of hits.
     pub sort: Sort,
     /// Hits on a page, at most 100.
@@ -77,7 +76,7 @@ pub struct Cursor {
     /// The last hit by the order: the bits of its score, or its time in milliseconds.
     pub key: i64,
     /// The last hit.
-    pub id: CommentId,
+    pub id: Uuid,
     /// The state of the index that it was found in.
     pub snapshot: u64,
 }

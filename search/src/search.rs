@@ -3,7 +3,6 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use balcony_domain::CommentId;
 use tantivy::query::{EnableScoring, Weight};
 use tantivy::{DocId, DocSet, Score, TERMINATED};
 use uuid::Uuid;
@@ -25,7 +24,7 @@ const CLOCK_STEP: u32 = 64;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Hit {
     /// The comment.
-    pub id: CommentId,
+    pub id: Uuid,
     /// How well it matches (BM25), by any order. Comparable within one search.
     pub score: f32,
 }
@@ -77,7 +76,7 @@ impl Index {
         let weight = plan.query.weight(EnableScoring::enabled_from_searcher(&snapshot.searcher))?;
 
         let limit = query.limit.min(LIMIT_MAX);
-        let after = query.after.map(|after| (after.key, after.id.0.as_u128()));
+        let after = query.after.map(|after| (after.key, after.id.as_u128()));
         let mut best = Best { heap: BinaryHeap::with_capacity(limit + 2), size: limit + 1, after };
         let (total, in_time) = collect(&snapshot, &*weight, query.sort, deadline, &mut best)?;
         let ranked = best.into_sorted();
@@ -89,7 +88,7 @@ impl Index {
         };
         let next = page.last().filter(|_| ranked.len() > limit).map(|last| Cursor {
             key: last.key,
-            id: CommentId(Uuid::from_u128(last.id)),
+            id: Uuid::from_u128(last.id),
             snapshot: snapshot.id,
         });
         if next.is_some() && query.sort == Sort::Relevance {
@@ -162,7 +161,7 @@ fn scored(snapshot: &Snapshot, weight: &dyn Weight, page: &[Ranked]) -> Result<V
 
 impl Ranked {
     fn hit(&self, score: Score) -> Hit {
-        Hit { id: CommentId(Uuid::from_u128(self.id)), score }
+        Hit { id: Uuid::from_u128(self.id), score }
     }
 }
 

@@ -1,7 +1,6 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use balcony_domain::{CommentId, UserId};
 use balcony_event_log::Positions;
 use tantivy::columnar::ColumnValues;
 use tantivy::index::SegmentReader;
@@ -18,7 +17,7 @@ pub enum Kept {
     /// There is such a comment.
     Comment {
         /// Who wrote it.
-        author: UserId,
+        author: Uuid,
     },
     /// The comment was deleted, for ever.
     Deleted,
@@ -52,8 +51,8 @@ impl Snapshot {
     }
 
     /// What is known of `id`.
-    pub(crate) fn find(&self, id: CommentId, fields: &Fields) -> Result<Option<Kept>, Error> {
-        let term = Term::from_field_bytes(fields.id, id.0.as_bytes());
+    pub(crate) fn find(&self, id: Uuid, fields: &Fields) -> Result<Option<Kept>, Error> {
+        let term = Term::from_field_bytes(fields.id, id.as_bytes());
         for (segment, reader) in self.segments.iter().zip(self.searcher.segment_readers()) {
             let Some(mut postings) = segment.ids.read_postings(&term, IndexRecordOption::Basic)? else { continue };
             while postings.doc() != TERMINATED {
@@ -94,7 +93,7 @@ impl Segment {
         if self.posted_at.get_val(document) == DELETED {
             return Kept::Deleted;
         }
-        Kept::Comment { author: UserId(whole(&self.author_halves, document)) }
+        Kept::Comment { author: whole(&self.author_halves, document) }
     }
 }
 

@@ -1,10 +1,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use balcony_domain::CommentId;
 use balcony_event_log::Positions;
 use tantivy::schema::TantivyDocument;
 use tantivy::{IndexWriter, Term, indexer::IndexWriterOptions};
+use uuid::Uuid;
 
 use crate::analysis::{Analyzer, Indexed};
 use crate::document::{Prepared, Queue};
@@ -26,7 +26,7 @@ pub struct Writer {
     /// The last commit.
     committed: Arc<Snapshot>,
     /// What has been learned since.
-    pending: HashMap<CommentId, Kept>,
+    pending: HashMap<Uuid, Kept>,
     analyzer: Analyzer,
     indexed: Indexed,
     queue: Queue,
@@ -73,7 +73,7 @@ impl Writer {
     ///
     /// # Errors
     /// [`Error::Failed`], [`Error::Unavailable`].
-    pub fn find(&self, id: CommentId) -> Result<Option<Kept>, Error> {
+    pub fn find(&self, id: Uuid) -> Result<Option<Kept>, Error> {
         self.usable()?;
         match self.pending.get(&id) {
             Some(kept) => Ok(Some(*kept)),
@@ -109,14 +109,14 @@ impl Writer {
     ///
     /// # Errors
     /// [`Error::Failed`], [`Error::Unavailable`].
-    pub fn delete(&mut self, id: CommentId) -> Result<bool, Error> {
+    pub fn delete(&mut self, id: Uuid) -> Result<bool, Error> {
         let found = self.find(id)?;
         if found == Some(Kept::Deleted) {
             return Ok(false);
         }
         let fields = *self.index.fields();
         if found.is_some() {
-            self.writer.delete_term(Term::from_field_bytes(fields.id, id.0.as_bytes()));
+            self.writer.delete_term(Term::from_field_bytes(fields.id, id.as_bytes()));
         }
         self.send(fields.deleted(id), 0)?;
         self.pending.insert(id, Kept::Deleted);

@@ -64,11 +64,11 @@ struct Planner<'a> {
 impl Planner<'_> {
     fn filters(&self, query: &super::Query) -> Vec<(Occur, Box<dyn Query>)> {
         let by_id = |field, id: uuid::Uuid| exactly(Term::from_field_bytes(field, id.as_bytes()));
-        let movie = query.movie.map(|movie| by_id(self.fields.movie, movie.0));
-        let author = query.author.map(|author| by_id(self.fields.author, author.0));
+        let movie = query.movie.map(|movie| by_id(self.fields.movie, movie));
+        let author = query.author.map(|author| by_id(self.fields.author, author));
         let at = |milliseconds| Term::from_field_i64(self.fields.posted_at, milliseconds);
-        let since = query.since.map_or(Bound::Excluded(at(DELETED)), |since| Bound::Included(at(since.milliseconds())));
-        let until = query.until.map_or(Bound::Unbounded, |until| Bound::Excluded(at(until.milliseconds())));
+        let since = query.since.map_or(Bound::Excluded(at(DELETED)), |since| Bound::Included(at(since)));
+        let until = query.until.map_or(Bound::Unbounded, |until| Bound::Excluded(at(until)));
         let within = (query.since.is_some() || query.until.is_some())
             .then(|| Box::new(RangeQuery::new(since, until)) as Box<dyn Query>);
         let filters = [movie, author, within].into_iter().flatten();

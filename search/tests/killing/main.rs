@@ -6,7 +6,6 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use balcony_domain::{CommentId, MovieId, Timestamp, UserId};
 use balcony_event_log::{Positions, TopicPartition};
 use balcony_search::{Check, Comment, Index, Query, Sort, Writer};
 use tempfile::TempDir;
@@ -24,17 +23,17 @@ fn apply(writer: &mut Writer, offset: i64) {
     }
     let comment = Comment {
         id: id(number),
-        movie: MovieId(Uuid::nil()),
-        author: UserId(Uuid::nil()),
-        posted_at: Timestamp::from_milliseconds(offset).expect("a time"),
+        movie: Uuid::nil(),
+        author: Uuid::nil(),
+        posted_at: offset,
         title: None,
         body: "film",
     };
     writer.add(&comment).expect("added");
 }
 
-fn id(number: u128) -> CommentId {
-    CommentId(Uuid::from_u128(number))
+fn id(number: u128) -> Uuid {
+    Uuid::from_u128(number)
 }
 
 fn at(next_offset: i64) -> Positions {
@@ -93,7 +92,7 @@ fn all(index: &Index) -> Vec<u128> {
     let mut found = Vec::new();
     loop {
         let page = index.search(&query).expect("searched");
-        found.extend(page.hits.iter().map(|hit| hit.id.0.as_u128()));
+        found.extend(page.hits.iter().map(|hit| hit.id.as_u128()));
         match page.next {
             None => return found,
             next => query.after = next,

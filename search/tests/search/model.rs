@@ -1,6 +1,5 @@
 use std::collections::BTreeMap;
 
-use balcony_domain::UserId;
 use balcony_search::{Check, Index, Kept, Query, Writer};
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -39,7 +38,7 @@ fn body(words: usize) -> String {
 fn check_known(writer: &Writer, model: &Model) {
     for number in 0..24 {
         let kept = model.get(&number).map(|words| match words {
-            Some(_) => Kept::Comment { author: UserId(Uuid::from_u128(number % 3)) },
+            Some(_) => Kept::Comment { author: Uuid::from_u128(number % 3) },
             None => Kept::Deleted,
         });
         assert_eq!(writer.find(id(number)).expect("found"), kept, "{number}");
