@@ -118,7 +118,8 @@ impl Step {
     /// What it is to operators.
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Projection(_) | Self::Replica { .. } => Kind::Projector,
+            Self::Projection(_) => Kind::Projection,
+            Self::Replica { .. } => Kind::Replica,
             Self::Reactor(_) => Kind::Reactor,
         }
     }

@@ -49,7 +49,7 @@ impl Projector {
     /// of its version yet, it is asked for.
     pub fn start(&mut self, projection: impl Into<AnyProjection>) {
         let projection = projection.into();
-        let board = self.board(projection.name(), Kind::Projector, projection.read_model().version);
+        let board = self.board(projection.name(), Kind::Projection, projection.read_model().version);
         let topics = projection.read_model().topics.clone();
         self.keep(Generational::Projection(projection), board, topics);
     }
@@ -57,7 +57,7 @@ impl Projector {
     /// Keeps this process's own copy of a replica, in `folder`.
     pub fn start_replica(&mut self, replica: impl Into<AnyReplica>, folder: Folder) {
         let replica = replica.into();
-        let board = self.board(replica.name(), Kind::Projector, replica.read_model().version);
+        let board = self.board(replica.name(), Kind::Replica, replica.read_model().version);
         let topics = replica.read_model().topics.clone();
         self.keep(Generational::Replica(replica, folder), board, topics);
     }

@@ -47,19 +47,23 @@ pub struct StepState {
     pub process: Process,
 }
 
-/// What a step does with what it reads.
+/// What kind of step it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// Writes a read model: rows in the database, or a store of each node's own.
-    Projector,
+    /// Writes rows in the database.
+    // What programs wrote here for both kinds that have a read model, before these were told apart.
+    #[serde(alias = "projector")]
+    Projection,
+    /// Writes a store of its own, whose commit carries the positions.
+    Replica,
     /// Acts on the world outside.
     Reactor,
     /// Takes into the log what is outside.
     Intake,
 }
 
-/// What a projection is doing.
+/// What a step is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
@@ -114,7 +118,8 @@ impl Kind {
     /// Its name.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Projector => "projector",
+            Self::Projection => "projection",
+            Self::Replica => "replica",
             Self::Reactor => "reactor",
             Self::Intake => "intake",
         }
@@ -169,5 +174,13 @@ mod tests {
             assert_eq!(serde_json::to_value(state).expect("a name"), state.as_str());
         }
         assert_eq!((State::Running.severity(), State::Stopped.severity()), (0, 4));
+    }
+
+    #[test]
+    fn every_kind_goes_by_the_name_that_json_has_and_that_of_earlier_programs_is_read() {
+        for kind in [Kind::Projection, Kind::Replica, Kind::Reactor, Kind::Intake] {
+            assert_eq!(serde_json::to_value(kind).expect("a name"), kind.as_str());
+        }
+        assert_eq!(serde_json::from_str::<Kind>("\"projector\"").expect("a kind"), Kind::Projection);
     }
 }

@@ -303,7 +303,7 @@ async fn operators_are_spoken_to_in_the_programs_name() {
     let well = shop.examined(|diagnosis| diagnosis["projections"].as_array().unwrap().len() == 2).await;
     let kinds: Vec<_> =
         well["projections"].as_array().unwrap().iter().map(|one| (&one["name"], &one["kind"])).collect();
-    let (sales, courier) = (("sales".into(), "projector".into()), ("courier".into(), "reactor".into()));
+    let (sales, courier) = (("sales".into(), "projection".into()), ("courier".into(), "reactor".into()));
     assert_eq!(kinds, [(&sales.0, &sales.1), (&courier.0, &courier.1)]);
     assert!(Shop::well(shop.run(&["doctor"]).await).contains("courier  reactor"));
     let failure = Shop::failure(shop.run(&["migrate"]).await);

@@ -49,7 +49,8 @@ pub async fn the_doctor_says_who_is_well_and_who_is_not(mut deployment: Deployme
     .await;
     for name in PROJECTIONS {
         let one = called(&well, name);
-        assert_eq!((&one["kind"], &one["ill"], &one["parked"]), (&"projector".into(), &false.into(), &0.into()));
+        let kind = if name == "search" { "replica" } else { "projection" };
+        assert_eq!((&one["kind"], &one["ill"], &one["parked"]), (&kind.into(), &false.into(), &0.into()));
         assert_eq!((&one["lag"]["seconds"], &one["last_error"]), (&0.0.into(), &Value::Null));
         assert!(one["generation"].is_i64() && one["version"].is_i64() && one["events_per_second"].is_f64(), "{one}");
         assert!(one["positions"].is_object() && one["busy"].is_f64() && one["rebuild"].is_null(), "{one}");

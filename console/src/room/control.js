@@ -129,7 +129,7 @@
       element.onclick = () => act(question(step.name), text, `/v1/admin/steps/${name}/${path}`);
       return element;
     };
-    if (step.kind !== "projector") return [];
+    if (step.kind !== "projection" && step.kind !== "replica") return [];
     if (step.rebuild) return [button(T.cancel, "cancel", T.askCancel)];
     return [button(T.rebuild, "rebuild", T.askRebuild), button(T.rollback, "rollback", T.askRollback)];
   }

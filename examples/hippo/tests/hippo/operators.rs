@@ -48,7 +48,7 @@ async fn doctor_knows_frontiers_and_steps_and_starts_again_what_died() {
     let mut hippo = Hippo::embedded(CONFIG);
     hippo.write("in/.hidden", "");
     hippo.start();
-    let all = [("arrivals", "intake"), ("jobs", "projector"), ("read", "reactor"), ("tractor", "intake")];
+    let all = [("arrivals", "intake"), ("jobs", "projection"), ("read", "reactor"), ("tractor", "intake")];
     let well = hippo.eventually("all are well", || {
         let said = hippo.run(&["doctor", "--json"]);
         let diagnosis: Value = serde_json::from_slice(&said.stdout).ok()?;

@@ -183,7 +183,7 @@ impl Diagnosed {
         if let Some(ruined) = ruined {
             let name = &diagnosed.name;
             let remedy = match kind {
-                Kind::Projector => format!("{program} rebuild {name} makes them anew"),
+                Kind::Projection | Kind::Replica => format!("{program} rebuild {name} makes them anew"),
                 Kind::Reactor | Kind::Intake => {
                     "restore them from a backup, since nothing else says what was delivered".to_owned()
                 }
@@ -344,7 +344,7 @@ mod tests {
     fn worker(seconds_ago: u64, state: State, error: Option<&str>) -> Seen {
         let report = StepState {
             name: "things".into(),
-            kind: Kind::Projector,
+            kind: Kind::Projection,
             state,
             generation: 1,
             version: 1,
@@ -371,7 +371,7 @@ mod tests {
             program: "orders".into(),
             kept_by: "projector".into(),
             name: "things".into(),
-            kind: Kind::Projector,
+            kind: Kind::Projection,
             live: Some(Generation::called("things", 1, 1)),
             unfinished: None,
             seen,

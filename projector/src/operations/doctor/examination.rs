@@ -67,7 +67,7 @@ pub(in crate::operations) async fn examine(
     others.dedup();
     for name in others {
         let seen = seen(&workers, name);
-        let kind = seen.iter().find_map(|seen| seen.report.as_ref()).map_or(Kind::Projector, |report| report.kind);
+        let kind = seen.iter().find_map(|seen| seen.report.as_ref()).map_or(Kind::Projection, |report| report.kind);
         diagnosed.push(Diagnosed::of(facts(name, PROJECTOR, None, kind, seen, None)));
     }
     // Where the log is away, each step says so.
