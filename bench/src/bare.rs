@@ -1,13 +1,16 @@
 //! The servers to measure against: the same HTTP server with nothing but the one wait that no design can leave out.
 
+use std::collections::HashMap;
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
+use anyhow::Context as _;
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::State;
+use axum::body::{Body, Bytes};
+use axum::extract::{Path as UrlPath, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -23,11 +26,12 @@ use balcony_http::{Authority, Consistency, Expected, Subjects, telemetry};
 use balcony_read_models::Leaving;
 use balcony_store::Database;
 use clap::{Args, Subcommand};
+use futures_util::stream::unfold;
 use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rusqlite::{Connection, TransactionBehavior, params};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot};
 use uuid::Uuid;
 
 use crate::events;
@@ -49,6 +53,8 @@ enum Kind {
     Answer { file: PathBuf },
     /// Awaits one delivery to Kafka.
     Kafka { brokers: String, topic: String },
+    /// Sends the same bytes to all who watch a movie when somebody posts about it.
+    Streams { file: PathBuf },
     /// Balcony's command API on an embedded log, without projections.
     Commands {
         data_dir: PathBuf,
@@ -60,6 +66,10 @@ enum Kind {
 /// Commits that wait at the most, and rows that one commit takes.
 const WAITING: usize = 4_096;
 const GROUP: usize = 1_000;
+/// Events that wait for one reader at the most.
+const QUEUE: usize = 256;
+/// How a comment begins.
+const COMMENT_ID: &str = "{\"id\":\"";
 
 impl Bare {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
@@ -67,6 +77,7 @@ impl Bare {
             Kind::Sqlite { file } => sqlite(file)?,
             Kind::Answer { file } => answering(std::fs::read(file)?.into()),
             Kind::Kafka { brokers, topic } => kafka(brokers, topic)?,
+            Kind::Streams { file } => streaming(&std::fs::read_to_string(file)?)?,
             Kind::Commands { data_dir, jwt_secret } => commands(data_dir, jwt_secret).await?,
         };
         let server = Server::new("balcony", "urn:balcony:problem:", Limits::of_process());
@@ -87,6 +98,47 @@ fn created(id: &str) -> Response {
 fn answering(body: Bytes) -> Router {
     let answer = async move || ([(header::CONTENT_TYPE, "application/json")], body.clone());
     Router::new().fallback(answer)
+}
+
+// --- streams ---
+
+#[derive(Clone)]
+struct Movies {
+    /// By movie.
+    watched: Arc<Mutex<HashMap<String, broadcast::Sender<Bytes>>>>,
+    /// What stands after a comment's id.
+    rest: Arc<str>,
+}
+
+impl Movies {
+    fn watched(&self, movie: String) -> broadcast::Sender<Bytes> {
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        watched.entry(movie).or_insert_with(|| broadcast::Sender::new(QUEUE)).clone()
+    }
+}
+
+/// Every comment is `comment`, in JSON, with another id.
+fn streaming(comment: &str) -> anyhow::Result<Router> {
+    let rest = comment.get(COMMENT_ID.len() + Uuid::nil().to_string().len()..).context("no comment")?;
+    let movies = Movies { watched: Arc::default(), rest: rest.into() };
+    Ok(router(post(tell), movies.clone())
+        .merge(Router::new().route("/v1/live/movies/{id}", get(watch)).with_state(movies)))
+}
+
+async fn tell(State(movies): State<Movies>, UrlPath(movie): UrlPath<String>, _: Bytes) -> Response {
+    let (id, rest) = (Uuid::now_v7().to_string(), &movies.rest);
+    let frame = format!("id: {id}\nevent: comment.posted\ndata: {COMMENT_ID}{id}{rest}\n\n");
+    // Nobody may be there.
+    let _ = movies.watched(movie).send(frame.into());
+    created(&id)
+}
+
+async fn watch(State(movies): State<Movies>, UrlPath(movie): UrlPath<String>) -> Response {
+    let frames = unfold(movies.watched(movie).subscribe(), |mut frames| async move {
+        let frame = frames.recv().await.ok()?;
+        Some((Ok::<_, Infallible>(frame), frames))
+    });
+    ([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(frames)).into_response()
 }
 
 // --- Kafka ---

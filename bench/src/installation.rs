@@ -13,6 +13,7 @@ use crate::load::{self, Requests};
 use crate::process::{Deployment, Process, Settings};
 use crate::reading;
 use crate::scratch::Scratch;
+use crate::streaming;
 use uuid::Uuid;
 
 /// Processes on one log and one database.
@@ -34,6 +35,15 @@ pub(crate) struct Library {
     many: String,
     /// The request that posts another comment, by person.
     pub(crate) posts: Requests,
+}
+
+/// A movie that is watched.
+#[derive(Clone)]
+pub(crate) struct Watched {
+    /// The request that posts another comment about it.
+    pub(crate) post: Arc<[u8]>,
+    /// The request that opens a stream of it.
+    pub(crate) watch: Arc<[u8]>,
 }
 
 const SECRET: &str = "a secret for benchmarks, of 32 bytes or more";
@@ -108,8 +118,17 @@ impl Installation {
     }
 
     fn address(&self, name: &str) -> anyhow::Result<&str> {
+        Ok(&self.process(name)?.address)
+    }
+
+    /// The process that answers queries.
+    pub(crate) fn query_process(&self) -> anyhow::Result<u32> {
+        Ok(self.process("query-api")?.pid())
+    }
+
+    fn process(&self, name: &str) -> anyhow::Result<&Process> {
         let found = self.processes.iter().find(|(part, _)| *part == name || *part == "balcony");
-        Ok(&found.with_context(|| format!("{name} is not running"))?.1.address)
+        Ok(&found.with_context(|| format!("{name} is not running"))?.1)
     }
 
     /// Ends one of the processes.
@@ -201,6 +220,31 @@ impl Installation {
             views.push(Arc::from(view));
         }
         Ok(views.iter().cycle().take(usize::from(clients)).cloned().collect())
+    }
+
+    /// Registers so many movies, each with somebody who has posted about it, and gives them with one of the comments in
+    /// JSON.
+    pub(crate) async fn settle_watched(&self, movies: u16) -> anyhow::Result<(Vec<Watched>, Vec<u8>)> {
+        let address = self.commands()?;
+        let admin = bearer(&self.authority.issue("admin", Role::Admin, AN_HOUR)?);
+        let mut connection = Connection::open(address).await?;
+        let film = request("POST", "/v1/movies", &admin, r#"{"title":"Seven Samurai"}"#);
+        let body = format!("{{\"body\":\"{}\"}}", events::body());
+        let mut watched = Vec::new();
+        let mut comment = Vec::new();
+        for number in 0..movies {
+            let movie = connection.exchange(&film).await?.expect(201)?.field("id")?;
+            let token = bearer(&self.authority.issue(&format!("person-{number}"), Role::User, AN_HOUR)?);
+            let post: Arc<[u8]> = request("POST", &format!("/v1/movies/{movie}/comments"), &token, &body).into();
+            let posted = connection.exchange(&post).await?;
+            let id = posted.expect(201)?.field("id")?;
+            let seen = posted.header("consistency-token").unwrap_or_default().to_owned();
+            let shown = format!("Consistency-Token: {seen}\r\n");
+            let shown = request("GET", &format!("/v1/comments/{id}?wait=10s"), &shown, "");
+            comment = Connection::open(self.queries()?).await?.exchange(&shown).await?.expect(200)?.body.to_vec();
+            watched.push(Watched { post, watch: streaming::stream_of(&movie, &seen) });
+        }
+        Ok((watched, comment))
     }
 
     /// Registers a movie and so many people, and gives for each of them the request that posts a comment. Everything

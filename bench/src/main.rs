@@ -2,8 +2,8 @@
 //!
 //! Machines differ and so do hours on one machine, so a figure alone says little. Every scenario measures Balcony and
 //! its limits in turn, several rounds, and prints the ratio of each round's pair: `posting` against a bare handler
-//! that awaits one delivery, `viewing` against itself without projections, `visible` against a query that waits for nothing, `reading` against a handler that answers from
-//! memory and the query alone, `projecting` against reading and
+//! that awaits one delivery, `viewing` against itself without projections, `visible` against a query that waits for nothing, `streaming`
+//! against a bare fan-out, `reading` against a handler that answers from memory and the query alone, `projecting` against reading and
 //! writing without Balcony, `searching` against PostgreSQL's full-text search.
 
 mod bare;
@@ -24,6 +24,7 @@ mod rows;
 mod scaling;
 mod scratch;
 mod searching;
+mod streaming;
 mod viewing;
 mod visible;
 
@@ -100,6 +101,8 @@ enum Scenario {
     Viewing,
     /// From a post's answer until the comment can be read.
     Visible,
+    /// From a post's answer until those who watch have it, with many streams open, and their memory.
+    Streaming,
     /// Pages read a second: hot, cold, and mixed with posts.
     Reading,
     /// Events a second of the comments projection, rebuilt and catching up.
@@ -202,6 +205,9 @@ async fn run(
         }
         if wanted(Scenario::Visible) {
             visible::run(deployment, options, scratch, progress, report).await.context("visible")?;
+        }
+        if wanted(Scenario::Streaming) {
+            streaming::run(deployment, options, scratch, progress, report).await.context("streaming")?;
         }
         if wanted(Scenario::Reading) {
             reading::run(deployment, options, scratch, progress, report).await.context("reading")?;
