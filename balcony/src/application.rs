@@ -15,6 +15,8 @@ const NAME: &str = "balcony";
 const FACTS: &str = "events";
 /// The topic of the page views.
 const VIEWS: &str = "views";
+/// Why companies are not mailed where there is no post office.
+pub(crate) const NO_MAIL: &str = "SMTP_URL is not set, so companies get no mail";
 /// How long page views are kept in the log.
 const VIEWS_KEPT: Duration = Duration::from_secs(7 * 24 * 3_600);
 
@@ -26,7 +28,7 @@ pub(crate) fn balcony(office: Option<Arc<PostOffice>>) -> Application {
         let catalogue = balcony_read_models::steps(&topics);
         match &office {
             Some(office) => catalogue.with_reactor(CompanyMail::new(&topics, office.clone())),
-            None => catalogue,
+            None => catalogue.with_reactor_off(CompanyMail::NAME, NO_MAIL),
         }
     };
     Application::new(NAME, topics, steps).with_import_check(check).with_ids_in(DERIVED)
@@ -116,5 +118,7 @@ mod tests {
         let known = "registry, comments, favorites, journeys, statistics, search";
         assert_eq!(error, format!("\"nonsense\" is not a step of balcony; there are {known}"));
         assert_eq!(catalogue.find("search").unwrap().kept_by(), "query API");
+        let error = catalogue.find(CompanyMail::NAME).unwrap_err().to_string();
+        assert!(error.contains("SMTP_URL is not set"), "{error}");
     }
 }

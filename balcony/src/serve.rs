@@ -13,7 +13,7 @@ use balcony_search::Index;
 use balcony_service::{Service, Surface};
 use utoipa::openapi::OpenApi;
 
-use crate::application::domain_topics;
+use crate::application::{NO_MAIL, domain_topics};
 use crate::greeting::greeting;
 use crate::settings::Settings;
 
@@ -93,7 +93,7 @@ async fn open(settings: &Settings, default: &str) -> anyhow::Result<Service> {
 /// Lets `projector` mail companies, where there is a server to send through.
 async fn start_mail(service: &Service, settings: &Settings, projector: &mut Projector) {
     let Some(office) = &settings.office else {
-        tracing::info!("SMTP_URL is not set: companies get no mail");
+        tracing::info!("{NO_MAIL}");
         return;
     };
     let topics = topics(service);

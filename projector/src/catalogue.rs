@@ -15,6 +15,8 @@ use crate::report::Kind;
 pub struct Catalogue {
     program: Arc<str>,
     steps: Vec<Step>,
+    /// Reactors that are not run as the program is set, by name, and why.
+    off: Vec<(Arc<str>, Arc<str>)>,
 }
 
 /// What a program does with its topics, each under a name of its own. Cheap to clone.
@@ -35,7 +37,7 @@ pub enum Step {
 
 /// There is no step of this name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{name:?} is not a step of {program}; there are {}", known.join(", "))]
+#[error("{name:?} is not a step of {program}{}; there are {}", because(off.as_deref()), known.join(", "))]
 pub struct UnknownStep {
     /// The name.
     pub name: String,
@@ -43,6 +45,8 @@ pub struct UnknownStep {
     pub program: Arc<str>,
     /// The steps that there are.
     pub known: Vec<String>,
+    /// Where it is a reactor that the program has and is set not to run: why.
+    pub off: Option<Arc<str>>,
 }
 
 impl Catalogue {
@@ -67,6 +71,14 @@ impl Catalogue {
     #[must_use]
     pub fn with_reactor(self, reactor: impl Into<AnyReactor>) -> Self {
         self.with(Step::Reactor(reactor.into()))
+    }
+
+    /// With a reactor called `name` that is not run as the program is set, and `why`: "SMTP_URL is not set". Operators who ask
+    /// for it are told so.
+    #[must_use]
+    pub fn with_reactor_off(mut self, name: impl Into<Arc<str>>, why: impl Into<Arc<str>>) -> Self {
+        self.off.push((name.into(), why.into()));
+        self
     }
 
     /// With this step.
@@ -94,7 +106,13 @@ impl Catalogue {
             name: name.to_owned(),
             program: self.program.clone(),
             known: self.steps.iter().map(|step| step.name().to_string()).collect(),
+            off: self.off().find(|(off, _)| *off == name).map(|(_, why)| why.into()),
         })
+    }
+
+    /// The reactors that are not run as the program is set, and why.
+    pub(crate) fn off(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.off.iter().map(|(name, why)| (&**name, &**why))
     }
 
     /// A name that two steps have.
@@ -103,6 +121,10 @@ impl Catalogue {
         names.sort_unstable();
         names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
     }
+}
+
+fn because(off: Option<&str>) -> String {
+    off.map(|why| format!(" as it is set: {why}")).unwrap_or_default()
 }
 
 impl Step {

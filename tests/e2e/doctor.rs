@@ -61,6 +61,7 @@ pub async fn the_doctor_says_who_is_well_and_who_is_not(mut deployment: Deployme
     assert!(output.status.success(), "{output:?}");
     let table = stdout(&output);
     assert!(table.starts_with("NAME ") && PROJECTIONS.iter().all(|name| table.contains(name)), "{table}");
+    assert!(table.contains("\ncompany-mail (off: SMTP_URL is not set"), "{table}");
 
     let url = deployment.process(service(&deployment)).url.clone();
     let states: Value = reqwest::get(format!("{url}/projections")).await.unwrap().json().await.unwrap();

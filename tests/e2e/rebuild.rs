@@ -207,10 +207,12 @@ pub async fn going_back_serves_what_was_before_and_catches_up(deployment: Deploy
     let left = [(3, GenerationState::Retired), (4, GenerationState::Live)];
     assert_eq!(read_models.generations("comments").await, left);
 
-    for (name, complaint) in [("nonsense", "not a projection"), ("company-mail", "company-mail")] {
-        let refused = operate(&deployment, &["rebuild", name]).await;
-        assert_eq!(refused.status.code(), Some(1));
-        assert!(String::from_utf8_lossy(&refused.stderr).contains(complaint), "{refused:?}");
+    for (name, complaint) in [("nonsense", "not a projection"), ("company-mail", "company-mail is a reactor")] {
+        for command in ["rebuild", "rollback"] {
+            let refused = operate(&deployment, &[command, name]).await;
+            assert_eq!(refused.status.code(), Some(1));
+            assert!(String::from_utf8_lossy(&refused.stderr).contains(complaint), "{refused:?}");
+        }
     }
 }
 

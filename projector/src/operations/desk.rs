@@ -122,7 +122,11 @@ impl Desk {
     }
 
     fn rebuildable(&self, name: &str) -> Result<(Arc<str>, &ReadModel), DeskError> {
-        let step = self.installation.catalogue.find(name)?;
+        let step = match self.installation.catalogue.find(name) {
+            Ok(step) => step,
+            Err(UnknownStep { name, off: Some(_), .. }) => return Err(DeskError::Reactor(name.into())),
+            Err(unknown) => return Err(unknown.into()),
+        };
         let model = match step {
             Step::Projection(projection) => projection.read_model(),
             Step::Replica { replica, .. } => replica.read_model(),

@@ -132,6 +132,9 @@ fn text(diagnosis: &Diagnosis) -> String {
             text.push_str(&format!("\n{} ({note})", one.name));
         }
     }
+    for (name, why) in &diagnosis.off {
+        text.push_str(&format!("\n{name} (off: {why})"));
+    }
     for complaint in &diagnosis.log.complaints {
         text.push_str(&format!("\nlog: {complaint}"));
     }

@@ -12,7 +12,7 @@ use super::console::Console;
 use super::doctor::DEAD_AFTER;
 use crate::application::Application;
 use crate::builder::build;
-use crate::catalogue::Step;
+use crate::catalogue::{Step, UnknownStep};
 use crate::installation::Installation;
 use crate::projector::Projector;
 use crate::replica::Folder;
@@ -123,7 +123,7 @@ fn rebuildable<'i>(installation: &'i Installation, name: &str) -> anyhow::Result
     match installation.catalogue.find(name) {
         Ok(step @ Step::Projection(projection)) => Ok((step, projection.read_model())),
         Ok(step @ Step::Replica { replica, .. }) => Ok((step, replica.read_model())),
-        Ok(Step::Reactor(_)) => {
+        Ok(Step::Reactor(_)) | Err(UnknownStep { off: Some(_), .. }) => {
             bail!("{name} is a reactor: what it did cannot be done again, so it has no generations")
         }
         Err(unknown) => {

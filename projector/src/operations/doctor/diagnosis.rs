@@ -14,6 +14,9 @@ use crate::report::{BatchMeans, Kind, RebuildState, State, StepState};
 pub struct Diagnosis {
     pub(super) projections: Vec<Diagnosed>,
     pub(super) log: DiagnosedLog,
+    /// Reactors that are not run as this program is set, and nowhere else, with why.
+    #[serde(skip)]
+    pub(super) off: Vec<(String, String)>,
     /// The program.
     #[serde(skip)]
     pub(super) program: String,
@@ -482,6 +485,7 @@ mod tests {
         let of = |seen| Diagnosis {
             projections: vec![Diagnosed::of(facts(seen))],
             log: DiagnosedLog::default(),
+            off: Vec::new(),
             program: "orders".into(),
         };
         assert_eq!(of(vec![worker(1, State::Running, None)]).nothing_runs(), None);

@@ -70,12 +70,15 @@ pub(in crate::operations) async fn examine(
         let kind = seen.iter().find_map(|seen| seen.report.as_ref()).map_or(Kind::Projection, |report| report.kind);
         diagnosed.push(Diagnosed::of(facts(name, PROJECTOR, None, kind, seen, None)));
     }
+    let is_off = |(name, _): &(&str, &str)| diagnosed.iter().all(|known| known.name != *name);
+    let off =
+        installation.catalogue.off().filter(is_off).map(|(name, why)| (name.to_owned(), why.to_owned())).collect();
     // Where the log is away, each step says so.
     let log = match installation.log.unused().await {
         Ok(unused) => DiagnosedLog::of(&unused, installation.log.ailments().await.unwrap_or_default()),
         Err(_) => DiagnosedLog::default(),
     };
-    Ok(Diagnosis { projections: diagnosed, log, program })
+    Ok(Diagnosis { projections: diagnosed, log, off, program })
 }
 
 /// The generation of this version that is built; that of the newest when this one has none.
