@@ -13,7 +13,8 @@ pub(crate) struct Cors {
 
 const METHODS: &str = "GET, HEAD, POST, PUT, DELETE";
 const SENT: &str = "authorization, content-type, idempotency-key, consistency-token, if-none-match, last-event-id";
-const SEEN: &str = "consistency-token, consistency, location, etag, retry-after, www-authenticate, allow";
+const SEEN: &str =
+    "consistency-token, consistency, location, etag, last-event-id, retry-after, www-authenticate, allow";
 /// How long a page's browser remembers what it was told, in seconds.
 const REMEMBERED: &str = "3600";
 

@@ -75,21 +75,28 @@ pub const SEARCH: &str = "/v1/search";
 ))]
 struct Description;
 
-/// The operations whose answers `hot` keeps.
-fn pages(hot: Option<Hot>) -> OpenApiRouter<QueryApi> {
-    OpenApiRouter::new()
+/// The operations whose answers `hot` keeps. Those of which there are streams in `live` say where they were read.
+fn pages(hot: Option<Hot>, live: Option<Live>) -> OpenApiRouter<QueryApi> {
+    let kept = middleware::from_fn_with_state(hot, hot::kept);
+    let named = |reads| middleware::from_fn_with_state((live.clone(), reads), live::named);
+    let of_movie = OpenApiRouter::new()
+        .routes(operation!(movies::list_comments))
+        .route_layer(kept.clone())
+        .route_layer(named(comments::READS));
+    let of_favorites =
+        OpenApiRouter::new().routes(operation!(me::timeline)).route_layer(kept.clone()).route_layer(named(me::READS));
+    let others = OpenApiRouter::new()
         .routes(operation!(comments::list))
         .routes(operation!(comments::get))
-        .routes(operation!(movies::list_comments))
         .routes(operation!(companies::list_comments))
         .routes(operation!(users::list_comments))
-        .routes(operation!(me::timeline))
-        .route_layer(middleware::from_fn_with_state(hot, hot::kept))
+        .route_layer(kept);
+    others.merge(of_movie).merge(of_favorites)
 }
 
-fn operations(hot: Option<Hot>) -> OpenApiRouter<QueryApi> {
+fn operations(hot: Option<Hot>, live: Option<Live>) -> OpenApiRouter<QueryApi> {
     OpenApiRouter::with_openapi(Description::openapi())
-        .merge(pages(hot))
+        .merge(pages(hot, live))
         .routes(operation!(movies::list))
         .routes(operation!(movies::get))
         .routes(operation!(trending::list))
@@ -163,7 +170,8 @@ impl QueryApi {
 
     /// The routes and what they are described as.
     pub fn routes(&self) -> (Router, OpenApi) {
-        let (routes, mut openapi) = operations(self.hot.clone()).with_state(self.clone()).split_for_parts();
+        let (routes, mut openapi) =
+            operations(self.hot.clone(), self.live.clone()).with_state(self.clone()).split_for_parts();
         let routes = routes.layer(middleware::from_fn(answer::when_taken_back));
         let (stats, stats_openapi) = self.statistics().routes();
         openapi.merge(stats_openapi);
@@ -322,7 +330,7 @@ mod tests {
     ];
 
     fn openapi() -> OpenApi {
-        let mut openapi = super::operations(None).split_for_parts().1;
+        let mut openapi = super::operations(None, None).split_for_parts().1;
         openapi.merge(balcony_statistics::http::described(&Statistics::shapes()));
         described(openapi)
     }

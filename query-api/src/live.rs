@@ -2,7 +2,8 @@
 //!
 //! Each node reads the log once for all its streams ([`feed`]) and keeps the newest of it in memory ([`history`]). An event
 //! is handed to the streams that show it ([`hub`]) when the read models have come to its place in the log, so whoever is
-//! told of a comment and asks for it gets it. An event's id is how far its stream has come in the log ([`balcony_http::events`]), which
+//! told of a comment and asks for it gets it. A list names where it was read ([`place`]), so that a stream goes on from there.
+//! An event's id is how far its stream has come in the log ([`balcony_http::events`]), which
 //! is the same on every node: with it, a client goes on where it was, as far as the history goes back.
 
 mod ends;
@@ -10,6 +11,7 @@ mod feed;
 mod frame;
 mod history;
 mod hub;
+mod place;
 mod stream;
 
 use std::sync::Arc;
@@ -31,6 +33,8 @@ use uuid::Uuid;
 use self::ends::Ends;
 use self::feed::Feed;
 use self::hub::{Audience, Favorites, Hub, Refused};
+use self::place::Named;
+pub(crate) use self::place::named;
 use self::stream::Stream;
 use crate::hot::Hot;
 use crate::{QueryApi, comments, me, movies};
@@ -44,6 +48,7 @@ struct Node {
     ids: EventIds,
     ends: Ends,
     reader: Reader,
+    named: Named,
     feed: JoinHandle<()>,
 }
 
@@ -115,7 +120,7 @@ impl Live {
         let ends = Ends::new(log.clone(), facts.clone());
         let feed = Feed { log, facts, reader: reader.clone(), hub: hub.clone(), ids: ids.clone(), hot };
         let feed = tokio::spawn(feed.run());
-        Self(Arc::new(Node { hub, ids, ends, reader, feed }))
+        Self(Arc::new(Node { hub, ids, ends, reader, named: Named::default(), feed }))
     }
 
     /// Ends every stream, and lets none begin.
@@ -163,6 +168,9 @@ impl Live {
         let (_, reached) = self.begun().await?;
         // Without the log there is nothing newer than what was read.
         let from = self.0.ends.now().await.unwrap_or(reached);
+        // Whoever reads a list once the stream stands, or is told to, finds what was before it. Where that takes too long,
+        // the stream begins all the same.
+        self.handed_out(&from).await;
         let subscription = hub.subscribe(audience, from, favorites)?;
         Ok(Stream::new(subscription, ids.clone(), reader.clone(), resumed).into_body())
     }

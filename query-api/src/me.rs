@@ -67,7 +67,10 @@ pub(crate) async fn list_favorites(
 #[utoipa::path(
     get, path = "/v1/me/timeline", tag = "me", operation_id = "get_timeline",
     params(PageParams),
-    responses((status = 200, description = "A page of comments", body = Page<Comment>)),
+    responses((
+        status = 200, description = "A page of comments", body = Page<Comment>,
+        headers(("Last-Event-ID" = String, description = "Where it was read: the stream of the timeline goes on from there"))
+    )),
 )]
 pub(crate) async fn timeline(State(api): State<QueryApi>, me: Identity, mut query: Query) -> Result<Response, Problem> {
     let me = UserId(me.user);

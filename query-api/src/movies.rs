@@ -104,7 +104,10 @@ pub(crate) async fn get(
     get, path = "/v1/movies/{id}/comments", tag = "movies", operation_id = "list_comments_on_movie",
     params(("id" = Uuid, Path, description = "The movie"), PageParams),
     responses(
-        (status = 200, description = "A page of comments, with an `ETag`", body = Page<Comment>),
+        (
+            status = 200, description = "A page of comments, with an `ETag`", body = Page<Comment>,
+            headers(("Last-Event-ID" = String, description = "Where it was read: a stream of the movie goes on from there"))
+        ),
         (status = 304, description = "The client has this page already"),
     ),
 )]

@@ -1,7 +1,8 @@
 //! The query API as the pages ask it, and the shapes of its answers.
 
 use axum::body::{Body, to_bytes};
-use axum::http::{HeaderValue, Request, StatusCode, header};
+use axum::http::response::Parts;
+use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tower::ServiceExt as _;
@@ -20,6 +21,9 @@ pub(crate) struct List<T> {
     pub(crate) total: u64,
     #[serde(default)]
     pub(crate) total_is_exact: bool,
+    /// Of a list that there is a stream of: the event after which the stream goes on.
+    #[serde(skip)]
+    pub(crate) last_event: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -113,21 +117,33 @@ const LARGEST: usize = 8 << 20;
 impl Room {
     /// What the query API answers at `path`, asked by whoever asked for the page.
     pub(crate) async fn ask<T: DeserializeOwned>(&self, asked: &Asked, path: &str) -> Result<T, Failure> {
+        Ok(self.ask_for(asked, path).await?.0)
+    }
+
+    /// As [`Room::ask`], for a list that goes on as a stream.
+    pub(crate) async fn ask_list<T: DeserializeOwned>(&self, asked: &Asked, path: &str) -> Result<List<T>, Failure> {
+        let (list, headers) = self.ask_for::<List<T>>(asked, path).await?;
+        let last_event = headers.get("last-event-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
+        Ok(List { last_event, ..list })
+    }
+
+    async fn ask_for<T: DeserializeOwned>(&self, asked: &Asked, path: &str) -> Result<(T, HeaderMap), Failure> {
         let mut request = Request::get(path).body(Body::empty()).map_err(|_| Failure::internal())?;
         *request.headers_mut() = asked.headers.clone();
         request.extensions_mut().insert(asked.visitor.clone());
         request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         let Ok(response) = self.queries.clone().oneshot(request).await;
-        let status = response.status();
-        let body = to_bytes(response.into_body(), LARGEST).await.map_err(|_| Failure::internal())?;
+        let (Parts { status, headers, .. }, body) = response.into_parts();
+        let body = to_bytes(body, LARGEST).await.map_err(|_| Failure::internal())?;
         if !status.is_success() {
             let problem: Problem = serde_json::from_slice(&body).unwrap_or_default();
             return Err(Failure { status, detail: problem.detail });
         }
-        serde_json::from_slice(&body).map_err(|error| {
+        let answer = serde_json::from_slice(&body).map_err(|error| {
             tracing::error!(%error, path, "an answer of the query API has another shape than the pages know");
             Failure::internal()
-        })
+        });
+        Ok((answer?, headers))
     }
 }
 

@@ -101,7 +101,8 @@ pub(crate) async fn movie(State(room): State<Room>, Path(id): Path<String>, aske
 async fn movie_page(room: &Room, id: &str, asked: &Asked) -> Result<(String, Markup), Failure> {
     let id = known(id);
     let movie: Movie = room.ask(asked, &format!("/v1/movies/{id}")).await?;
-    let comments: List<Comment> = room.ask(asked, &paged(&format!("/v1/movies/{id}/comments?limit=20"), asked)).await?;
+    let path = paged(&format!("/v1/movies/{id}/comments?limit=20"), asked);
+    let comments: List<Comment> = room.ask_list(asked, &path).await?;
     let language = asked.language;
     let is_first_page = asked.param("cursor").is_none();
     let content = html! {
@@ -121,7 +122,7 @@ async fn movie_page(room: &Room, id: &str, asked: &Asked) -> Result<(String, Mar
         }
         p.quiet #sign-in-to-post hidden { (language.say(Text::SignInToPost)) }
         section.comments aria-live="polite" aria-label=(language.say(Text::Comments))
-            data-live=[is_first_page.then(|| format!("/v1/live/movies/{id}"))] {
+            data-live=[is_first_page.then(|| format!("/v1/live/movies/{id}"))] data-from=[&comments.last_event] {
             (parts::list(language, &comments, |cursor| format!("/movies/{id}?cursor={cursor}"), Text::NothingYet, |one| {
                 parts::comment(language, one, false)
             }))
@@ -243,13 +244,14 @@ async fn favorites_page(room: &Room, asked: &Asked) -> Result<Markup, Failure> {
             p.empty #wants-token { (language.say(Text::SignInForFavorites)) }
         });
     }
-    let comments: List<Comment> = room.ask(asked, &paged("/v1/me/timeline?limit=20", asked)).await?;
+    let comments: List<Comment> = room.ask_list(asked, &paged("/v1/me/timeline?limit=20", asked)).await?;
     let favorites: List<Named> = room.ask(asked, "/v1/me/favorites?limit=100").await?;
     Ok(html! {
         div.columns {
             section.stack aria-labelledby="newest" {
                 h1 #newest { (language.say(Text::FavoritesComments)) }
-                div.comments aria-live="polite" data-live=[asked.param("cursor").is_none().then_some("/v1/live/me/timeline")] {
+                div.comments aria-live="polite" data-from=[&comments.last_event]
+                    data-live=[asked.param("cursor").is_none().then_some("/v1/live/me/timeline")] {
                     (parts::list(language, &comments, |cursor| format!("/favorites?cursor={cursor}"), Text::NothingYet, |one| {
                         parts::comment(language, one, true)
                     }))

@@ -88,6 +88,59 @@ for (const kind of deployments()) {
       await close(page);
     });
 
+    test("what is posted between a page and its stream comes up, once and where it belongs", async () => {
+      const page = await tab(browser, it);
+      let listen;
+      const held = new Promise(resolve => { listen = resolve; });
+      await page.route("**/v1/live/**", async route => { await held; await route.continue(); });
+      await page.goto(`${it.page}/movies/${movie}`);
+      await page.waitForSelector("article.comment");
+      const before = await page.locator("article.comment").count();
+      for (const body of ["nobody listens", "nobody listens yet"]) {
+        await it.command(noa, "POST", `/v1/movies/${movie}/comments`, { body });
+        await it.settled(`/v1/movies/${movie}/comments`);
+      }
+      listen();
+      await page.waitForSelector("article.comment >> text=nobody listens yet");
+      const bodies = await page.locator("article.comment .body").allTextContents();
+      assert.deepEqual(bodies.slice(0, 2), ["nobody listens yet", "nobody listens"]);
+      assert.equal(bodies.length, before + 2);
+      await close(page);
+    });
+
+    test("a stream that cannot go on has its list read again, and what is being written stays", async () => {
+      const page = await tab(browser, it, { token: mia });
+      let listen, streams = 0;
+      const held = new Promise(resolve => { listen = resolve; });
+      await page.route("**/v1/live/**", async route => {
+        await held;
+        const headers = { ...route.request().headers(), "last-event-id": "of another installation" };
+        await (streams++ ? route.continue() : route.continue({ headers }));
+      });
+      await page.goto(`${it.page}/movies/${movie}`);
+      await page.waitForSelector("#write:not([hidden])");
+      await page.fill("#body", "half a thought");
+      await it.command(noa, "POST", `/v1/movies/${movie}/comments`, { body: "before the reset" });
+      listen();
+      await page.waitForSelector("text=before the reset");
+      await it.command(noa, "POST", `/v1/movies/${movie}/comments`, { body: "after the reset" });
+      await page.waitForSelector("text=after the reset");
+      for (const text of ["before the reset", "after the reset"]) assert.equal(await page.locator(`text=${text}`).count(), 1);
+      assert.equal(await page.inputValue("#body"), "half a thought");
+      await close(page);
+    });
+
+    test("no page loads much script", async () => {
+      for (const [path, shown] of [[`/movies/${movie}`, "#who button"], ["/control", "#chart canvas"]]) {
+        const page = await open(path, { token: path === "/control" ? admin : undefined });
+        await page.waitForSelector(shown);
+        const bytes = await page.evaluate(() => performance.getEntriesByType("resource")
+          .filter(({ initiatorType }) => initiatorType === "script").reduce((all, { decodedBodySize }) => all + decodedBodySize, 0));
+        assert.ok(bytes > 1_000 && bytes < 100_000, `${path} loads ${bytes} bytes of script`);
+        await close(page);
+      }
+    });
+
     test("a favourite's comments come up in the timeline", async () => {
       const { id } = await (await fetch(`${it.page}/v1/me`, { headers: { Authorization: `Bearer ${noa}` } })).json();
       const person = await open(`/people/${id}`, { token: mia });

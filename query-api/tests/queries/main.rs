@@ -6,6 +6,7 @@
 mod comments;
 mod consistency;
 mod favorites_model;
+mod live;
 mod movies_and_people;
 mod pages;
 mod timeline;
@@ -60,6 +61,8 @@ on_both! {
     trends::statistics_are_by_stream_dimension_value_and_window
     trends::recommendations_have_their_reasons
     trends::views_are_in_ones_own_journey_alone
+    live::what_comes_between_a_list_and_its_stream_is_in_one_of_them
+    live::a_list_that_is_read_once_the_stream_stands_has_all_from_before
     pages::a_page_that_is_hot_is_given_until_what_it_shows_changes
     pages::pages_are_the_same_with_memory_and_without
     pages::who_has_a_page_that_is_hot_gets_no_body

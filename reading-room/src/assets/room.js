@@ -30,6 +30,8 @@
     get seen() { return sessionStorage.getItem("seen"); },
     set seen(value) { value ? sessionStorage.setItem("seen", value) : sessionStorage.removeItem("seen"); },
   };
+  // How many comments a page grows to.
+  const MOST_SHOWN = 500;
   let me = null;
 
   // --- asking ---
@@ -87,9 +89,17 @@
     showDelete(article);
     return article;
   }
+  // The newest first. What is older than all of a page that has another after it belongs to that one.
   function put(list, article) {
     list.querySelector(":scope > .empty")?.remove();
-    list.prepend(article);
+    const older = [...list.querySelectorAll(":scope > article:not(.pending)")].find(other => isNewer(article, other));
+    if (older) older.before(article); else if (!list.querySelector(":scope [rel=next]")) list.append(article);
+    const all = list.querySelectorAll(":scope > article:not(.pending)");
+    if (all.length > MOST_SHOWN) all[all.length - 1].remove();
+  }
+  function isNewer(article, other) {
+    const key = one => one.querySelector("time").dateTime + one.dataset.id;
+    return key(article) > key(other);
   }
   function showDelete(article) {
     if (!me || article.querySelector(".actions")) return;
@@ -114,12 +124,15 @@
   }
 
   // --- what comes live: server-sent events, read by hand so that a token can go along ---
+  let shown = new AbortController();
   async function listen(list) {
+    const { signal } = shown;
     const showsMovie = !list.dataset.live.startsWith("/v1/live/movies/");
-    let last = null, pause = 1000;
-    while (list.isConnected) {
+    // From where the page was read, so that nothing falls between.
+    let last = list.dataset.from ?? null, pause = 1000;
+    while (!signal.aborted) {
       try {
-        const answer = await fetch(list.dataset.live, { headers: headers({ Accept: "text/event-stream", ...(last ? { "Last-Event-ID": last } : {}) }), cache: "no-store" });
+        const answer = await fetch(list.dataset.live, { headers: headers({ Accept: "text/event-stream", ...(last ? { "Last-Event-ID": last } : {}) }), cache: "no-store", signal });
         if (answer.status >= 400 && answer.status < 500 && answer.status !== 429) return;
         if (!answer.ok) throw new Error(String(answer.status));
         away(false);
@@ -134,11 +147,11 @@
           while ((end = text.indexOf("\n\n")) >= 0) {
             const frame = parse(text.slice(0, end));
             text = text.slice(end + 2);
+            await show(list, frame, showsMovie, signal);
             if (frame.id) last = frame.id;
-            if (list.isConnected) show(list, frame, showsMovie);
           }
         }
-      } catch { away(true); }
+      } catch { if (!signal.aborted) away(true); }
       await new Promise(resolve => setTimeout(resolve, pause * (0.5 + Math.random())));
       pause = Math.min(pause * 2, 15000);
     }
@@ -153,14 +166,23 @@
     }
     return frame;
   }
-  function show(list, frame, showsMovie) {
-    if (frame.event === "reset") return void refresh();
+  async function show(list, frame, showsMovie, signal) {
+    if (frame.event === "reset") return again(list, signal);
     if (frame.event === "comment.posted") {
       const comment = JSON.parse(frame.data);
       if (!$(`c-${comment.id}`)) put(list, card(comment, showsMovie));
     } else if (frame.event === "comment.deleted") {
       $(`c-${JSON.parse(frame.data).id}`)?.remove();
     }
+  }
+  // The list alone: what somebody writes beside it stays.
+  async function again(list, signal) {
+    const found = (await page(location.href, signal)).querySelector("[data-live]");
+    if (!found || signal.aborted) return;
+    const pending = list.querySelector(":scope > .pending");
+    list.replaceChildren(...(pending ? [pending] : []), ...found.childNodes);
+    showTimes(list);
+    list.querySelectorAll("article.comment:not(.pending)").forEach(showDelete);
   }
   function away(isAway) {
     let note = $("away");
@@ -169,9 +191,15 @@
   }
 
   // --- the page again, with what was seen and who is signed in ---
+  async function page(url, signal) {
+    const answer = await ask(url, { headers: { Accept: "text/html" }, signal });
+    return new DOMParser().parseFromString(await answer.text(), "text/html");
+  }
   async function refresh(url = location.href) {
-    const answer = await ask(url, { headers: { Accept: "text/html" } });
-    const found = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const found = await page(url);
+    shown.abort();
+    shown = new AbortController();
+    away(false);
     main.replaceChildren(...found.getElementById("main").childNodes);
     document.title = found.title;
     enliven();
@@ -230,7 +258,8 @@
       pending.classList.add("pending");
       pending.querySelector(".actions")?.remove();
       pending.append(make("p", { className: "quiet small", textContent: T.sending }));
-      put(list, pending);
+      list.querySelector(":scope > .empty")?.remove();
+      list.prepend(pending);
       refusal.hidden = true;
       form.querySelector("button").disabled = true;
       try {
@@ -238,7 +267,8 @@
         form.reset();
         key = crypto.randomUUID();
         const comment = await (await ask(`/v1/comments/${id}?wait=10s`)).json();
-        if ($(`c-${id}`)) pending.remove(); else pending.replaceWith(card(comment, false));
+        pending.remove();
+        if (!$(`c-${id}`)) put(list, card(comment, false));
       } catch (error) {
         pending.remove();
         refusal.textContent = error instanceof Refused ? error.message : T.failed;
