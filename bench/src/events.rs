@@ -1,8 +1,9 @@
-//! Comments as they stand in the log.
+//! Comments and page views as they stand in the log.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use balcony_domain::event::CommentPosted;
+use balcony_domain::event::{CommentPosted, MovieViewed};
 use balcony_domain::{CommentId, Event, MovieId, Recorded, Timestamp, UserId};
 use balcony_event_log::{EventLog, Headers, Message};
 use tokio::task::JoinSet;
@@ -14,6 +15,7 @@ const EVENT_BYTES: usize = 333;
 const FIRST: i64 = 1_800_000_000_000;
 const MOVIES: u32 = 1_000;
 const AUTHORS: u32 = 10_000;
+const VIEWS_A_MILLISECOND: u32 = 20;
 /// Records on their way at a time.
 const APPENDING: u32 = 512;
 
@@ -40,7 +42,18 @@ pub(crate) fn comment(index: u32, body: String) -> Recorded {
 
 /// The record of the `index`th comment, as the command API writes it.
 pub(crate) fn message(index: u32, body: String) -> Message {
-    let recorded = comment(index, body);
+    rendered(&comment(index, body))
+}
+
+/// The `index`th view: a twentieth of a millisecond after the one before, of another movie.
+fn view(index: u32) -> Recorded {
+    let time = Timestamp::from_milliseconds(FIRST + i64::from(index / VIEWS_A_MILLISECOND)).expect("as above");
+    let movie_id = MovieId(Uuid::from_u128(u128::from(index % MOVIES) << 64 | 1));
+    let event = Event::MovieViewed(MovieViewed { movie_id, viewer_id: None });
+    Recorded { id: Uuid::now_v7(), time, request_digest: None, traceparent: None, event }
+}
+
+fn rendered(recorded: &Recorded) -> Message {
     let mut headers = Headers::new();
     for (name, value) in recorded.headers() {
         headers.push(name, value.as_bytes());
@@ -52,12 +65,27 @@ pub(crate) fn message(index: u32, body: String) -> Message {
 /// Appends so many comments to `topic`.
 pub(crate) async fn append(log: &Arc<dyn EventLog>, topic: &Arc<str>, events: u32) -> anyhow::Result<()> {
     let body = body();
+    append_each(log, topic, 0..events, move |index| message(index, body.clone())).await
+}
+
+/// Appends page views to `topic`, those of the numbers `indexes`.
+pub(crate) async fn append_views(log: &Arc<dyn EventLog>, topic: &Arc<str>, indexes: Range<u32>) -> anyhow::Result<()> {
+    append_each(log, topic, indexes, |index| rendered(&view(index))).await
+}
+
+async fn append_each(
+    log: &Arc<dyn EventLog>,
+    topic: &Arc<str>,
+    indexes: Range<u32>,
+    message: impl Fn(u32) -> Message + Clone + Send + 'static,
+) -> anyhow::Result<()> {
     let mut tasks = JoinSet::new();
     for first in 0..APPENDING {
-        let (log, topic, body) = (log.clone(), topic.clone(), body.clone());
+        let (log, topic, message) = (log.clone(), topic.clone(), message.clone());
+        let indexes = indexes.clone();
         tasks.spawn(async move {
-            for index in (first..events).step_by(APPENDING as usize) {
-                log.append(&topic, message(index, body.clone())).await?;
+            for index in indexes.skip(first as usize).step_by(APPENDING as usize) {
+                log.append(&topic, message(index)).await?;
             }
             anyhow::Ok(())
         });

@@ -4,10 +4,11 @@
 //! its limits in turn, several rounds, and prints the ratio of each round's pair: `posting` against a bare handler
 //! that awaits one delivery, `viewing` against itself without projections, `visible` against a query that waits for nothing, `streaming`
 //! against a bare fan-out, `reading` against a handler that answers from memory and the query alone, `projecting` against reading and
-//! writing without Balcony, `searching` against PostgreSQL's full-text search.
+//! writing without Balcony, `counting` a long log against a short one, `searching` against PostgreSQL's full-text search.
 
 mod bare;
 mod consumption;
+mod counting;
 mod events;
 mod exchange;
 mod figures;
@@ -70,7 +71,8 @@ pub(crate) struct Options {
     /// How often Balcony and its limits are measured in turn.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
-    /// How many comments `projecting` reads and `searching` searches; 300,000 and 1,000,000, or 100,000 with --quick.
+    /// How many comments `projecting` reads and `searching` searches, and how many views `counting` counts; 300,000, 1,000,000
+    /// and 10,000,000, or 100,000, 100,000 and 1,000,000 with --quick.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1_000..=20_000_000))]
     events: Option<u32>,
     /// How many clients `posting` and `viewing` have; 64 and 512 unless given.
@@ -107,6 +109,8 @@ enum Scenario {
     Reading,
     /// Events a second of the comments projection, rebuilt and catching up.
     Projecting,
+    /// Processor time of the statistics for an event, in a short log and in a long one (with the embedded half).
+    Counting,
     /// The search index, against PostgreSQL's own (with the distributed half).
     Searching,
 }
@@ -133,6 +137,10 @@ impl Options {
 
     fn searched(&self) -> u32 {
         self.events.unwrap_or(if self.quick { 100_000 } else { 1_000_000 })
+    }
+
+    fn counted(&self) -> u32 {
+        self.events.unwrap_or(if self.quick { 1_000_000 } else { 10_000_000 })
     }
 
     fn events(&self) -> u32 {
@@ -214,6 +222,9 @@ async fn run(
         }
         if wanted(Scenario::Projecting) {
             projecting::run(deployment, options, scratch, progress, report).await.context("projecting")?;
+        }
+        if wanted(Scenario::Counting) && deployment == Deployment::Embedded {
+            counting::run(options, scratch, progress, report).await.context("counting")?;
         }
         if wanted(Scenario::Searching) && deployment == Deployment::Distributed {
             searching::run(options, scratch, progress, report).await.context("searching")?;
