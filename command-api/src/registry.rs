@@ -1,13 +1,11 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use balcony_domain::{CommentId, CompanyId, MovieId, Topics, UserId};
-use balcony_event_log::{EventLog, LogError, Positions};
+use balcony_event_log::{EventLog, LogError, Positions, SharedLook};
 use balcony_http::Problem;
 use balcony_store::{ReadModel, Reader, StoreError};
 use quick_cache::sync::Cache;
-use tokio::sync::Mutex;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -22,14 +20,8 @@ pub(crate) struct Registry {
     log: Arc<dyn EventLog>,
     topics: Topics,
     known: Arc<Cache<Known, ()>>,
-    looks: Arc<Looks>,
-}
-
-/// Looks at the log's end, one at a time, each for all who had asked when it began.
-struct Looks {
-    asked: AtomicU64,
-    /// Up to which question the last look answers, and how it went.
-    last: Mutex<(u64, Result<(), Away>)>,
+    /// At the log's end, until the registry has come there.
+    looks: Arc<SharedLook<Result<(), Away>>>,
 }
 
 /// What the registry may be asked to know. Ids of different kinds are different, whatever their digits.
@@ -167,15 +159,7 @@ impl Registry {
 
     /// Waits until the registry has been read up to where the log ended when this was called, or later.
     async fn catch_up(&self) -> Result<(), Away> {
-        let question = self.looks.asked.fetch_add(1, Ordering::SeqCst) + 1;
-        let mut last = self.looks.last.lock().await;
-        if last.0 < question {
-            // Who asks from here on asks too late for this look.
-            let answers = self.looks.asked.load(Ordering::SeqCst);
-            let result = self.look().await;
-            *last = (answers, result);
-        }
-        last.1
+        self.looks.now(async || self.look().await).await
     }
 
     async fn look(&self) -> Result<(), Away> {
@@ -212,11 +196,5 @@ impl From<Away> for Problem {
             Away::Database => Self::unavailable("the database is not available; nothing was done, try again"),
             Away::Projector => Self::unavailable("what was recorded before could not be read in time; try again later"),
         }
-    }
-}
-
-impl Default for Looks {
-    fn default() -> Self {
-        Self { asked: AtomicU64::new(0), last: Mutex::new((0, Ok(()))) }
     }
 }

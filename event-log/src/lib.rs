@@ -108,6 +108,7 @@ mod excerpt;
 pub mod kafka;
 mod lanes;
 mod log;
+mod look;
 #[cfg(feature = "testing")]
 pub mod memory;
 mod positions;
@@ -123,6 +124,7 @@ pub use error::{AppendError, LogError};
 pub use excerpt::Excerpt;
 pub use lanes::Lanes;
 pub use log::{BoxFuture, EventLog, append_all_patiently, append_patiently};
+pub use look::SharedLook;
 pub use positions::encoding::EncodingError;
 pub use positions::{Position, Positions, TopicPartition};
 pub use reader::{Batch, Feed, Incoming, Reader, ReaderGone, Room};

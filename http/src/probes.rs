@@ -10,8 +10,8 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use balcony_event_log::SharedLook;
 use serde::Serialize;
-use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -38,7 +38,8 @@ struct Shared {
     patience: Duration,
     /// How long a look is good for.
     good_for: Duration,
-    last: Mutex<Option<(Instant, Arc<Look>)>>,
+    /// What each look saw, and when it ended.
+    looks: SharedLook<(Instant, Arc<Look>)>,
 }
 
 /// What a look at the parts saw.
@@ -81,20 +82,17 @@ impl Readiness {
     }
 
     fn within(checks: Vec<Check>, patience: Duration, good_for: Duration) -> Self {
-        Self(Arc::new(Shared { checks, patience, good_for, last: Mutex::new(None) }))
+        Self(Arc::new(Shared { checks, patience, good_for, looks: SharedLook::default() }))
     }
 
     /// What is there and what is missing: seen now, or by another a moment ago.
     pub async fn look(&self) -> Arc<Look> {
-        let mut last = self.0.last.lock().await;
-        if let Some((at, look)) = &*last
-            && at.elapsed() < self.0.good_for
-        {
-            return look.clone();
-        }
-        let look = Arc::new(self.look_now().await);
-        *last = Some((Instant::now(), look.clone()));
-        look
+        let is_good = |(at, _): &(Instant, _)| at.elapsed() < self.0.good_for;
+        let look = async || {
+            let look = Arc::new(self.look_now().await);
+            (Instant::now(), look)
+        };
+        self.0.looks.unless(is_good, look).await.1
     }
 
     /// Looks at all parts at once.

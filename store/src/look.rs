@@ -1,51 +1,31 @@
-//! Looks that are shared: however many ask, one looks at a time, and everybody who had asked when it began sees what it sees.
+//! Looks at the database that are shared, and the errors that they end with.
 
-use tokio::sync::Mutex;
+use std::sync::Arc;
+
 use tokio::time::Instant;
 
 use crate::StoreError;
 
-/// The last look at something.
+/// Looks at the same thing in the database.
 #[derive(Debug)]
-pub(crate) struct SharedLook<T>(Mutex<Option<Seen<T>>>);
-
-#[derive(Debug)]
-struct Seen<T> {
-    began: Instant,
-    what: Result<T, StoreError>,
-}
+pub(crate) struct SharedLook<T>(balcony_event_log::SharedLook<Result<T, Arc<StoreError>>>);
 
 impl<T> Default for SharedLook<T> {
     fn default() -> Self {
-        Self(Mutex::new(None))
+        Self(balcony_event_log::SharedLook::default())
     }
 }
 
 impl<T: Clone> SharedLook<T> {
-    /// What was seen by a look that began after `since`: by `look`, unless another's did.
+    /// What was seen by a look that began after `since`: by `look`, unless another's did. A look that fails fails for
+    /// everybody whom it would have answered.
     pub(crate) async fn after(
         &self,
         since: Instant,
         look: impl AsyncFnOnce() -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let mut last = self.0.lock().await;
-        if let Some(Seen { began, what }) = &*last
-            && *began > since
-        {
-            return copy(what);
-        }
-        let began = Instant::now();
-        let what = look().await;
-        *last = Some(Seen { began, what: copy(&what) });
-        what
-    }
-}
-
-/// The same for another who asked.
-fn copy<T: Clone>(what: &Result<T, StoreError>) -> Result<T, StoreError> {
-    match what {
-        Ok(what) => Ok(what.clone()),
-        Err(error) => Err(error.for_another()),
+        let look = async || look().await.map_err(Arc::new);
+        self.0.after(since.into_std(), look).await.map_err(|error| error.for_another())
     }
 }
 
