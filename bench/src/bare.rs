@@ -245,7 +245,7 @@ async fn commands(data_dir: &Path, jwt_secret: &str) -> anyhow::Result<Router> {
     let topic = |name: &Arc<str>| Topic { name: name.clone(), partitions: 1, replication: 1, retention: None };
     let log = EmbeddedLog::open(&data_dir.join("log.db"), &[topic(&topics.facts), topic(&topics.views)])?;
     let log: Arc<dyn EventLog> = Arc::new(log);
-    let place = balcony_store::Place::Sqlite { directory: data_dir.join("read-models") };
+    let place = balcony_store::DatabasePlace::Sqlite { directory: data_dir.join("read-models") };
     let settings = balcony_store::Settings { namespace: "balcony".parse()?, place };
     let database = Database::open(&settings).await?;
     let names = vec![topics.facts.clone(), topics.views.clone()];

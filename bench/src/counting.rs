@@ -9,7 +9,7 @@ use balcony_event_log::embedded::EmbeddedLog;
 use balcony_event_log::{EventLog, Topic};
 use balcony_projector::Projector;
 use balcony_read_models::Statistics;
-use balcony_store::{Database, Place, Settings};
+use balcony_store::{Database, DatabasePlace, Settings};
 use tokio::time::{Instant, sleep};
 
 use crate::consumption::{Consumers, microseconds_each};
@@ -35,7 +35,7 @@ pub(crate) async fn run(
     let of_each = |name: &Arc<str>| Topic { name: name.clone(), partitions: 1, replication: 1, retention: None };
     let log = EmbeddedLog::open(&scratch.path("counted.db"), &[of_each(&topics.facts), of_each(&topics.views)])?;
     let log: Arc<dyn EventLog> = Arc::new(log);
-    let place = Place::Sqlite { directory: scratch.path("counts") };
+    let place = DatabasePlace::Sqlite { directory: scratch.path("counts") };
     let database = Database::open(&Settings { namespace: "balcony".parse()?, place }).await?;
     let consumers = Consumers::default().and("client", std::process::id());
 

@@ -135,7 +135,7 @@ async fn distributed(options: &Options, scratch: &Scratch, progress: &Progress) 
         for place in [Place::Rebuilding, Place::CatchingUp] {
             step(place.step());
             let url = scratch.create_database(&name).await?;
-            let database = open(balcony_store::Place::Postgres { url }).await?;
+            let database = open(balcony_store::DatabasePlace::Postgres { url }).await?;
             consumers.rest_of_services().await?;
             installation.measure(place, database, lines).await?;
             scratch.drop_database(&name).await?;
@@ -273,7 +273,7 @@ async fn embedded(options: &Options, scratch: &Scratch, progress: &Progress) -> 
         for place in [Place::Rebuilding, Place::CatchingUp] {
             step(place.step());
             let directory = scratch.path(&format!("read-models{round}"));
-            let database = open(balcony_store::Place::Sqlite { directory: directory.clone() }).await?;
+            let database = open(balcony_store::DatabasePlace::Sqlite { directory: directory.clone() }).await?;
             installation.measure(place, database, &mut section.lines[balcony..]).await?;
             std::fs::remove_dir_all(directory)?;
         }
@@ -408,7 +408,7 @@ impl Installation<'_> {
     }
 }
 
-async fn open(place: balcony_store::Place) -> anyhow::Result<Database> {
+async fn open(place: balcony_store::DatabasePlace) -> anyhow::Result<Database> {
     Ok(Database::open(&balcony_store::Settings { namespace: "balcony".parse()?, place }).await?)
 }
 

@@ -37,6 +37,6 @@ pub use body::{AnyBody, JsonBody, NoBody, SentJson};
 pub use consistency::{Consistency, ConsistencyToken};
 pub use identity_provider::IdentityProvider;
 pub use params::{NoParams, Params, PathId};
-pub use problem::{FieldError, Place, Problem};
+pub use problem::{FieldError, FieldPlace, Problem};
 pub use role::{Role, UnknownRole};
 pub use token::Expected;

@@ -44,7 +44,7 @@ pub struct Problem {
 pub struct FieldError {
     /// Where it stands.
     #[serde(flatten)]
-    pub place: Place,
+    pub place: FieldPlace,
     /// What is wrong and what would be right.
     pub detail: String,
 }
@@ -52,7 +52,7 @@ pub struct FieldError {
 /// Where something of a request stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Place {
+pub enum FieldPlace {
     /// In the body: a JSON Pointer as a URI fragment, such as `#/body`.
     Pointer(String),
     /// In the query: the name of a parameter.
@@ -80,21 +80,21 @@ impl FieldError {
             pointer.push('/');
             pointer.push_str(&escaped.replace("%7E", "~").replace('+', "%20"));
         }
-        Self { place: Place::Pointer(pointer), detail: detail.into() }
+        Self { place: FieldPlace::Pointer(pointer), detail: detail.into() }
     }
 
     /// An error of the query parameter `name`.
     pub fn parameter(name: &str, detail: impl Into<String>) -> Self {
-        Self { place: Place::Parameter(name.to_owned()), detail: detail.into() }
+        Self { place: FieldPlace::Parameter(name.to_owned()), detail: detail.into() }
     }
 
     /// An error of the header `name`.
     pub fn header(name: &str, detail: impl Into<String>) -> Self {
-        Self { place: Place::Header(name.to_owned()), detail: detail.into() }
+        Self { place: FieldPlace::Header(name.to_owned()), detail: detail.into() }
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for FieldPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Pointer(place) | Self::Parameter(place) | Self::Header(place) => f.write_str(place),

@@ -22,7 +22,7 @@ use crate::bound::{BindError, BoundLog, check_names};
 use crate::catalogue::{Catalogue, Step};
 use crate::newest::Newest;
 use crate::projector::Projector;
-use crate::replica::Folder;
+use crate::replica::ReplicaFolder;
 use crate::settings::{Deployment, Settings};
 
 /// An installation of a program.
@@ -165,11 +165,12 @@ impl Installation {
     ///
     /// # Errors
     /// What the system says, or that there are too many processes.
-    pub fn replica_folder(&self, name: &str) -> anyhow::Result<Folder> {
+    pub fn replica_folder(&self, name: &str) -> anyhow::Result<ReplicaFolder> {
         private_folder(&self.data_dir)
             .with_context(|| format!("DATA_DIR: {} cannot be made", self.data_dir.display()))?;
         let directory = self.replica_directory(name);
-        Folder::hold(&directory).with_context(|| format!("DATA_DIR: no store of {name} in {}", directory.display()))
+        ReplicaFolder::hold(&directory)
+            .with_context(|| format!("DATA_DIR: no store of {name} in {}", directory.display()))
     }
 
     /// Where the stores of the replica called `name` are: they hold what one log says, and no other.

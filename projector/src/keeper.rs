@@ -23,7 +23,7 @@ use crate::replica::lead::{Leader, Led};
 use crate::report::State;
 use crate::rows::Rows;
 use crate::supervise::{supervise, told_to};
-use crate::{AnyProjection, AnyReplica, Folder};
+use crate::{AnyProjection, AnyReplica, ReplicaFolder};
 
 /// How often the generations are looked at when nobody tells of a change.
 const PLAN_EVERY: Duration = Duration::from_secs(1);
@@ -52,7 +52,7 @@ pub(crate) struct Keeper {
 /// A step that has generations.
 pub(crate) enum Generational {
     Projection(AnyProjection),
-    Replica(AnyReplica, Folder),
+    Replica(AnyReplica, ReplicaFolder),
 }
 
 /// Somebody who works on a generation.
@@ -269,7 +269,7 @@ impl Keeper {
         })
     }
 
-    fn start_copy(&self, replica: &AnyReplica, folder: &Folder, listed: &ListedGeneration) -> Task {
+    fn start_copy(&self, replica: &AnyReplica, folder: &ReplicaFolder, listed: &ListedGeneration) -> Task {
         let generation = listed.generation.clone();
         let observer = self.observer(&generation);
         let shown = watch::Sender::new(Shown::default());

@@ -83,7 +83,7 @@ pub use reactor::{
     AnyReactor, Delivery, DeliveryPolicy, ParkedDeliveries, Publisher, ReactError, Reactor, Start, Transform,
 };
 pub use received::{Decode, Received};
-pub use replica::{AnyReplica, Folder, Opened, Place, Replica, ReplicaError, ReplicaStore, Serving};
+pub use replica::{AnyReplica, Opened, Replica, ReplicaError, ReplicaFolder, ReplicaPlace, ReplicaStore, Serving};
 pub use report::{BatchMeans, Kind, Process, RebuildState, State, StepState};
 #[cfg(feature = "operations")]
 pub use settings::{Deployment, Settings};

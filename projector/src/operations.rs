@@ -45,8 +45,6 @@ mod retry;
 #[cfg(feature = "operations")]
 mod command;
 #[cfg(feature = "operations")]
-mod console;
-#[cfg(feature = "operations")]
 mod desk;
 #[cfg(feature = "operations")]
 mod doctor;
@@ -63,6 +61,8 @@ mod remedy;
 #[cfg(feature = "operations")]
 mod table;
 #[cfg(feature = "operations")]
+mod terminal;
+#[cfg(feature = "operations")]
 mod transfer;
 
 pub(crate) use retry::record as kept_record;
@@ -71,7 +71,6 @@ pub use retry::{Outcome, Refused, Retried, RetryError, discard, discard_all, ret
 #[cfg(feature = "operations")]
 pub use {
     command::Command,
-    console::Console,
     desk::{
         Desk, DeskError, ParkedDetail, ParkedItem, ParkedPlace, PartitionExtent, RecordsFound, RecordsWanted,
         RolledBack, TopicExtent,
@@ -80,5 +79,6 @@ pub use {
     lines::append_lines,
     parked::Options as ParkedOptions,
     rebuild::{Options as RebuildOptions, RollbackOptions},
+    terminal::Terminal,
     transfer::{ExportOptions, ImportOptions},
 };

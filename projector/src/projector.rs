@@ -13,7 +13,7 @@ use crate::projection::AnyProjection;
 use crate::reactor::AnyReactor;
 use crate::reactor::dispatcher::Runtime;
 use crate::reading::Reading;
-use crate::replica::{AnyReplica, Folder};
+use crate::replica::{AnyReplica, ReplicaFolder};
 use crate::report::{Kind, StepState};
 use crate::supervise::{supervise, told_to};
 
@@ -55,7 +55,7 @@ impl Projector {
     }
 
     /// Keeps this process's own copy of a replica, in `folder`.
-    pub fn start_replica(&mut self, replica: impl Into<AnyReplica>, folder: Folder) {
+    pub fn start_replica(&mut self, replica: impl Into<AnyReplica>, folder: ReplicaFolder) {
         let replica = replica.into();
         let board = self.board(replica.name(), Kind::Replica, replica.read_model().version);
         let topics = replica.read_model().topics.clone();

@@ -11,6 +11,6 @@ pub(crate) mod lead;
 mod serving;
 mod spec;
 
-pub use folder::Folder;
+pub use folder::ReplicaFolder;
 pub use serving::Serving;
-pub use spec::{AnyReplica, Opened, Place, Replica, ReplicaError, ReplicaStore};
+pub use spec::{AnyReplica, Opened, Replica, ReplicaError, ReplicaPlace, ReplicaStore};

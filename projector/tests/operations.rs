@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use balcony_event_log::testing::eventually;
 use balcony_event_log::{Headers, Message, Record};
-use balcony_projector::operations::{Command, Console};
+use balcony_projector::operations::{Command, Terminal};
 use balcony_projector::{
     Application, Catalogue, Decode, Delivery, DeliveryPolicy, Installation, Projection, Projector, Publisher,
     ReactError, Reactor, Received, Settings, Start, TopicSpec,
@@ -189,8 +189,8 @@ impl Shop {
         let Action::Operations(command) = cli.action else { panic!("{arguments:?} is no operators' command") };
         let (mut output, mut messages) = (Vec::new(), Vec::new());
         let ended = {
-            let mut console = Console::new(input.as_bytes(), &mut output, &mut messages);
-            timeout(PATIENCE, command.run_on(&self.application, &cli.settings, &mut console)).await.unwrap()
+            let mut terminal = Terminal::new(input.as_bytes(), &mut output, &mut messages);
+            timeout(PATIENCE, command.run_on(&self.application, &cli.settings, &mut terminal)).await.unwrap()
         };
         let text = |bytes| String::from_utf8(bytes).unwrap();
         Said { failed: ended.err().map(|e| format!("{e:#}")), output: text(output), messages: text(messages) }
@@ -485,8 +485,8 @@ async fn what_was_done_is_done_though_nobody_reads_that_it_was() {
     let done = async |arguments: &[&str]| {
         let cli = shop.parse(arguments);
         let Action::Operations(command) = cli.action else { panic!("it is one") };
-        let mut console = Console::new(&b""[..], Closed, Closed);
-        command.run_on(&shop.application, &cli.settings, &mut console).await.unwrap();
+        let mut terminal = Terminal::new(&b""[..], Closed, Closed);
+        command.run_on(&shop.application, &cli.settings, &mut terminal).await.unwrap();
     };
     done(&["migrate"]).await;
     let served = shop.serve().await;

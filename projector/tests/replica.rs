@@ -12,8 +12,8 @@ use balcony_event_log::memory::{Clock, MemoryLog};
 use balcony_event_log::testing::eventually;
 use balcony_event_log::{EventLog, Headers, Message, Positions, Record, Topic};
 use balcony_projector::{
-    AnyReplica, Decode, Folder, Opened, Place, Projector, Received, Replica, ReplicaError, ReplicaStore, Serving,
-    State, discard,
+    AnyReplica, Decode, Opened, Projector, Received, Replica, ReplicaError, ReplicaFolder, ReplicaPlace, ReplicaStore,
+    Serving, State, discard,
 };
 use balcony_store::{BuildOptions, Database, Generation, GenerationState, ReadModel, Scratch};
 use tempfile::TempDir;
@@ -66,7 +66,7 @@ impl Replica for Words {
         &self.model
     }
 
-    fn open(&self, place: &Place<'_>) -> Result<Opened<Counted>, ReplicaError> {
+    fn open(&self, place: &ReplicaPlace<'_>) -> Result<Opened<Counted>, ReplicaError> {
         let mut counted = Counted {
             file: place.directory.map(|directory| directory.join("counts")),
             positions: if self.from_now { place.ends.clone() } else { Positions::new() },
@@ -167,15 +167,15 @@ impl World {
         }
     }
 
-    fn start(&self, words: &Words, folder: Folder) -> (Projector, Serving<Counts>) {
+    fn start(&self, words: &Words, folder: ReplicaFolder) -> (Projector, Serving<Counts>) {
         let serving = Serving::default();
         let mut projector = Projector::new(self.log.clone(), self.database().clone(), "test.");
         projector.start_replica(AnyReplica::serving(words.clone(), serving.clone()), folder);
         (projector, serving)
     }
 
-    fn on_disk(&self) -> Folder {
-        Folder::hold(self.folder.path()).unwrap()
+    fn on_disk(&self) -> ReplicaFolder {
+        ReplicaFolder::hold(self.folder.path()).unwrap()
     }
 
     /// What is read once everything in the log has been taken in.
@@ -212,7 +212,7 @@ fn pairs(counts: &[(&str, i64)]) -> Vec<(String, i64)> {
 async fn a_replica_in_memory_reads_the_log_at_every_start_and_is_told_of_what_comes() {
     let world = World::new().await;
     world.say(&["a", "b", "a", "c"]).await;
-    let (projector, serving) = world.start(&Words::new(), Folder::in_memory());
+    let (projector, serving) = world.start(&Words::new(), ReplicaFolder::in_memory());
     assert_eq!(world.counts(&serving).await, pairs(&[("a", 2), ("b", 1), ("c", 1)]));
     world.say(&["a", "d"]).await;
     assert_eq!(world.counts(&serving).await, pairs(&[("a", 3), ("b", 1), ("c", 1), ("d", 1)]));
@@ -221,7 +221,7 @@ async fn a_replica_in_memory_reads_the_log_at_every_start_and_is_told_of_what_co
     eventually("it is written down", PATIENCE, async || (world.checkpoints(1).await == ends).then_some(())).await;
     projector.stop().await;
 
-    let (projector, serving) = world.start(&Words::new(), Folder::in_memory());
+    let (projector, serving) = world.start(&Words::new(), ReplicaFolder::in_memory());
     assert_eq!(world.counts(&serving).await, pairs(&[("a", 3), ("b", 1), ("c", 1), ("d", 1)]));
     projector.stop().await;
 }
@@ -230,7 +230,7 @@ async fn a_replica_in_memory_reads_the_log_at_every_start_and_is_told_of_what_co
 async fn a_replica_may_begin_at_the_logs_end() {
     let world = World::new().await;
     world.say(&["a", "b"]).await;
-    let (projector, serving) = world.start(&Words { from_now: true, ..Words::new() }, Folder::in_memory());
+    let (projector, serving) = world.start(&Words { from_now: true, ..Words::new() }, ReplicaFolder::in_memory());
     assert_eq!(world.counts(&serving).await, pairs(&[]));
     world.say(&["b", "c"]).await;
     assert_eq!(world.counts(&serving).await, pairs(&[("b", 1), ("c", 1)]));
@@ -367,7 +367,7 @@ async fn a_build_is_strict_about_what_was_never_parked() {
 async fn what_is_discarded_holds_up_nothing_on_nodes_that_run_or_come_later() {
     let (world, words) = (World::new().await, Words::new());
     world.say(&["k:broken", "a"]).await;
-    let (first, serving) = world.start(&words, Folder::in_memory());
+    let (first, serving) = world.start(&words, ReplicaFolder::in_memory());
     assert_eq!(world.counts(&serving).await, pairs(&[("a", 1)]));
     let parked = async || {
         let generation = world.generation(1).await;
@@ -380,7 +380,7 @@ async fn what_is_discarded_holds_up_nothing_on_nodes_that_run_or_come_later() {
     world.say(&["k:b"]).await;
     let expected = pairs(&[("a", 1), ("b", 1)]);
     assert_eq!(world.counts(&serving).await, expected);
-    let (later, serving) = world.start(&words, Folder::in_memory());
+    let (later, serving) = world.start(&words, ReplicaFolder::in_memory());
     assert_eq!(world.counts(&serving).await, expected);
     let parked: Vec<_> = parked().await.into_iter().map(|record| (record.id, record.discarded_at.is_some())).collect();
     assert_eq!(parked, [(id, true)]);
@@ -392,7 +392,7 @@ async fn what_is_discarded_holds_up_nothing_on_nodes_that_run_or_come_later() {
 async fn what_is_discarded_stays_so_in_a_rebuild_that_parks() {
     let (world, words) = (World::new().await, Words::new());
     world.say(&["k:broken", "k:b", "a"]).await;
-    let (projector, serving) = world.start(&words, Folder::in_memory());
+    let (projector, serving) = world.start(&words, ReplicaFolder::in_memory());
     assert_eq!(world.counts(&serving).await, pairs(&[("a", 1)]));
     let parked = async |number| {
         let generation = world.generation(number).await;
@@ -441,7 +441,7 @@ async fn a_copy_is_not_strict_any_more_once_it_is_live() {
 async fn a_newer_version_becomes_live_while_nodes_of_the_older_one_run() {
     let (world, words) = (World::new().await, Words::new());
     world.say(&["a"]).await;
-    let (old, old_serving) = world.start(&words, Folder::in_memory());
+    let (old, old_serving) = world.start(&words, ReplicaFolder::in_memory());
     assert_eq!(world.counts(&old_serving).await, pairs(&[("a", 1)]));
     eventually("the older one has a leader", PATIENCE, async || {
         world.checkpoints(1).await.covers(&world.log.ends(&world.topics).await.unwrap()).then_some(())
@@ -449,7 +449,7 @@ async fn a_newer_version_becomes_live_while_nodes_of_the_older_one_run() {
     .await;
 
     let next = Words { model: ReadModel::new("words", 2, ["words"], ""), ..words.clone() };
-    let (new, new_serving) = world.start(&next, Folder::in_memory());
+    let (new, new_serving) = world.start(&next, ReplicaFolder::in_memory());
     eventually("both are live", PATIENCE, async || {
         let live = [(1, GenerationState::Live), (2, GenerationState::Live)];
         (world.generations().await == live).then_some(())
@@ -467,8 +467,8 @@ async fn a_newer_version_becomes_live_while_nodes_of_the_older_one_run() {
 fn a_folder_is_one_processs_own() {
     let folder = tempfile::tempdir().unwrap();
     let path: &Path = folder.path();
-    let first = Folder::hold_first(path).unwrap();
-    assert!(first.is_some() && Folder::hold_first(path).unwrap().is_none());
+    let first = ReplicaFolder::hold_first(path).unwrap();
+    assert!(first.is_some() && ReplicaFolder::hold_first(path).unwrap().is_none());
     drop(first);
-    assert!(Folder::hold_first(path).unwrap().is_some());
+    assert!(ReplicaFolder::hold_first(path).unwrap().is_some());
 }

@@ -14,8 +14,8 @@ use balcony_projector::{
     AnyProjection, Decode, Outcome, Projection, Projector, Received, RetryError, discard, discard_all, retry,
 };
 use balcony_store::{
-    BuildOptions, Database, Generation, GenerationState, ParkedRecord, Place, ReadModel, Reader, Settings, StoreError,
-    Tx, Value,
+    BuildOptions, Database, DatabasePlace, Generation, GenerationState, ParkedRecord, ReadModel, Reader, Settings,
+    StoreError, Tx, Value,
 };
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -82,7 +82,7 @@ impl Installation {
         let topic: Arc<str> = "numbers".into();
         let topics = [Topic { name: topic.clone(), partitions: 1, replication: 1, retention: None }];
         let log: Arc<dyn EventLog> = Arc::new(EmbeddedLog::open(&folder.join("log.db"), &topics).unwrap());
-        let place = Place::Sqlite { directory: folder.join("read-models") };
+        let place = DatabasePlace::Sqlite { directory: folder.join("read-models") };
         let settings = Settings { namespace: "test".parse().unwrap(), place };
         let refused = Arc::new(Mutex::new(refused.iter().copied().collect()));
         let numbers = Numbers::of_version(1, refused);

@@ -12,7 +12,7 @@ use balcony_event_log::testing::eventually;
 use balcony_event_log::{EventLog, Headers, Message, Record, Topic};
 use balcony_projector::{AnyProjection, Decode, Projection, Projector, Received, State, build};
 use balcony_store::{
-    BuildOptions, Database, GenerationState, Place, ReadModel, Reader, Settings, StoreError, Tx, Value,
+    BuildOptions, Database, DatabasePlace, GenerationState, ReadModel, Reader, Settings, StoreError, Tx, Value,
 };
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -87,7 +87,7 @@ impl Installation {
         let topics = [&topic, &Arc::from(OTHER_TOPIC)];
         let topics = topics.map(|name| Topic { name: name.clone(), partitions: 1, replication: 1, retention: None });
         let log = Arc::new(EmbeddedLog::open(&folder.join("log.db"), &topics).unwrap());
-        let place = Place::Sqlite { directory: folder.join("read-models") };
+        let place = DatabasePlace::Sqlite { directory: folder.join("read-models") };
         let settings = Settings { namespace: "test".parse().unwrap(), place };
         Self { log, database: Database::open(&settings).await.unwrap(), topic }
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use balcony_http::Problem;
 use balcony_read_models::Statistics;
-use balcony_statistics::{Place, top};
+use balcony_statistics::{Ranked, top};
 use balcony_store::Value;
 use uuid::Uuid;
 
@@ -17,7 +17,7 @@ pub(crate) async fn most_viewed(
     api: &QueryApi,
     minutes: u32,
     now: i64,
-    after: Option<&Place>,
+    after: Option<&Ranked>,
     limit: i64,
 ) -> Result<Vec<(Uuid, i64)>, Problem> {
     let places = top(&api.reader, &Statistics::views(), minutes, now, after, limit).await?;

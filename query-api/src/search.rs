@@ -31,7 +31,7 @@ pub(crate) struct Search {
 
 /// The place of a comment among those that were found.
 #[derive(Clone, Copy)]
-struct Place(Cursor);
+struct FoundKey(Cursor);
 
 /// A comment that was found.
 #[derive(Debug, Serialize, ToSchema)]
@@ -130,13 +130,17 @@ pub(crate) async fn search(State(api): State<QueryApi>, mut query: Query) -> Res
         .with_any("since", since)
         .with_any("until", until);
     let page = PageRequest::take(params, scope);
-    (wanted.limit, wanted.after) = (page.limit(), page.after.map(|Place(after)| after));
+    (wanted.limit, wanted.after) = (page.limit(), page.after.map(|FoundKey(after)| after));
 
     let answer = query.wait(&api.read_models, READS).await?;
     Ok(answer.public_list(find(&api, wanted, &page).await))
 }
 
-async fn find(api: &QueryApi, wanted: balcony_search::Query, page: &PageRequest<Place>) -> Result<FoundPage, Problem> {
+async fn find(
+    api: &QueryApi,
+    wanted: balcony_search::Query,
+    page: &PageRequest<FoundKey>,
+) -> Result<FoundPage, Problem> {
     let index = api.search.index()?;
     let searching = api.search.in_turn(move || {
         let found = index.search(&wanted);
@@ -157,7 +161,7 @@ async fn find(api: &QueryApi, wanted: balcony_search::Query, page: &PageRequest<
         listed.push((Comment::try_from(row)?, hit.score));
     }
     let items = api.search.in_turn(move || with_snippets(&wanted, listed)).await?;
-    let next_cursor = found.next.map(|next| page.cursor(&Place(next)));
+    let next_cursor = found.next.map(|next| page.cursor(&FoundKey(next)));
     Ok(FoundPage { items, next_cursor, total: found.total, total_is_exact: found.total_is_exact })
 }
 
@@ -220,7 +224,7 @@ impl Search {
     }
 }
 
-impl Key for Place {
+impl Key for FoundKey {
     fn write(&self, bytes: &mut Vec<u8>) {
         let Self(Cursor { key, snapshot, id }) = self;
         bytes.extend_from_slice(&key.to_be_bytes());

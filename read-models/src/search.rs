@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use balcony_domain::{Event, Topics, UserId, may_delete_comment};
 use balcony_event_log::Positions;
-use balcony_projector::{Opened, Place, Received, Replica, ReplicaError, ReplicaStore};
+use balcony_projector::{Opened, Received, Replica, ReplicaError, ReplicaPlace, ReplicaStore};
 use balcony_search::{Check, Comment, Error, Index, Kept, Writer};
 use balcony_store::ReadModel;
 
@@ -42,7 +42,7 @@ impl Replica for Search {
     }
 
     /// The index as the last commit left it, or a new one where that is lost.
-    fn open(&self, place: &Place<'_>) -> Result<Opened<SearchIndex>, ReplicaError> {
+    fn open(&self, place: &ReplicaPlace<'_>) -> Result<Opened<SearchIndex>, ReplicaError> {
         let directory = place.directory.ok_or_else(|| ReplicaError::new("the search index wants a folder"))?;
         let lost = match Index::open(directory, Check::Checksums) {
             Err(Error::Missing(_)) => None,

@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const SET_MAX: usize = 256 << 10;
 
 /// Where a key set is.
-struct Place {
+struct Address {
     uri: Uri,
     host: String,
     port: u16,
@@ -36,7 +36,7 @@ struct Place {
 /// # Errors
 /// When keys cannot be fetched from such a URL.
 pub(crate) fn provider(url: &str) -> anyhow::Result<IdentityProvider> {
-    let place = Arc::new(Place::read(url)?);
+    let place = Arc::new(Address::read(url)?);
     Ok(IdentityProvider::new(move || {
         let place = place.clone();
         async move {
@@ -46,7 +46,7 @@ pub(crate) fn provider(url: &str) -> anyhow::Result<IdentityProvider> {
     }))
 }
 
-impl Place {
+impl Address {
     fn read(url: &str) -> anyhow::Result<Self> {
         let uri: Uri = url.parse()?;
         let authority = uri.authority().context("it has no host")?;

@@ -50,7 +50,7 @@ mod tally;
 mod window;
 
 pub use projection::Statistics;
-pub use reading::{Place, Point, Stretch, of_all_time, points, top};
+pub use reading::{Point, Ranked, Stretch, of_all_time, points, top};
 pub use stream::{DimensionShape, Occurrence, Series, Shape, Shapes, Stream, Unknown};
 pub use tally::Tally;
 pub use window::{NotAWindow, Window, Windows};

@@ -32,8 +32,8 @@ pub struct Point {
     pub tally: Tally,
 }
 
-/// A place in a ranking: a count, and among equals a value.
-pub type Place = (i64, String);
+/// What stands somewhere in a ranking: its count and the value. Among equal counts the value decides.
+pub type Ranked = (i64, String);
 
 row! {
     struct PointRow {
@@ -96,9 +96,9 @@ pub async fn top(
     series: &Series,
     minutes: u32,
     now: i64,
-    after: Option<&Place>,
+    after: Option<&Ranked>,
     limit: i64,
-) -> Result<Vec<Place>, StoreError> {
+) -> Result<Vec<Ranked>, StoreError> {
     let length = i64::from(minutes).max(1) * Window::MINUTE.milliseconds();
     let window = series.windows.finest_for(length);
     let until = window.start(now).saturating_add(window.milliseconds());
@@ -113,9 +113,9 @@ async fn ranked(
     series: &Series,
     window: Window,
     (since, until): (i64, i64),
-    after: Option<&Place>,
+    after: Option<&Ranked>,
     limit: i64,
-) -> Result<Vec<Place>, StoreError> {
+) -> Result<Vec<Ranked>, StoreError> {
     let (count, value) = after.map_or((i64::MAX, ""), |(count, value)| (*count, value.as_str()));
     let mut params: Vec<Value<'_>> = vec![(&*series.key).into(), count.into(), value.into(), limit.into()];
     let mut parts = Vec::new();

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use crate::pool::{Durability, Patience, Pool};
 use crate::readers::Readers;
-use crate::{Place, Progress, Settings, StoreError, Tx};
+use crate::{DatabasePlace, Progress, Settings, StoreError, Tx};
 
 /// Where the read models are; both kinds do the same, each in its own way.
 #[derive(Debug)]
@@ -18,14 +18,14 @@ impl Backend {
     pub(crate) fn new(settings: &Settings) -> Result<(Self, Arc<Progress>), StoreError> {
         match &settings.place {
             #[cfg(feature = "postgres")]
-            Place::Postgres { url } => {
+            DatabasePlace::Postgres { url } => {
                 let progress = Arc::new(Progress::new(true));
                 let server = crate::server::Server::new(url, &settings.namespace, &progress)?;
                 Ok((Self::Postgres(server), progress))
             }
             // No other process works on the same read models.
             #[cfg(feature = "sqlite")]
-            Place::Sqlite { directory } => {
+            DatabasePlace::Sqlite { directory } => {
                 Ok((Self::Sqlite(crate::folder::Folder::new(directory)), Arc::new(Progress::new(false))))
             }
         }

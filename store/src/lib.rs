@@ -97,7 +97,7 @@ pub use progress::{Incarnation, Progress};
 pub use reader::{Reader, Standing};
 pub use rebuild::Lease;
 pub use row::Row;
-pub use settings::{Place, Settings};
+pub use settings::{DatabasePlace, Settings};
 pub use tables::TableDigest;
 #[cfg(all(feature = "testing", feature = "postgres"))]
 pub use testing::Proxy;

@@ -105,14 +105,14 @@ mod tests {
 
     use crate::limits::Limits;
     use crate::session::Session;
-    use crate::{Place, Progress, Scratch};
+    use crate::{DatabasePlace, Progress, Scratch};
 
     #[tokio::test]
     async fn a_query_is_one_round_trip() {
         let Some(scratch) = Scratch::postgres().await.expect("a database") else { return };
         let (settings, proxy) = scratch.through_a_proxy().await.expect("a proxy");
         #[cfg_attr(not(feature = "sqlite"), expect(irrefutable_let_patterns))]
-        let Place::Postgres { url } = &settings.place else { panic!("it is on a server") };
+        let DatabasePlace::Postgres { url } = &settings.place else { panic!("it is on a server") };
         let options = url.parse().expect("a URL");
         let session = Session::new(&settings.namespace, &Arc::new(Progress::new(true)), &[], Limits::READING);
         let readers = session.readers(&options, 2);

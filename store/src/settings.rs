@@ -9,12 +9,12 @@ pub struct Settings {
     /// What every schema, lock and channel has in its name.
     pub namespace: Namespace,
     /// Where they are.
-    pub place: Place,
+    pub place: DatabasePlace,
 }
 
 /// Where the read models are.
 #[derive(Debug, Clone)]
-pub enum Place {
+pub enum DatabasePlace {
     /// A PostgreSQL database, by its URL, which several namespaces may share. PostgreSQL 14 or newer.
     #[cfg(feature = "postgres")]
     Postgres {

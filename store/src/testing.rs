@@ -6,7 +6,7 @@ use std::path::Path;
 
 #[cfg(feature = "postgres")]
 pub use self::proxy::Proxy;
-use crate::{Place, Settings, StoreError};
+use crate::{DatabasePlace, Settings, StoreError};
 
 /// A database for one test, which is dropped with it.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ impl Scratch {
 
     #[cfg(feature = "sqlite")]
     fn in_folder(folder: tempfile::TempDir) -> Result<Self, StoreError> {
-        let place = Place::Sqlite { directory: folder.path().join("read-models") };
+        let place = DatabasePlace::Sqlite { directory: folder.path().join("read-models") };
         Ok(Self { settings: settings(place), kind: "SQLite", _kept: Box::new(folder) })
     }
 
@@ -72,7 +72,7 @@ impl Scratch {
         let name = format!("scratch_{}", uuid::Uuid::now_v7().simple());
         administer(url, &format!("CREATE DATABASE {name}")).await?;
         let (server, _) = url.rsplit_once('/').unwrap_or((url, ""));
-        let place = Place::Postgres { url: format!("{server}/{name}") };
+        let place = DatabasePlace::Postgres { url: format!("{server}/{name}") };
         let kept = Box::new(ServerDatabase { url: url.to_owned(), name });
         Ok(Self { settings: settings(place), kind: "PostgreSQL", _kept: kept })
     }
@@ -94,9 +94,9 @@ impl Scratch {
     pub fn url(&self) -> Option<&str> {
         match &self.settings.place {
             #[cfg(feature = "postgres")]
-            Place::Postgres { url } => Some(url),
+            DatabasePlace::Postgres { url } => Some(url),
             #[cfg(feature = "sqlite")]
-            Place::Sqlite { .. } => None,
+            DatabasePlace::Sqlite { .. } => None,
         }
     }
 
@@ -113,7 +113,7 @@ impl Scratch {
         let (user, rest) = url.rsplit_once('@').expect("the URL names a user");
         let (server, name) = rest.split_once('/').expect("the URL names a database");
         let proxy = Proxy::before(server.to_owned()).await.map_err(sqlx::Error::Io)?;
-        let place = Place::Postgres { url: format!("{user}@{}/{name}", proxy.address()) };
+        let place = DatabasePlace::Postgres { url: format!("{user}@{}/{name}", proxy.address()) };
         Ok((Settings { namespace: self.settings.namespace.clone(), place }, proxy))
     }
 
@@ -121,9 +121,9 @@ impl Scratch {
     pub fn directory(&self) -> Option<&Path> {
         match &self.settings.place {
             #[cfg(feature = "postgres")]
-            Place::Postgres { .. } => None,
+            DatabasePlace::Postgres { .. } => None,
             #[cfg(feature = "sqlite")]
-            Place::Sqlite { directory } => Some(directory),
+            DatabasePlace::Sqlite { directory } => Some(directory),
         }
     }
 
@@ -138,7 +138,7 @@ impl Scratch {
     }
 }
 
-fn settings(place: Place) -> Settings {
+fn settings(place: DatabasePlace) -> Settings {
     Settings { namespace: "scratch".parse().expect("a namespace"), place }
 }
 

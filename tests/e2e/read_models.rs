@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use balcony_event_log::Positions;
 use balcony_event_log::testing::eventually;
-use balcony_store::{Database, GenerationState, Place, Row, Settings, Writer};
+use balcony_store::{Database, DatabasePlace, GenerationState, Row, Settings, Writer};
 use sqlx::Connection as _;
 
 use crate::deployment::{Deployment, Kind};
@@ -15,14 +15,14 @@ const CATCH_UP: Duration = Duration::from_secs(120);
 
 pub struct ReadModels {
     pub database: Database,
-    place: Place,
+    place: DatabasePlace,
 }
 
 impl ReadModels {
     pub async fn of(deployment: &Deployment) -> Self {
         let place = match &deployment.kind {
-            Kind::Embedded { data_dir } => Place::Sqlite { directory: data_dir.join("read-models") },
-            Kind::Distributed { database_url, .. } => Place::Postgres { url: database_url.clone() },
+            Kind::Embedded { data_dir } => DatabasePlace::Sqlite { directory: data_dir.join("read-models") },
+            Kind::Distributed { database_url, .. } => DatabasePlace::Postgres { url: database_url.clone() },
         };
         let settings = Settings { namespace: deployment.namespace().parse().unwrap(), place: place.clone() };
         Self { database: Database::open(&settings).await.unwrap(), place }
@@ -72,13 +72,13 @@ impl ReadModels {
         let is_generation =
             |name: &String| name.rsplit_once('_').is_some_and(|(_, number)| number.parse::<i64>().is_ok());
         match &self.place {
-            Place::Postgres { url } => {
+            DatabasePlace::Postgres { url } => {
                 let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
                 let sql = "SELECT nspname::text FROM pg_namespace WHERE nspname NOT LIKE 'pg\\_%'";
                 let names: Vec<String> = sqlx::query_scalar(sql).fetch_all(&mut connection).await.unwrap();
                 names.into_iter().filter(is_generation).collect()
             }
-            Place::Sqlite { directory } => {
+            DatabasePlace::Sqlite { directory } => {
                 let entries = std::fs::read_dir(directory).unwrap();
                 let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
                 names.map(|name| name.split_once('.').unwrap().0.to_owned()).filter(is_generation).collect()

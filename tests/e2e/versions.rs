@@ -9,7 +9,7 @@ use balcony_http::rate_limit::{Limiter, RateLimit};
 use balcony_http::server::{Limits, Server};
 use balcony_http::service::{self, Edge};
 use balcony_http::{Consistency, telemetry};
-use balcony_projector::{AnyReplica, Catalogue, Folder, Projection, Projector, Received, Serving};
+use balcony_projector::{AnyReplica, Catalogue, Projection, Projector, Received, ReplicaFolder, Serving};
 use balcony_query_api::QueryApi;
 use balcony_read_models::{Comments, Favorites, Journeys, Logged, Registry, Search, Statistics};
 use balcony_store::{GenerationState, ReadModel, Reader, StoreError, Tx, Value};
@@ -84,7 +84,7 @@ impl NextNode {
         let serving = Serving::default();
         let folder = tempfile::tempdir().unwrap();
         let search = AnyReplica::serving(Search::new(&topics), serving.clone());
-        projector.start_replica(search, Folder::hold(folder.path()).unwrap());
+        projector.start_replica(search, ReplicaFolder::hold(folder.path()).unwrap());
 
         let catalogue = Catalogue::new()
             .with_projection(Registry::new(&topics))

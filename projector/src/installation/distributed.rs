@@ -8,7 +8,7 @@ mod backend {
 
     use balcony_event_log::kafka::KafkaLog;
     use balcony_event_log::{EventLog, LogError, Topic};
-    use balcony_store::Place;
+    use balcony_store::DatabasePlace;
 
     pub(in super::super) async fn open_log(
         brokers: &str,
@@ -25,8 +25,8 @@ mod backend {
         Ok(Arc::new(KafkaLog::open_beside(brokers, topics).await?))
     }
 
-    pub(in super::super) fn place(url: String) -> anyhow::Result<Place> {
-        Ok(Place::Postgres { url })
+    pub(in super::super) fn place(url: String) -> anyhow::Result<DatabasePlace> {
+        Ok(DatabasePlace::Postgres { url })
     }
 }
 
@@ -35,7 +35,7 @@ mod backend {
     use std::sync::Arc;
 
     use balcony_event_log::{EventLog, LogError, Topic};
-    use balcony_store::Place;
+    use balcony_store::DatabasePlace;
 
     const MISSING: &str =
         "this program is built without Kafka and PostgreSQL; unset KAFKA_BOOTSTRAP_SERVERS and DATABASE_URL";
@@ -55,7 +55,7 @@ mod backend {
         open_log(brokers, topics, &[]).await
     }
 
-    pub(in super::super) fn place(_: String) -> anyhow::Result<Place> {
+    pub(in super::super) fn place(_: String) -> anyhow::Result<DatabasePlace> {
         anyhow::bail!(MISSING)
     }
 }

@@ -9,7 +9,7 @@ mod backend {
 
     use balcony_event_log::embedded::EmbeddedLog;
     use balcony_event_log::{EventLog, LogError, Topic};
-    use balcony_store::Place;
+    use balcony_store::DatabasePlace;
 
     pub(in super::super) fn open_log(file: &Path, topics: &[Topic]) -> Result<Arc<dyn EventLog>, LogError> {
         Ok(Arc::new(EmbeddedLog::open(file, topics)?))
@@ -19,8 +19,8 @@ mod backend {
         Ok(Arc::new(EmbeddedLog::open_beside(file, topics)?))
     }
 
-    pub(in super::super) fn place(directory: PathBuf) -> anyhow::Result<Place> {
-        Ok(Place::Sqlite { directory })
+    pub(in super::super) fn place(directory: PathBuf) -> anyhow::Result<DatabasePlace> {
+        Ok(DatabasePlace::Sqlite { directory })
     }
 }
 
@@ -30,7 +30,7 @@ mod backend {
     use std::sync::Arc;
 
     use balcony_event_log::{EventLog, LogError, Topic};
-    use balcony_store::Place;
+    use balcony_store::DatabasePlace;
 
     const MISSING: &str = "this program is built without SQLite; set KAFKA_BOOTSTRAP_SERVERS and DATABASE_URL";
 
@@ -42,7 +42,7 @@ mod backend {
         open_log(file, topics)
     }
 
-    pub(in super::super) fn place(_: PathBuf) -> anyhow::Result<Place> {
+    pub(in super::super) fn place(_: PathBuf) -> anyhow::Result<DatabasePlace> {
         anyhow::bail!(MISSING)
     }
 }

@@ -1,4 +1,4 @@
-use super::console::Console;
+use super::terminal::Terminal;
 use super::{doctor, migrate, parked, rebuild, transfer};
 use crate::{Application, Settings};
 
@@ -31,10 +31,10 @@ impl Command {
     /// What is wrong and what to do, in one line when it is written with `{:#}`. A program ends with a status other
     /// than 0 then.
     pub async fn run(self, application: &Application, settings: &Settings) -> anyhow::Result<()> {
-        self.run_on(application, settings, &mut Console::standard()).await
+        self.run_on(application, settings, &mut Terminal::standard()).await
     }
 
-    /// The same on another console.
+    /// The same on another terminal.
     ///
     /// # Errors
     /// As [`Command::run`].
@@ -42,16 +42,16 @@ impl Command {
         self,
         application: &Application,
         settings: &Settings,
-        console: &mut Console<'_>,
+        terminal: &mut Terminal<'_>,
     ) -> anyhow::Result<()> {
         match self {
-            Self::Rebuild(options) => rebuild::rebuild(application, settings, &options, console).await,
-            Self::Rollback(options) => rebuild::roll_back(application, settings, &options, console).await,
-            Self::Parked(options) => parked::run(application, settings, &options, console).await,
-            Self::Doctor(options) => doctor::run(application, settings, &options, console).await,
-            Self::Export(options) => transfer::export(application, settings, &options, console).await,
-            Self::Import(options) => transfer::import(application, settings, &options, console).await,
-            Self::Migrate => migrate::migrate(application, settings, console).await,
+            Self::Rebuild(options) => rebuild::rebuild(application, settings, &options, terminal).await,
+            Self::Rollback(options) => rebuild::roll_back(application, settings, &options, terminal).await,
+            Self::Parked(options) => parked::run(application, settings, &options, terminal).await,
+            Self::Doctor(options) => doctor::run(application, settings, &options, terminal).await,
+            Self::Export(options) => transfer::export(application, settings, &options, terminal).await,
+            Self::Import(options) => transfer::import(application, settings, &options, terminal).await,
+            Self::Migrate => migrate::migrate(application, settings, terminal).await,
         }
     }
 }

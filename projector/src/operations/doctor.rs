@@ -11,8 +11,8 @@ use anyhow::{bail, ensure};
 
 use self::diagnosis::Diagnosed;
 pub use self::diagnosis::Diagnosis;
-use super::console::Console;
 use super::table::{Table, cut};
+use super::terminal::Terminal;
 use crate::{Application, Installation, Settings};
 
 /// How it is said.
@@ -51,30 +51,30 @@ pub(super) async fn run(
     application: &Application,
     settings: &Settings,
     options: &Options,
-    console: &mut Console<'_>,
+    terminal: &mut Terminal<'_>,
 ) -> anyhow::Result<()> {
     let installation = Installation::beside(application, settings).await?;
     if options.watch {
-        return watch(application, &installation, options, console).await;
+        return watch(application, &installation, options, terminal).await;
     }
     let mut diagnosis = examination::examine(application, &installation).await?;
     if options.restart && restart::has_died(application, settings, &diagnosis)? {
         let process = restart::restart(application, settings, &installation).await?;
         writeln!(
-            console.messages,
+            terminal.messages,
             "{0}: nothing was running; started {0} again as process {process}",
             application.name()
         )?;
         diagnosis = examination::examine(application, &installation).await?;
     }
     if options.json {
-        writeln!(console.output, "{}", serde_json::to_string_pretty(&diagnosis)?)?;
+        writeln!(terminal.output, "{}", serde_json::to_string_pretty(&diagnosis)?)?;
     }
     if let Some(nothing) = diagnosis.nothing_runs() {
         bail!("{nothing}");
     }
     if !options.json {
-        write!(console.output, "{}", text(&diagnosis))?;
+        write!(terminal.output, "{}", text(&diagnosis))?;
     }
     let log = (!diagnosis.log.complaints.is_empty()).then_some("log");
     let ill: Vec<&str> = diagnosis.ill().map(|ill| ill.name.as_str()).chain(log).collect();
@@ -86,26 +86,26 @@ async fn watch(
     application: &Application,
     installation: &Installation,
     options: &Options,
-    console: &mut Console<'_>,
+    terminal: &mut Terminal<'_>,
 ) -> anyhow::Result<()> {
     let mut ticks = tokio::time::interval(WATCH_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let examined = examination::examine(application, installation).await;
-        if console.is_shown && !options.json {
-            write!(console.output, "{REDRAW}")?;
+        if terminal.is_shown && !options.json {
+            write!(terminal.output, "{REDRAW}")?;
         }
         match examined {
-            Ok(diagnosis) if options.json => writeln!(console.output, "{}", serde_json::to_string(&diagnosis)?)?,
+            Ok(diagnosis) if options.json => writeln!(terminal.output, "{}", serde_json::to_string(&diagnosis)?)?,
             Ok(diagnosis) => match diagnosis.nothing_runs() {
-                Some(nothing) => writeln!(console.output, "{nothing}")?,
-                None => write!(console.output, "{}", text(&diagnosis))?,
+                Some(nothing) => writeln!(terminal.output, "{nothing}")?,
+                None => write!(terminal.output, "{}", text(&diagnosis))?,
             },
             // What is away may come back.
-            Err(error) => writeln!(console.messages, "{}: {error:#}", application.name())?,
+            Err(error) => writeln!(terminal.messages, "{}: {error:#}", application.name())?,
         }
-        console.output.flush()?;
+        terminal.output.flush()?;
     }
 }
 

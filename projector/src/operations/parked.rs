@@ -13,9 +13,9 @@ use balcony_event_log::TopicPartition;
 use balcony_store::{Generation, GenerationState, ListedGeneration, ParkedRecord};
 use uuid::Uuid;
 
-use super::console::Console;
 use super::remedy::Remedy;
 use super::retry::{Outcome, RetryError};
+use super::terminal::Terminal;
 use crate::application::Application;
 use crate::catalogue::Step;
 use crate::installation::{Installation, log_topics, open_embedded_log, try_hold};
@@ -74,13 +74,13 @@ pub(super) async fn run(
     application: &Application,
     settings: &Settings,
     options: &Options,
-    console: &mut Console<'_>,
+    terminal: &mut Terminal<'_>,
 ) -> anyhow::Result<()> {
     let installation = Installation::beside(application, settings).await?;
     let which = match &options.action {
-        Action::List(options) => return list::list(&installation, options, console).await,
-        Action::Show { id } => return show::show(&installation, *id, console).await,
-        Action::Accept { name } => return accept::run(&installation, name, console).await,
+        Action::List(options) => return list::list(&installation, options, terminal).await,
+        Action::Show { id } => return show::show(&installation, *id, terminal).await,
+        Action::Accept { name } => return accept::run(&installation, name, terminal).await,
         Action::Retry(which) | Action::Discard(which) => which,
     };
     let operator = Operator::open(application, settings, installation).await?;
@@ -93,7 +93,7 @@ pub(super) async fn run(
         (false, false) => operator.discard(&which.ids, &mut outcome).await,
     };
     if done.is_ok() || outcome != Outcome::default() {
-        say(&outcome, &mut console.output)?;
+        say(&outcome, &mut terminal.output)?;
     }
     done?;
     if is_retry {

@@ -8,14 +8,14 @@ use balcony_store::{BuildOptions, Database, Generation, GenerationState, ListedG
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::time::Instant;
 
-use super::console::Console;
 use super::doctor::DEAD_AFTER;
+use super::terminal::Terminal;
 use crate::application::Application;
 use crate::builder::build;
 use crate::catalogue::{Step, UnknownStep};
 use crate::installation::Installation;
 use crate::projector::Projector;
-use crate::replica::Folder;
+use crate::replica::ReplicaFolder;
 use crate::settings::{Deployment, Settings};
 
 /// What is built, and how.
@@ -55,7 +55,7 @@ pub(super) async fn rebuild(
     application: &Application,
     settings: &Settings,
     options: &Options,
-    console: &mut Console<'_>,
+    terminal: &mut Terminal<'_>,
 ) -> anyhow::Result<()> {
     let installation = Installation::beside(application, settings).await?;
     let (step, model) = rebuildable(&installation, &options.name)?;
@@ -64,14 +64,14 @@ pub(super) async fn rebuild(
         let given_up = database.cancel_build(&model.name, model.version).await?;
         let given_up = given_up.with_context(|| format!("no rebuild of {} is under way", options.name))?;
         let (name, number) = (&options.name, given_up.number);
-        console.tell(format_args!("{name}: the rebuild of generation {number} is given up"))?;
+        terminal.tell(format_args!("{name}: the rebuild of generation {number} is given up"))?;
         let has_live = |listed: &ListedGeneration| {
             listed.generation.version == given_up.version && listed.state == GenerationState::Live
         };
         if !listed(database, name).await?.iter().any(has_live) {
             let (program, version) = (application.name(), given_up.version);
             writeln!(
-                console.messages,
+                terminal.messages,
                 "it was the first of version {version}, which stays without one until {program} rebuild {name} is run \
                  in that version"
             )?;
@@ -95,7 +95,7 @@ pub(super) async fn rebuild(
         }
         Step::Replica { .. } | Step::Reactor(_) => None,
     };
-    let watched = watch(application, &installation, step, &generation, console).await;
+    let watched = watch(application, &installation, step, &generation, terminal).await;
     if let Some(building) = building {
         building.abort();
     }
@@ -106,13 +106,13 @@ pub(super) async fn rebuild(
 
     let seconds = started.elapsed().as_secs_f64();
     let Generation { projection, number, version, .. } = &generation;
-    console.tell(format_args!(
+    terminal.tell(format_args!(
         "{projection}: generation {number} is live (version {version}, {events} events in {seconds:.1} s)"
     ))?;
     let retired = listed(database, &generation.projection).await?;
     if let Some(before) = retired.iter().rfind(|listed| listed.state == GenerationState::Retired) {
         let (kept, program) = (before.generation.number, application.name());
-        console.tell(format_args!("generation {kept} is kept; {program} rollback {projection} goes back to it"))?;
+        terminal.tell(format_args!("generation {kept} is kept; {program} rollback {projection} goes back to it"))?;
     }
     Ok(())
 }
@@ -140,7 +140,7 @@ async fn keep(installation: &Installation, step: &Step, is_embedded: bool) -> an
     let Step::Replica { replica, kept_by } = step else { return Ok(None) };
     let name = replica.name();
     if is_embedded {
-        let Some(folder) = Folder::hold_first(&installation.replica_directory(name))? else { return Ok(None) };
+        let Some(folder) = ReplicaFolder::hold_first(&installation.replica_directory(name))? else { return Ok(None) };
         let mut projector = installation.projector();
         projector.start_replica(replica.clone(), folder);
         return Ok(Some(projector));
@@ -156,18 +156,18 @@ pub(super) async fn roll_back(
     application: &Application,
     settings: &Settings,
     options: &RollbackOptions,
-    console: &mut Console<'_>,
+    terminal: &mut Terminal<'_>,
 ) -> anyhow::Result<()> {
     let installation = Installation::beside(application, settings).await?;
     let name = &options.name;
     let (_, model) = rebuildable(&installation, name)?;
     let (to, from) = installation.database.roll_back(&model.name, model.version).await?;
     let retired = from.map(|from| format!(", and {} is retired", from.number)).unwrap_or_default();
-    console.tell(format_args!("{name}: generation {} is live again{retired}", to.number))?;
+    terminal.tell(format_args!("{name}: generation {} is live again{retired}", to.number))?;
     let version = i64::from(model.version);
     if to.version != version {
         writeln!(
-            console.messages,
+            terminal.messages,
             "it is of version {} and this program has version {version}: run the program that made it, which lets it \
              catch up",
             to.version
@@ -182,7 +182,7 @@ async fn watch(
     installation: &Installation,
     step: &Step,
     generation: &Generation,
-    console: &mut Console<'_>,
+    terminal: &mut Terminal<'_>,
 ) -> anyhow::Result<i64> {
     let total = installation.log.ends(step.topics()).await?.sum();
     let mut alone_since = None;
@@ -213,7 +213,7 @@ async fn watch(
             let state = current.state;
             bar.suspend(|| {
                 let attempts = current.attempts;
-                writeln!(console.messages, "{state} was tried in vain ({attempts}) and is tried again: {error}")
+                writeln!(terminal.messages, "{state} was tried in vain ({attempts}) and is tried again: {error}")
             })?;
         }
         attempts = current.attempts;

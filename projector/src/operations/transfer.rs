@@ -16,7 +16,7 @@ mod saved;
 mod spool;
 mod wrapper;
 
-pub(super) use self::{format::Format, line::encode, place::Place};
+pub(super) use self::{format::Format, line::encode, place::RecordPlace};
 pub use export::ExportOptions;
 pub(super) use export::export;
 pub use import::ImportOptions;

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
-use super::spec::{AnyReplica, AnyStore, AnyView, OpenedAny, Place, ReplicaError};
+use super::spec::{AnyReplica, AnyStore, AnyView, OpenedAny, ReplicaError, ReplicaPlace};
 use crate::applier::{Applier, OnFailure, ParkedBefore};
 use crate::batch::{Decoded, SetAside};
 use crate::clock::milliseconds_now;
@@ -154,7 +154,7 @@ impl Copying {
 
     async fn open(&self, ends: Positions) -> Result<OpenedAny, WorkError> {
         let (replica, directory) = (self.replica.clone(), self.directory.clone());
-        let open = move || replica.open(&Place { directory: directory.as_deref(), ends: &ends });
+        let open = move || replica.open(&ReplicaPlace { directory: directory.as_deref(), ends: &ends });
         Ok(spawn_blocking(open).await.map_err(|_| WorkError::Panicked)??)
     }
 

@@ -5,7 +5,7 @@ use balcony_store::Generation;
 
 /// Where one process keeps the generations of a replica. A folder is held until it is dropped.
 #[derive(Debug)]
-pub struct Folder {
+pub struct ReplicaFolder {
     held: Option<Held>,
 }
 
@@ -18,7 +18,7 @@ struct Held {
 /// Folders of processes on one machine that share one data folder.
 const MOST_FOLDERS: usize = 64;
 
-impl Folder {
+impl ReplicaFolder {
     /// No folder, for a store in memory.
     pub fn in_memory() -> Self {
         Self { held: None }

@@ -31,12 +31,12 @@ pub trait Replica: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`ReplicaError`]; it is tried again after a pause.
-    fn open(&self, place: &Place<'_>) -> Result<Opened<Self::Store>, ReplicaError>;
+    fn open(&self, place: &ReplicaPlace<'_>) -> Result<Opened<Self::Store>, ReplicaError>;
 }
 
 /// Where a store is opened.
 #[derive(Debug)]
-pub struct Place<'p> {
+pub struct ReplicaPlace<'p> {
     /// The folder of the generation, which need not exist; `None` for a store in memory.
     pub directory: Option<&'p Path>,
     /// Where the log ends now: a store that only wants what is new may begin there.
@@ -120,7 +120,7 @@ impl AnyReplica {
     }
 
     /// See [`Replica::open`].
-    pub(crate) fn open(&self, place: &Place<'_>) -> Result<OpenedAny, ReplicaError> {
+    pub(crate) fn open(&self, place: &ReplicaPlace<'_>) -> Result<OpenedAny, ReplicaError> {
         self.0.open(place)
     }
 
@@ -181,7 +181,7 @@ trait Erased: Send + Sync {
     fn events(&self, capacity: usize) -> Events;
     fn wants(&self, record: &Record) -> bool;
     fn decode(&self, record: &Record, events: &mut Events) -> Verdict;
-    fn open(&self, place: &Place<'_>) -> Result<OpenedAny, ReplicaError>;
+    fn open(&self, place: &ReplicaPlace<'_>) -> Result<OpenedAny, ReplicaError>;
     fn close(&self, reason: String);
 }
 
@@ -207,7 +207,7 @@ impl<R: Replica> Erased for Served<R> {
         events.decode::<R::Event>(record)
     }
 
-    fn open(&self, place: &Place<'_>) -> Result<OpenedAny, ReplicaError> {
+    fn open(&self, place: &ReplicaPlace<'_>) -> Result<OpenedAny, ReplicaError> {
         let Opened { store, lost } = self.replica.open(place)?;
         let view =
             Viewed::<R::Store> { view: store.view(), serving: self.serving.clone(), id: Serving::<()>::new_id() };

@@ -12,7 +12,7 @@ use balcony_event_log::{EventLog, Headers, Message, Positions, Record, Topic, To
 use balcony_projector::{
     AnyReactor, Decode, Delivery, DeliveryPolicy, Projector, Publisher, ReactError, Reactor, Start,
 };
-use balcony_store::{Database, Place as DatabasePlace, Scratch, Settings, Writer};
+use balcony_store::{Database, DatabasePlace, Scratch, Settings, Writer};
 use tempfile::TempDir;
 use tokio::sync::{OnceCell, watch};
 use tokio::time::timeout;

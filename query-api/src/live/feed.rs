@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use super::frame;
 use super::history::{Comment, Entry, What};
-use super::hub::{Delivery, Hub};
+use super::hub::{Hub, Outgoing};
 use crate::conditions::Conditions;
 use crate::hot::Hot;
 
@@ -216,7 +216,7 @@ impl Feed {
         entries.into_iter().filter_map(complete).collect()
     }
 
-    async fn hand_out(&self, deliveries: &[Delivery], reached: &Positions) {
+    async fn hand_out(&self, deliveries: &[Outgoing], reached: &Positions) {
         for deliveries in deliveries.chunks(CHUNK) {
             let entries: Vec<&Entry> = deliveries.iter().map(|delivery| &delivery.entry).collect();
             let frames = self.as_of(reached, || frame::of(&self.reader, &entries)).await;

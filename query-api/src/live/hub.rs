@@ -42,7 +42,7 @@ pub(super) struct Subscription {
 
 /// Something for some streams.
 #[derive(Debug)]
-pub(super) struct Delivery {
+pub(super) struct Outgoing {
     pub(super) entry: Entry,
     /// How far the node has come with it.
     pub(super) reached: Positions,
@@ -210,7 +210,7 @@ impl Hub {
     }
 
     /// Takes in what was read, and gives what of it is for somebody. Favourites count before comments do.
-    pub(super) fn take_in(&self, entries: Vec<Entry>, reached: &Positions) -> Vec<Delivery> {
+    pub(super) fn take_in(&self, entries: Vec<Entry>, reached: &Positions) -> Vec<Outgoing> {
         let mut state = self.state();
         for entry in &entries {
             state.change_favorites(entry);
@@ -222,7 +222,7 @@ impl Hub {
             let reached = history.reached().clone();
             let targets = state.targets(&entry);
             if !targets.is_empty() {
-                deliveries.push(Delivery { entry, reached, targets });
+                deliveries.push(Outgoing { entry, reached, targets });
             }
         }
         if let Some(history) = &mut state.history {
@@ -231,9 +231,9 @@ impl Hub {
         deliveries
     }
 
-    /// Hands out `data` as the event of a delivery; `frame` makes the event, given its positions. Streams whose readers
+    /// Hands out `data` as the event of what goes out; `frame` makes the event, given its positions. Streams whose readers
     /// are too slow end.
-    pub(super) fn hand_out(&self, delivery: &Delivery, frame: impl Fn(&Positions) -> Bytes) {
+    pub(super) fn hand_out(&self, delivery: &Outgoing, frame: impl Fn(&Positions) -> Bytes) {
         let mut shared = None;
         let mut slow = Vec::new();
         for target in &delivery.targets {

@@ -36,7 +36,7 @@ async fn a_query_that_takes_too_long_is_ended(scratch: Scratch) {
 #[cfg(feature = "postgres")]
 mod postgres_only {
     use balcony_store::sqlx::{self, AssertSqlSafe, Connection as _, PgConnection};
-    use balcony_store::{Database, Place, Settings, Value, Writer};
+    use balcony_store::{Database, DatabasePlace, Settings, Value, Writer};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
@@ -52,7 +52,8 @@ mod postgres_only {
     #[tokio::test]
     async fn a_url_that_asks_for_tls_is_refused_at_once() {
         for mode in ["require", "verify-ca", "verify-full"] {
-            let place = Place::Postgres { url: format!("postgres://user:secret@127.0.0.1:1/name?sslmode={mode}") };
+            let place =
+                DatabasePlace::Postgres { url: format!("postgres://user:secret@127.0.0.1:1/name?sslmode={mode}") };
             let settings = Settings { namespace: "scratch".parse().unwrap(), place };
             let error = Database::open(&settings).await.unwrap_err();
             assert!(matches!(error, StoreError::Misconfigured(_)), "{error}");
@@ -180,7 +181,8 @@ mod postgres_only {
     async fn a_connection_begins_with_what_every_pooler_takes() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("postgres://mia@{}/balcony", listener.local_addr().unwrap());
-        let settings = Settings { place: Place::Postgres { url }, ..Scratch::sqlite().unwrap().settings().clone() };
+        let settings =
+            Settings { place: DatabasePlace::Postgres { url }, ..Scratch::sqlite().unwrap().settings().clone() };
         let opening = tokio::spawn(async move { Database::open(&settings).await.map(drop) });
         let (mut stream, _) = listener.accept().await.unwrap();
         let started = in_time("a connection", async {

@@ -1,5 +1,5 @@
 use balcony_event_log::{Positions, TopicPartition};
-use balcony_store::{BuildOptions, Database, GenerationState, Place, Reader, Scratch, Settings, StoreError};
+use balcony_store::{BuildOptions, Database, DatabasePlace, GenerationState, Reader, Scratch, Settings, StoreError};
 
 use super::{following_of, insert, model, names, open, run, schemas, states, switch, version};
 
@@ -30,12 +30,12 @@ async fn make_old(scratch: &Scratch, up_to: i64) {
     let mut script = String::new();
     let bytes = match &settings.place {
         #[cfg(feature = "postgres")]
-        Place::Postgres { .. } => {
+        DatabasePlace::Postgres { .. } => {
             script += "CREATE SCHEMA balcony; SET search_path = balcony;";
             |hex: &str| format!("'\\x{hex}'")
         }
         #[cfg(feature = "sqlite")]
-        Place::Sqlite { directory } => {
+        DatabasePlace::Sqlite { directory } => {
             std::fs::create_dir_all(directory).unwrap();
             |hex: &str| format!("x'{hex}'")
         }
@@ -56,7 +56,7 @@ async fn make_old(scratch: &Scratch, up_to: i64) {
     }
     match &settings.place {
         #[cfg(feature = "postgres")]
-        Place::Postgres { .. } => {
+        DatabasePlace::Postgres { .. } => {
             script += "CREATE SCHEMA things_1; SET search_path = things_1;";
             script += GENERATION;
             script += things;
@@ -64,7 +64,7 @@ async fn make_old(scratch: &Scratch, up_to: i64) {
             run(scratch, &script).await;
         }
         #[cfg(feature = "sqlite")]
-        Place::Sqlite { directory } => {
+        DatabasePlace::Sqlite { directory } => {
             script += "PRAGMA journal_mode = WAL;";
             run(scratch, &script).await;
             script = format!("ATTACH '{}' AS generation;", directory.join("things_1.db").display());

@@ -7,7 +7,8 @@ use std::time::Duration;
 use balcony_event_log::testing::eventually;
 use balcony_event_log::{Positions, TopicPartition};
 use balcony_store::{
-    BuildOptions, Database, Generation, GenerationState, Place, ReadModel, Scratch, Settings, Uuid, Value, Writer,
+    BuildOptions, Database, DatabasePlace, Generation, GenerationState, ReadModel, Scratch, Settings, Uuid, Value,
+    Writer,
 };
 
 /// Runs each test on both databases.
@@ -121,7 +122,7 @@ async fn until(what: &str, holds: impl AsyncFn() -> bool) {
 async fn schemas(scratch: &Scratch) -> Vec<String> {
     let mut found = match &scratch.settings().place {
         #[cfg(feature = "postgres")]
-        Place::Postgres { url } => {
+        DatabasePlace::Postgres { url } => {
             use balcony_store::sqlx::{self, Connection as _};
 
             let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
@@ -129,7 +130,7 @@ async fn schemas(scratch: &Scratch) -> Vec<String> {
             sqlx::query_scalar(sql).fetch_all(&mut connection).await.unwrap()
         }
         #[cfg(feature = "sqlite")]
-        Place::Sqlite { directory } => {
+        DatabasePlace::Sqlite { directory } => {
             let names = std::fs::read_dir(directory).unwrap();
             let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
             let files = names.filter_map(|name| Some(name.strip_suffix(".db")?.to_owned()));
@@ -147,12 +148,12 @@ async fn run(scratch: &Scratch, sql: &str) -> u64 {
     let sql = AssertSqlSafe(sql.to_owned());
     match &scratch.settings().place {
         #[cfg(feature = "postgres")]
-        Place::Postgres { url } => {
+        DatabasePlace::Postgres { url } => {
             let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
             sqlx::raw_sql(sql).execute(&mut connection).await.unwrap().rows_affected()
         }
         #[cfg(feature = "sqlite")]
-        Place::Sqlite { directory } => {
+        DatabasePlace::Sqlite { directory } => {
             let file = format!("{}?mode=rwc", directory.join("store.db").display());
             let mut connection = sqlx::SqliteConnection::connect(&file).await.unwrap();
             sqlx::raw_sql(sql).execute(&mut connection).await.unwrap().rows_affected()

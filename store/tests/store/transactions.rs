@@ -154,9 +154,9 @@ async fn refusals_are_told_from_faults(scratch: Scratch) {
 #[cfg(feature = "postgres")]
 #[tokio::test]
 async fn a_database_that_is_away_is_a_fault_that_passes_and_no_secret_shows() {
-    use balcony_store::{Database, Place, Settings};
+    use balcony_store::{Database, DatabasePlace, Settings};
 
-    let settings = |url| Settings { namespace: "scratch".parse().unwrap(), place: Place::Postgres { url } };
+    let settings = |url| Settings { namespace: "scratch".parse().unwrap(), place: DatabasePlace::Postgres { url } };
     let url = "postgres://somebody:hush@127.0.0.1:1/somewhere".to_owned();
     let error = Database::open(&settings(url)).await.unwrap_err();
     assert!(error.is_transient(), "{error}");

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{Desk, DeskError};
 use crate::application::InstalledTopic;
-use crate::operations::transfer::{Place, encode};
+use crate::operations::transfer::{RecordPlace, encode};
 
 /// A topic and where its partitions begin and end.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -197,7 +197,7 @@ impl Desk {
     }
 
     fn shown(&self, record: &Record) -> Box<RawValue> {
-        let place = Place::of(record, &self.installation.topics);
+        let place = RecordPlace::of(record, &self.installation.topics);
         let line = String::from_utf8(encode(place, record, &self.format)).expect("JSON is UTF-8");
         RawValue::from_string(line).expect("a line is JSON")
     }

@@ -4,10 +4,10 @@ use balcony_store::{BuildOptions, GenerationState, ListedGeneration};
 use crate::Installation;
 use crate::accepting::accept;
 use crate::catalogue::Step;
-use crate::operations::console::Console;
+use crate::operations::terminal::Terminal;
 
 /// Parks what fails of the projection called `name` up to the log's end, and lets it go on.
-pub(super) async fn run(installation: &Installation, name: &str, console: &mut Console<'_>) -> anyhow::Result<()> {
+pub(super) async fn run(installation: &Installation, name: &str, terminal: &mut Terminal<'_>) -> anyhow::Result<()> {
     let projection = match installation.catalogue.find(name)? {
         Step::Projection(projection) => projection,
         Step::Replica { .. } => bail!("{name} parks what it cannot read, and does not stop at it"),
@@ -28,5 +28,5 @@ pub(super) async fn run(installation: &Installation, name: &str, console: &mut C
         let park = BuildOptions { park_failures: true, ..BuildOptions::default() };
         database.begin_build(model, park).await?;
     }
-    console.tell(format_args!("{name}: {taken} parked, up to where the log ended; it goes on from there"))
+    terminal.tell(format_args!("{name}: {taken} parked, up to where the log ended; it goes on from there"))
 }

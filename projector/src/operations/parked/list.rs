@@ -7,9 +7,9 @@ use serde::Serialize;
 use super::{Firsts, PAGE, whole_and_lost};
 use crate::Installation;
 use crate::moment::Moment;
-use crate::operations::console::Console;
 use crate::operations::desk::ParkedItem;
 use crate::operations::table::{Table, cut};
+use crate::operations::terminal::Terminal;
 
 /// What is listed, and how.
 #[derive(Debug, clap::Args)]
@@ -40,7 +40,7 @@ const ERROR: usize = 80;
 pub(super) async fn list(
     installation: &Installation,
     options: &Options,
-    console: &mut Console<'_>,
+    terminal: &mut Terminal<'_>,
 ) -> anyhow::Result<()> {
     let (mut live, mut lost) = whole_and_lost(installation).await?;
     if let Some(name) = &options.projection {
@@ -59,14 +59,14 @@ pub(super) async fn list(
             let page = tx.parked_after(last.as_ref(), options.discarded, PAGE).await?;
             drop(tx);
             let items = page.iter().map(|record| item(&generation.projection, record, firsts.waits(record)));
-            lines.write(items, &mut console.output)?;
+            lines.write(items, &mut terminal.output)?;
             match page.into_iter().next_back() {
                 Some(record) => last = Some(record),
                 None => break,
             }
         }
     }
-    lines.end(&mut console.output)?;
+    lines.end(&mut terminal.output)?;
     let names: Vec<&str> = lost.iter().map(|lost| lost.projection.as_str()).collect();
     ensure!(lost.is_empty(), "not listed is what was parked in {}: the tables are lost; rebuild it", names.join(", "));
     Ok(())

@@ -11,16 +11,16 @@ use super::{find_any, shown};
 use crate::Installation;
 use crate::kept::read;
 use crate::moment::Moment;
-use crate::operations::console::Console;
+use crate::operations::terminal::Terminal;
 
 /// How many of those that wait behind a record are named.
 const NAMED: u32 = 20;
 
-pub(super) async fn show(installation: &Installation, id: Uuid, console: &mut Console<'_>) -> anyhow::Result<()> {
+pub(super) async fn show(installation: &Installation, id: Uuid, terminal: &mut Terminal<'_>) -> anyhow::Result<()> {
     let Some((generation, record)) = find_any(installation, id).await? else { bail!("no record {id} is parked") };
     let mut tx = installation.database.look_at(&generation).await?;
     let text = text(&generation, &record, &mut tx).await?;
-    console.output.write_all(text.as_bytes())?;
+    terminal.output.write_all(text.as_bytes())?;
     Ok(())
 }
 

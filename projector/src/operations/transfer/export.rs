@@ -12,11 +12,11 @@ use tokio::time::Instant;
 use super::digest::{Digest, of_record};
 use super::format::Format;
 use super::line::encode;
-use super::place::Place;
+use super::place::RecordPlace;
 use super::reading::{Gap, ends, read};
 use super::saved::Saved;
 use crate::installation::log_beside;
-use crate::operations::console::Console;
+use crate::operations::terminal::Terminal;
 use crate::{Application, Settings};
 
 /// Where an export goes.
@@ -36,14 +36,14 @@ pub(in crate::operations) async fn export(
     application: &Application,
     settings: &Settings,
     options: &ExportOptions,
-    console: &mut Console<'_>,
+    terminal: &mut Terminal<'_>,
 ) -> anyhow::Result<()> {
     let log = log_beside(application, settings).await?;
     let format = Format::new(application, settings)?;
     let to = ends(log.as_ref(), &format.topics).await?;
     let (digest, gaps) = match &options.resume {
         None => {
-            let mut out = BufWriter::with_capacity(BUFFER, &mut console.output);
+            let mut out = BufWriter::with_capacity(BUFFER, &mut terminal.output);
             let written = write(log.as_ref(), &format, &Positions::new(), &to, Digest::default(), &mut out).await?;
             out.flush().context("standard output cannot be written")?;
             written
@@ -60,9 +60,9 @@ pub(in crate::operations) async fn export(
         }
     };
     for gap in gaps {
-        writeln!(console.messages, "missing: {gap}")?;
+        writeln!(terminal.messages, "missing: {gap}")?;
     }
-    writeln!(console.messages, "{} events, SHA-256 {digest}", digest.events)?;
+    writeln!(terminal.messages, "{} events, SHA-256 {digest}", digest.events)?;
     Ok(())
 }
 
@@ -94,7 +94,7 @@ async fn write(
 
 fn write_line(record: &Record, format: &Format, digest: &mut Digest, out: &mut impl Write) -> anyhow::Result<()> {
     let topics = &format.topics;
-    let place = Place::of(record, topics);
+    let place = RecordPlace::of(record, topics);
     let mut line = encode(place, record, format);
     line.push(b'\n');
     out.write_all(&line).context("the events cannot be written")?;

@@ -16,7 +16,7 @@ use super::present::Present;
 use super::reading::ends;
 use super::spool::Spool;
 use crate::installation::{LOG_FILE, Parts, READ_MODELS};
-use crate::operations::console::Console;
+use crate::operations::terminal::Terminal;
 use crate::{Application, Deployment, Settings, Topics};
 
 /// What an import expects.
@@ -43,10 +43,10 @@ pub(in crate::operations) async fn import(
     application: &Application,
     settings: &Settings,
     options: &ImportOptions,
-    console: &mut Console<'_>,
+    terminal: &mut Terminal<'_>,
 ) -> anyhow::Result<()> {
     let name = application.name();
-    ensure!(!console.is_typed, "import reads events from standard input, such as: {name} import < events.ndjson");
+    ensure!(!terminal.is_typed, "import reads events from standard input, such as: {name} import < events.ndjson");
     let expected = options.expect.as_deref().map(digest_text).transpose()?;
     let format = Arc::new(Format::new(application, settings)?);
     let target = Target::open(application, settings).await?;
@@ -57,7 +57,7 @@ pub(in crate::operations) async fn import(
 
     let bar = checking();
     let folder = target.folder.as_deref();
-    let spool = tokio::task::block_in_place(|| Spool::fill(&format, &mut console.input, folder, &bar))?;
+    let spool = tokio::task::block_in_place(|| Spool::fill(&format, &mut terminal.input, folder, &bar))?;
     bar.finish_and_clear();
     let digest = spool.digest;
     if let Some(expected) = expected {
@@ -80,7 +80,7 @@ pub(in crate::operations) async fn import(
         Some(AppendError::TooLarge) => error,
         _ => error.context(format!("the import stopped; `{name} import --resume` goes on, given the same events")),
     })?;
-    writeln!(console.messages, "{} events, SHA-256 {digest}", digest.events)?;
+    writeln!(terminal.messages, "{} events, SHA-256 {digest}", digest.events)?;
     Ok(())
 }
 

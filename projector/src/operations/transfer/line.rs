@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 
 use super::digest::{RecordDigest, of_record};
 use super::format::{Format, without_line};
-use super::place::{Place, Topic};
+use super::place::{RecordPlace, Topic};
 use super::wrapper;
 
 /// Bytes of a line. The largest record, 1 MiB, takes less, even when every character of its headers is escaped.
@@ -32,7 +32,7 @@ const REQUIRED: [&str; 4] = ["specversion", "id", "source", "type"];
 pub(super) struct Line {
     pub(super) topic: Topic,
     /// Where the record stood in the log it comes from; `None` in lines of other origin.
-    pub(super) place: Option<Place>,
+    pub(super) place: Option<RecordPlace>,
     pub(super) message: Message,
 }
 
@@ -43,12 +43,12 @@ impl Line {
 }
 
 /// The line of `record`, which stands at `place`; without the line's end.
-pub(in crate::operations) fn encode(place: Place, record: &Record, format: &Format) -> Vec<u8> {
+pub(in crate::operations) fn encode(place: RecordPlace, record: &Record, format: &Format) -> Vec<u8> {
     plain(place, record, format).unwrap_or_else(|| wrapper::encode(place, record, format))
 }
 
 /// The line in which attributes are attributes and data is data; `None` when it would not give the record back.
-fn plain(place: Place, record: &Record, format: &Format) -> Option<Vec<u8>> {
+fn plain(place: RecordPlace, record: &Record, format: &Format) -> Option<Vec<u8>> {
     let mut line = Vec::with_capacity(512 + record.payload.len());
     line.push(b'{');
     for (name, value) in record.headers.iter() {
@@ -106,7 +106,7 @@ pub(super) fn decode(line: &[u8], format: &Format) -> anyhow::Result<Line> {
         match name.as_str() {
             KEY => message.key = value.into_owned().into_bytes(),
             name if name == format.position => {
-                let read = Place::parse(&value, &format.topics);
+                let read = RecordPlace::parse(&value, &format.topics);
                 place = Some(read.with_context(|| format!("the attribute {name}"))?);
             }
             _ => message.headers.push(&header_of(name)?, value.as_bytes()),
@@ -219,7 +219,7 @@ mod tests {
     use super::*;
     use crate::{Application, Catalogue, TopicSpec};
 
-    const PLACE: Place = Place { topic: Topic::FIRST, partition: 3, offset: 41 };
+    const PLACE: RecordPlace = RecordPlace { topic: Topic::FIRST, partition: 3, offset: 41 };
     const ADDED: &str =
         r#"{"order_id":"00000000-0000-0000-0000-000000000005","item_id":"00000000-0000-0000-0000-000000000003"}"#;
 

@@ -15,7 +15,7 @@ pub(super) struct Topic(usize);
 /// Where a record stands in the log it was read from: `orders/3/41` is offset 41 of partition 3 of the topic that the
 /// program calls `orders`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::operations) struct Place {
+pub(in crate::operations) struct RecordPlace {
     pub(super) topic: Topic,
     pub(super) partition: i32,
     pub(super) offset: i64,
@@ -63,7 +63,7 @@ pub(super) fn is_finite(full: &str, topics: &Topics) -> bool {
     topics.iter().any(|topic| &*topic.full == full && topic.retention.is_some())
 }
 
-impl Place {
+impl RecordPlace {
     /// Where `record` stands, in one of `topics`.
     pub(in crate::operations) fn of(record: &Record, topics: &Topics) -> Self {
         let topic = topics.iter().position(|topic| topic.full == record.partition.topic);
@@ -71,7 +71,7 @@ impl Place {
         Self { topic, partition: record.partition.partition, offset: record.offset }
     }
 
-    /// Reads what [`Place::text`] writes.
+    /// Reads what [`RecordPlace::text`] writes.
     pub(super) fn parse(text: &str, topics: &Topics) -> anyhow::Result<Self> {
         let parse = || {
             let mut parts = text.split('/');
@@ -97,12 +97,12 @@ impl<T> Places<T> {
     }
 
     /// Takes the next record, which has to stand behind those of its partition that were taken before.
-    pub(super) fn take(&mut self, place: Place, remembered: T, topics: &Topics) -> anyhow::Result<()> {
+    pub(super) fn take(&mut self, place: RecordPlace, remembered: T, topics: &Topics) -> anyhow::Result<()> {
         let before = self.last.insert((place.topic, place.partition), (place.offset, remembered));
         if let Some((before, _)) = before
             && before >= place.offset
         {
-            let before = Place { offset: before, ..place };
+            let before = RecordPlace { offset: before, ..place };
             bail!("stands at {}, and a line before at {}", place.text(topics), before.text(topics));
         }
         ensure!(self.last.len() <= PARTITIONS_LIMIT, "names one partition more than {PARTITIONS_LIMIT}");
@@ -128,8 +128,8 @@ mod tests {
         Topics::with_prefix("t.", &["events", "views", "more"].map(TopicSpec::forever))
     }
 
-    fn place(text: &str) -> anyhow::Result<Place> {
-        Place::parse(text, &topics())
+    fn place(text: &str) -> anyhow::Result<RecordPlace> {
+        RecordPlace::parse(text, &topics())
     }
 
     #[test]

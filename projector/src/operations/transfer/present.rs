@@ -11,7 +11,7 @@ use anyhow::ensure;
 use balcony_event_log::{EventLog, Positions, Record};
 
 use super::digest::{Digest, RecordDigest, of_record};
-use super::place::Place;
+use super::place::RecordPlace;
 use super::reading::{ends, read};
 use super::spool::Spool;
 use crate::Topics;
@@ -93,7 +93,7 @@ async fn read_digests(
     read(log, topics, &Positions::new(), to, |records, _| {
         for record in records {
             let Record { key, headers, payload, .. } = record;
-            take(of_record(Place::of(record, topics).topic.name(topics), key, headers, payload));
+            take(of_record(RecordPlace::of(record, topics).topic.name(topics), key, headers, payload));
         }
         Ok(())
     })

@@ -10,7 +10,7 @@ use balcony_event_log::{EventLog, Positions, Record};
 use super::digest::{Digest, RecordDigest, of_record};
 use super::format::Format;
 use super::line::{decode, read_line};
-use super::place::{Place, Places, is_finite};
+use super::place::{Places, RecordPlace, is_finite};
 use super::reading::read;
 
 /// What a file holds already.
@@ -75,7 +75,7 @@ impl Saved {
         let mut found = Places::new();
         let gaps = read(log, topics, &last, &behind_last, |records, _| {
             for record in records {
-                let place = Place::of(record, topics);
+                let place = RecordPlace::of(record, topics);
                 let Record { key, headers, payload, .. } = record;
                 found.take(place, of_record(place.topic.name(topics), key, headers, payload), topics)?;
             }

@@ -8,7 +8,7 @@ use serde::ser::SerializeMap as _;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::format::{Format, without_line};
-use super::place::Place;
+use super::place::RecordPlace;
 use crate::moment::Moment;
 
 /// The record. Bytes are in base64.
@@ -47,7 +47,7 @@ impl Serialize for Wrapper<'_> {
 }
 
 /// The line of `record`, which stands at `place`.
-pub(super) fn encode(place: Place, record: &Record, format: &Format) -> Vec<u8> {
+pub(super) fn encode(place: RecordPlace, record: &Record, format: &Format) -> Vec<u8> {
     let data = Data {
         key: STANDARD.encode(&record.key),
         headers: record.headers.iter().map(|(name, value)| (name.to_owned(), STANDARD.encode(value))).collect(),

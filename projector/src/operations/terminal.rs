@@ -4,17 +4,17 @@ use std::fmt::Arguments;
 use std::io::{BufRead, BufReader, ErrorKind, IsTerminal as _, Write};
 
 /// What a command reads from and writes to: results to one place, what is worth knowing about them to another.
-pub struct Console<'c> {
+pub struct Terminal<'c> {
     pub(crate) input: Box<dyn BufRead + Send + 'c>,
     pub(crate) output: Box<dyn Write + Send + 'c>,
     pub(crate) messages: Box<dyn Write + Send + 'c>,
     /// Whether a person types the input.
     pub(crate) is_typed: bool,
-    /// Whether a terminal shows the output.
+    /// Whether the output is shown to somebody.
     pub(crate) is_shown: bool,
 }
 
-impl Console<'static> {
+impl Terminal<'static> {
     /// This process's standard input, output and error.
     pub fn standard() -> Self {
         let (input, output) = (std::io::stdin(), std::io::stdout());
@@ -29,7 +29,7 @@ impl Console<'static> {
     }
 }
 
-impl<'c> Console<'c> {
+impl<'c> Terminal<'c> {
     /// Writes a line that says what was done. Whoever has stopped reading misses it, and it is done all the same.
     pub(crate) fn tell(&mut self, line: Arguments<'_>) -> anyhow::Result<()> {
         match writeln!(self.output, "{line}") {
@@ -38,7 +38,7 @@ impl<'c> Console<'c> {
         }
     }
 
-    /// A console that reads `input` and writes results to `output` and the rest to `messages`.
+    /// A terminal that reads `input` and writes results to `output` and the rest to `messages`.
     pub fn new(
         input: impl BufRead + Send + 'c,
         output: impl Write + Send + 'c,
