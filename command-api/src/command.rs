@@ -12,7 +12,7 @@ use balcony_http::describe::{Describe, Description};
 use balcony_http::{ConsistencyToken, FieldError, Params, Problem};
 use utoipa::IntoParams;
 
-use crate::CommandApi;
+use crate::api::CommandApi;
 
 /// What comes with every command beside its body: the client's token, and the trace it belongs to.
 pub(crate) struct Command {

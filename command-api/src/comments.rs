@@ -10,7 +10,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::CommandApi;
+use crate::api::CommandApi;
 use crate::command::{Command, broken_rules};
 use crate::creating::{Created, Creation, Request};
 
@@ -86,7 +86,11 @@ pub(crate) async fn delete(
     } else {
         let mut written = api.introduce(&who, &command).await?;
         let deletion = CommentDeleted { comment_id, deleted_by: user, role };
-        written.merge(&api.recorder.record(Uuid::now_v7(), Event::CommentDeleted(deletion), None, &command).await?);
+        written.merge(
+            &api.recorder
+                .record(Uuid::now_v7(), Event::CommentDeleted(deletion), None, command.traceparent.as_deref())
+                .await?,
+        );
         written
     };
     Ok(api.done(StatusCode::NO_CONTENT, &command, &written))

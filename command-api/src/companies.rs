@@ -8,7 +8,7 @@ use balcony_http::{Admin, Problem, SentJson};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use crate::CommandApi;
+use crate::api::CommandApi;
 use crate::command::broken_rules;
 use crate::creating::{Created, Creation, Request};
 

@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::CommandApi;
+use crate::api::CommandApi;
 use crate::command::Command;
 use crate::idempotency::{IdempotencyKey, TURN_TIMEOUT, digest};
 
@@ -105,7 +105,7 @@ impl CommandApi {
             let mut written = self.introduce(identity, creation).await?;
             // Made after the introduction, so that it sorts after it within a millisecond.
             let id = Uuid::now_v7();
-            written.merge(&self.recorder.record(id, event(id), None, creation).await?);
+            written.merge(&self.recorder.record(id, event(id), None, creation.traceparent.as_deref()).await?);
             return Ok(self.created(creation, collection, id, &written));
         };
 
@@ -115,7 +115,8 @@ impl CommandApi {
             return self.again(creation, collection, id, &digest, &first).await;
         }
         let mut written = self.introduce(identity, creation).await?;
-        written.merge(&self.recorder.record(id, event(id), Some(digest.clone()), creation).await?);
+        written
+            .merge(&self.recorder.record(id, event(id), Some(digest.clone()), creation.traceparent.as_deref()).await?);
         let first = self.registry.request_after(id, &written).await?;
         if first != digest {
             return Err(Problem::key_reused());

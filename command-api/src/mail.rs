@@ -9,7 +9,7 @@ use balcony_http::page::page;
 use balcony_http::{AnyBody, Problem};
 use uuid::Uuid;
 
-use crate::CommandApi;
+use crate::api::CommandApi;
 use crate::command::Command;
 
 /// Ends mail to a company: by the ticket in the link of a mail that it got, whoever has that, in one click (RFC 8058). The
@@ -29,7 +29,7 @@ pub(crate) async fn unsubscribe(
     _: AnyBody,
 ) -> Result<Response, Problem> {
     let event = Event::CompanyUnsubscribed(CompanyUnsubscribed { company_id: api.leaves_by(&ticket)? });
-    let written = api.recorder.record(Uuid::now_v7(), event, None, &command).await?;
+    let written = api.recorder.record(Uuid::now_v7(), event, None, command.traceparent.as_deref()).await?;
     let said = document("You get no more mail about comments on your movies", "");
     Ok(([api.token(&command, &written)], page(StatusCode::OK, said, None)).into_response())
 }

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::CommandApi;
+use crate::api::CommandApi;
 use crate::command::{Command, broken_rules};
 
 /// A profile, whole.
@@ -47,7 +47,10 @@ pub(crate) async fn change_profile(
         location: profile.location,
         initial: false,
     };
-    let written = api.recorder.record(Uuid::now_v7(), Event::ProfileChanged(changed), None, &command).await?;
+    let written = api
+        .recorder
+        .record(Uuid::now_v7(), Event::ProfileChanged(changed), None, command.traceparent.as_deref())
+        .await?;
     Ok(api.done(StatusCode::NO_CONTENT, &command, &written))
 }
 
@@ -105,7 +108,7 @@ impl CommandApi {
             return Err(Problem::not_found("there is no user with this id"));
         }
         let mut written = self.introduce(me, command).await?;
-        written.merge(&self.recorder.record(Uuid::now_v7(), event, None, command).await?);
+        written.merge(&self.recorder.record(Uuid::now_v7(), event, None, command.traceparent.as_deref()).await?);
         Ok(self.done(StatusCode::NO_CONTENT, command, &written))
     }
 
@@ -124,7 +127,10 @@ impl CommandApi {
             location: None,
             initial: true,
         };
-        let written = self.recorder.record(Uuid::now_v7(), Event::ProfileChanged(profile), None, command).await?;
+        let written = self
+            .recorder
+            .record(Uuid::now_v7(), Event::ProfileChanged(profile), None, command.traceparent.as_deref())
+            .await?;
         self.registry.wait_for(&written).await?;
         Ok(written)
     }

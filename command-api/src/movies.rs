@@ -10,7 +10,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::CommandApi;
+use crate::api::CommandApi;
 use crate::command::{Command, broken_rules};
 use crate::creating::{Created, Creation, Request};
 
@@ -80,6 +80,7 @@ pub(crate) async fn view(
         return Err(Problem::not_found("there is no movie with this id"));
     }
     let view = MovieViewed { movie_id, viewer_id: visitor.map(|identity| UserId(identity.user)) };
-    let written = api.recorder.record(Uuid::now_v7(), Event::MovieViewed(view), None, &command).await?;
+    let written =
+        api.recorder.record(Uuid::now_v7(), Event::MovieViewed(view), None, command.traceparent.as_deref()).await?;
     Ok(api.done(StatusCode::ACCEPTED, &command, &written))
 }

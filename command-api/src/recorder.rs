@@ -8,8 +8,6 @@ use balcony_read_models::Logged;
 use balcony_store::Namespace;
 use uuid::Uuid;
 
-use crate::command::Command;
-
 /// Appends events to the log. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Recorder {
@@ -24,15 +22,15 @@ impl Recorder {
         Self { log, topics, counter: format!("{namespace}_events_appended_total").into() }
     }
 
-    /// Appends `event` under `id` and gives the positions right after it. It is then as durable as the log promises.
+    /// Appends `event` under `id`, as part of the trace `traceparent`, and gives the positions right after it. It is then as durable as the log promises.
     pub(crate) async fn record(
         &self,
         id: Uuid,
         event: Event,
         request_digest: Option<String>,
-        command: &Command,
+        traceparent: Option<&str>,
     ) -> Result<Positions, Problem> {
-        let recorded = Recorded { id, time: now(), request_digest, traceparent: command.traceparent.clone(), event };
+        let recorded = Recorded { id, time: now(), request_digest, traceparent: traceparent.map(str::to_owned), event };
         let recorded = Logged(recorded);
         let position = self.log.append(self.topics.of(&recorded.event), recorded.message()).await?;
         metrics::counter!(self.counter.clone(), "type" => recorded.event.type_name()).increment(1);

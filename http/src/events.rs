@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use utoipa::IntoParams;
 
 use crate::describe::{Describe, Description};
-use crate::server::Phase;
+use crate::server::phase::Phase;
 use crate::{Consistency, ConsistencyToken};
 
 /// An event without its id.

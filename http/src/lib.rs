@@ -11,6 +11,7 @@ mod cors;
 pub mod cursor;
 pub mod describe;
 pub mod events;
+mod faults;
 mod identity_provider;
 mod json;
 pub mod list;

@@ -6,12 +6,8 @@ use std::fmt;
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use balcony_event_log::{AppendError, LogError};
-use balcony_store::StoreError;
 use serde::Serialize;
 use utoipa::ToSchema;
-
-use crate::body;
 
 /// Why a request was not done, and what to do about it. Nothing inside the service shows in it.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -308,7 +304,8 @@ impl Problem {
     }
 }
 
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+/// What `error` says, and what each of its causes does.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
@@ -316,46 +313,6 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         source = error.source();
     }
     text
-}
-
-impl From<StoreError> for Problem {
-    fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::NotReady(_) => Self::unavailable(error.to_string()),
-            StoreError::Unavailable(_) | StoreError::Locked(_) => {
-                tracing::warn!(error = %chain(&error), "the database is away");
-                Self::unavailable("the database is not available; try again")
-            }
-            error => Self::internal(&error),
-        }
-    }
-}
-
-/// What is said when the log was exchanged under the service. Why it is taken to be so is in the log lines and at `/readyz`.
-const FOREIGN: &str = "the log is not the one that this installation was made with; nothing was done";
-
-impl From<AppendError> for Problem {
-    fn from(error: AppendError) -> Self {
-        tracing::warn!(%error, "an event could not be appended");
-        match error {
-            AppendError::Unavailable(_) | AppendError::UnknownTopic { .. } => {
-                Self::unavailable("the log is not available; nothing was done, try again")
-            }
-            AppendError::Foreign(_) => Self::unavailable(FOREIGN),
-            AppendError::Unknown(_) => Self::outcome_unknown(),
-            AppendError::TooLarge => Self::too_large(body::LIMIT),
-        }
-    }
-}
-
-impl From<LogError> for Problem {
-    fn from(error: LogError) -> Self {
-        tracing::warn!(%error, "the log could not be read");
-        match error {
-            LogError::Misconfigured(_) => Self::unavailable(FOREIGN),
-            _ => Self::unavailable("the log is not available; try again"),
-        }
-    }
 }
 
 impl IntoResponse for Problem {
@@ -396,6 +353,8 @@ pub(crate) fn complete(mut response: Response, uri: &Uri, types: &str) -> Respon
 
 #[cfg(test)]
 mod tests {
+    use balcony_event_log::{AppendError, LogError};
+
     use super::*;
 
     #[test]

@@ -6,6 +6,9 @@
 
 mod descriptors;
 mod exchange;
+mod limits;
+pub(crate) mod phase;
+mod shared;
 mod socket;
 mod unread;
 mod watch;
@@ -28,50 +31,19 @@ use tokio::time::timeout;
 use crate::Problem;
 use crate::events::Stopping;
 use exchange::Exchange;
+pub use limits::Limits;
+use phase::Phase;
+use shared::Shared;
 use socket::Socket;
 use unread::Unread;
 use watch::Watch;
-
-/// How long a client may take, and how many there may be at once.
-#[derive(Debug, Clone)]
-pub struct Limits {
-    /// Connections at once. Whoever comes then is answered 503.
-    pub connections: usize,
-    /// How long the head of a request may take from its first byte; 408 after that. A connection that was opened and sends
-    /// nothing at all is closed after the same time.
-    pub head: Duration,
-    /// How long a connection may be idle between two requests.
-    pub idle: Duration,
-    /// How long a client may read nothing of an answer that is there for it. How long an answer takes does not matter.
-    pub unread: Duration,
-}
 
 /// Serves a program's services: all of them alike. Cheap to clone.
 #[derive(Clone)]
 pub struct Server(Arc<Shared>);
 
-struct Shared {
-    limits: Limits,
-    unread: Unread,
-    http: Builder<TokioExecutor>,
-}
-
-/// What connections are told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Phase {
-    Running,
-    /// To end after what is under way.
-    Stopping,
-    /// To end.
-    Ended,
-}
-
 /// How many clients the system lets wait until they are accepted.
 const BACKLOG: u32 = 1_024;
-/// More connections than this are not served, however many descriptors there are.
-const CONNECTIONS: usize = 10_000;
-/// Descriptors that are left for everything else: files, brokers, databases.
-const OTHER_DESCRIPTORS: usize = 256;
 /// How many of those for whom there is no room are told so at once; others wait for that.
 const REFUSED_AT_ONCE: usize = 64;
 /// How long one who is refused may take to say something, before the answer.
@@ -96,20 +68,6 @@ const HTTP2_HEADERS_READ: u32 = 256 << 10;
 const HTTP2_WINDOW: u32 = 128 << 10;
 /// How often the other end of a connection is asked whether it is there, and how long it may take to say so.
 const HTTP2_PING: Duration = Duration::from_secs(20);
-/// How long an answer goes on for a client that has ended its own side of the connection, or has gone.
-const HALF_CLOSED: Duration = Duration::from_secs(10);
-
-impl Limits {
-    /// Those of a process that serves on as many descriptors as it may have. The process may have more afterwards.
-    pub fn of_process() -> Self {
-        Self {
-            connections: descriptors::raise().saturating_sub(OTHER_DESCRIPTORS).clamp(1, CONNECTIONS),
-            head: Duration::from_secs(10),
-            idle: Duration::from_secs(75),
-            unread: Duration::from_secs(30),
-        }
-    }
-}
 
 /// Listens at `address`, with room for many clients that come at once.
 ///

@@ -22,6 +22,8 @@ pub(crate) struct Heartbeat {
     pub(crate) board: Board,
 }
 
+/// After how long a worker that has not told anything is taken to be dead.
+pub(crate) const DEAD_AFTER: Duration = Duration::from_secs(12);
 /// How often it is told.
 const EVERY: Duration = Duration::from_secs(3);
 /// How often it is looked whether there is something to tell at once.

@@ -2,6 +2,7 @@
 
 mod distributed;
 mod embedded;
+mod layout;
 mod private;
 
 use std::fs::{File, TryLockError};
@@ -15,6 +16,7 @@ use balcony_store::{Database, Reader, StoreError};
 use tokio::time::Instant;
 use uuid::Uuid;
 
+pub(crate) use self::layout::{LOG_FILE, READ_MODELS};
 use self::private::private_file;
 pub use self::private::private_folder;
 use crate::application::{Application, InstalledTopic, Topics};
@@ -45,10 +47,6 @@ pub struct Installation {
     _held: Option<File>,
 }
 
-/// The embedded log's file in the data folder.
-pub(crate) const LOG_FILE: &str = "log.db";
-/// The folder of the embedded read models in the data folder.
-pub(crate) const READ_MODELS: &str = "read-models";
 /// How long the log and the database are waited for at the start.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How many digits of what the database is known by are in the names of consumer groups.

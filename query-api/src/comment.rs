@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::conditions::Conditions;
 use crate::keys::{AuthorKey, NameKey};
-use crate::stored_time;
+use crate::time::stored_time;
 use balcony_http::cursor::{Key, TimeKey};
 use balcony_http::list::{Page, PageRequest};
 

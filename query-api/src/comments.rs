@@ -7,7 +7,7 @@ use balcony_store::{Columns, Row, StoreError};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::QueryApi;
+use crate::api::QueryApi;
 use crate::comment::{self, COLUMNS, Comment, CommentRow, TABLES};
 use crate::conditions::Conditions;
 use crate::hot::{self, Concern, Found};

@@ -7,10 +7,12 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use crate::api::QueryApi;
 use crate::comment::Comment;
+use crate::comments;
 use crate::hot::{self, Found};
+use crate::time::stored_time;
 use crate::timeline::{self, Sources};
-use crate::{QueryApi, comments, stored_time};
 use balcony_http::cursor::{Scope, TimeKey};
 use balcony_http::list::{Page, PageParams, PageRequest};
 use balcony_http::query::Query;

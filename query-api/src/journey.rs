@@ -8,8 +8,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use crate::api::QueryApi;
 use crate::comment::{CommentedMovie, NamedUser};
-use crate::{QueryApi, stored_time, users};
+use crate::time::stored_time;
+use crate::users;
 use balcony_http::cursor::{Scope, TimeKey};
 use balcony_http::list::{Page, PageParams, PageRequest};
 use balcony_http::query::Query;

@@ -5,11 +5,13 @@
 //! program ([`balcony_statistics::http`]). **Nothing is written here, and no state is held between requests** but by streams ([`live`]), which
 //! go on from any other node, and by pages that are hot ([`hot`]), which are what the read models would give.
 
+mod api;
 mod comment;
 mod comments;
 mod companies;
 mod conditions;
 mod hot;
+mod index;
 mod journey;
 mod keys;
 mod live;
@@ -18,52 +20,25 @@ mod movies;
 mod ranking;
 mod recommendations;
 mod search;
+mod time;
 mod time_range;
 mod timeline;
 mod trending;
 mod users;
+mod watching;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::{Router, middleware};
-use balcony_domain::Timestamp;
 use balcony_event_log::EventLog;
-use balcony_http::probes::Check;
-use balcony_http::reading::ReadModels;
-use balcony_http::{Consistency, Problem, answer, operation};
-use balcony_projector::{Catalogue, Serving, Step};
-use balcony_read_models::Statistics;
-use balcony_search::Index;
-use balcony_statistics::http::StatisticsApi;
-use balcony_store::{Database, GenerationState, Reader, StoreError};
-use tokio::time::Instant;
+use balcony_http::{answer, operation};
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
+pub use crate::api::QueryApi;
 use crate::hot::Hot;
 use crate::live::Live;
-use crate::search::Search;
-
-/// The query API over the read models. Cheap to clone.
-#[derive(Clone)]
-pub struct QueryApi {
-    reader: Reader,
-    database: Database,
-    /// What it reads, in the database and elsewhere.
-    read_models: ReadModels,
-    search: Search,
-    /// `None` where no log is read.
-    live: Option<Live>,
-    /// `None` where no log is read, and where no pages are to be kept.
-    hot: Option<Hot>,
-    opened: Instant,
-}
-
-/// How long the service is not ready for a read model that is still being built. One that takes longer makes only its own
-/// queries wait.
-const BUILT_IN: Duration = Duration::from_secs(10);
 
 /// The path of the search.
 pub const SEARCH: &str = "/v1/search";
@@ -104,48 +79,14 @@ fn operations(hot: Option<Hot>, live: Option<Live>) -> OpenApiRouter<QueryApi> {
         .routes(operation!(users::get))
         .routes(operation!(search::search))
         .routes(operation!(journey::list))
-        .routes(operation!(live::movie))
-        .routes(operation!(live::timeline))
+        .routes(operation!(watching::movie))
+        .routes(operation!(watching::timeline))
         .routes(operation!(me::get))
         .routes(operation!(me::list_favorites))
         .routes(operation!(recommendations::list))
 }
 
 impl QueryApi {
-    /// An API on the read models of `catalogue` in `database`, each in its version, and on the index of comments that
-    /// `serving` has.
-    pub async fn open(
-        database: &Database,
-        catalogue: &Catalogue,
-        consistency: Consistency,
-        serving: Serving<Index>,
-    ) -> Self {
-        let in_database = catalogue.steps().iter().filter_map(|step| match step {
-            Step::Projection(projection) => Some(projection.read_model().clone()),
-            _ => None,
-        });
-        let reader = Reader::open(database, in_database.collect()).await;
-        let search = Search::new(serving);
-        let mut read_models = ReadModels::new(reader.clone(), consistency);
-        for step in catalogue.steps() {
-            if let Step::Replica { replica, .. } = step {
-                let search = search.clone();
-                read_models = read_models.with(replica.read_model().clone(), move |wanted, deadline| {
-                    let search = search.clone();
-                    async move { search.wait_for(&wanted, deadline).await }
-                });
-            }
-        }
-        Self { reader, database: database.clone(), read_models, search, live: None, hot: None, opened: Instant::now() }
-    }
-
-    /// The same, which refuses tokens from beyond the end of `log`.
-    #[must_use]
-    pub fn bounded_by(mut self, log: Arc<dyn EventLog>) -> Self {
-        self.read_models = self.read_models.bounded_by(log);
-        self
-    }
-
     /// With live streams of what is in `facts`, a topic of `log`, and with pages of up to `hot_bytes` in memory, which are
     /// forgotten by the same reading.
     #[must_use]
@@ -154,18 +95,6 @@ impl QueryApi {
         self.hot = (hot_bytes > 0).then(|| Hot::start(reader.clone(), me::READS, consistency.clone(), hot_bytes));
         self.live = Some(Live::start(log, facts, reader.clone(), consistency.clone(), self.hot.clone()));
         self
-    }
-
-    /// Ends every live stream, and lets none begin: what a process does that is told to end, so that its clients go
-    /// elsewhere.
-    pub fn close_streams(&self) {
-        if let Some(live) = &self.live {
-            live.close();
-        }
-    }
-
-    fn live(&self) -> Result<&Live, Problem> {
-        self.live.as_ref().ok_or_else(|| Problem::unavailable("there are no live streams here"))
     }
 
     /// The routes and what they are described as.
@@ -177,61 +106,13 @@ impl QueryApi {
         openapi.merge(stats_openapi);
         (routes.merge(stats), openapi)
     }
-
-    fn statistics(&self) -> StatisticsApi {
-        let model = self.reader.models().iter().find(|model| &*model.name == Statistics::NAME);
-        let model = model.expect("the catalogue has the statistics").clone();
-        StatisticsApi::of(Statistics::shapes(), model, self.read_models.clone())
-    }
-
-    /// What has to be there for queries to be answered.
-    pub fn checks(&self) -> Vec<Check> {
-        let (api, serving) = (self.clone(), self.search.serving.clone());
-        vec![
-            Check::new("read models", move || {
-                let api = api.clone();
-                async move { api.ready().await.map_err(|error| error.to_string()) }
-            }),
-            Check::new("search", move || {
-                let index = serving.view();
-                async move { index.map(drop) }
-            }),
-        ]
-    }
-}
-
-impl QueryApi {
-    /// Whether every read model is there in its version. One that is only there in another version is waited for however
-    /// long its build takes, because its readers are elsewhere meanwhile; one that is new is waited for a while.
-    async fn ready(&self) -> Result<(), StoreError> {
-        for model in self.reader.models() {
-            if let Err(error) = self.reader.check(model).await {
-                let listed = self.database.generations(Some(&model.name)).await?;
-                let is_new = !listed.iter().any(|listed| listed.state == GenerationState::Live);
-                if !is_new || self.opened.elapsed() < BUILT_IN {
-                    return Err(error);
-                }
-            }
-        }
-        self.database.ping().await
-    }
-}
-
-/// The time it is, in milliseconds since 1970.
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
-
-/// A time as a read model holds it, in milliseconds.
-fn stored_time(milliseconds: i64) -> Result<Timestamp, Problem> {
-    Timestamp::from_milliseconds(milliseconds).map_err(|error| Problem::internal(&error))
 }
 
 #[cfg(test)]
 mod tests {
     use balcony_http::service::described;
     use balcony_http::testing::{gaps, operations};
+    use balcony_read_models::Statistics;
 
     use super::*;
 

@@ -18,26 +18,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
 use axum::response::Response;
-use balcony_domain::MovieId;
 use balcony_event_log::{EventLog, Positions};
-use balcony_http::events::{EventIds, LastEventId};
-use balcony_http::query::Query;
-use balcony_http::{Consistency, Identity, PathId, Problem};
+use balcony_http::events::EventIds;
+use balcony_http::{Consistency, Problem};
 use balcony_store::Reader;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout};
-use uuid::Uuid;
+use tokio::time::timeout;
 
 use self::ends::Ends;
 use self::feed::Feed;
-use self::hub::{Audience, Favorites, Hub, Refused};
-use self::place::Named;
-pub(crate) use self::place::named;
+pub(crate) use self::hub::{Audience, Favorites};
+use self::hub::{Hub, Refused};
+use self::place::{LAST_EVENT_ID, Named};
 use self::stream::Stream;
 use crate::hot::Hot;
-use crate::{QueryApi, comments, me, movies};
 
 /// The streams of a node. They end when the last handle is dropped. Cheap to clone.
 #[derive(Clone)]
@@ -53,58 +50,24 @@ struct Node {
 }
 
 /// How long a stream waits for this node to have read what the client has.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The comments on a movie as they are posted and deleted: `comment.posted` with the comment, `comment.deleted` with
-/// its id.
-#[utoipa::path(
-    get, path = "/v1/live/movies/{id}", tag = "live", operation_id = "watch_movie",
-    params(("id" = Uuid, Path, description = "The movie")),
-    responses((status = 200, description = "Server-sent events", body = String, content_type = "text/event-stream")),
-)]
-pub(crate) async fn movie(
-    State(api): State<QueryApi>,
-    PathId(id): PathId<MovieId>,
-    LastEventId(last): LastEventId,
-    query: Query,
-) -> Result<Response, Problem> {
-    let answer = query.wait(&api.read_models, comments::READS).await?;
-    let watched = async {
-        movies::check_known(&api, id).await?;
-        api.live()?.watch(Audience::Movie(id.0), last, None).await
-    };
-    Ok(answer.events(watched.await))
-}
-
-/// The comments of one's favourite users as they are posted and deleted: `comment.posted` with the comment,
-/// `comment.deleted` with its id. A favourite that is added meanwhile counts.
-#[utoipa::path(
-    get, path = "/v1/live/me/timeline", tag = "live", operation_id = "watch_timeline",
-    responses((status = 200, description = "Server-sent events", body = String, content_type = "text/event-stream")),
-)]
-pub(crate) async fn timeline(
-    State(api): State<QueryApi>,
-    me: Identity,
-    LastEventId(last): LastEventId,
-    query: Query,
-) -> Result<Response, Problem> {
-    let answer = query.wait(&api.read_models, me::READS).await?;
-    Ok(answer.events(watch_timeline(&api, me.user, last).await))
-}
-
-async fn watch_timeline(api: &QueryApi, user: Uuid, last: Option<Vec<u8>>) -> Result<Body, Problem> {
-    let live = api.live()?;
-    // What changes from here on is in the history; what was before is looked up.
-    let (taken_in, reached) = live.begun().await?;
-    let since = api.reader.standing();
-    if !api.read_models.wait_for(balcony_read_models::Favorites::NAME, &reached, Instant::now() + PATIENCE).await? {
-        return Err(Problem::projection_behind());
+/// Middleware that names where a list was read, of the read models called `reads`. Without it the list, and a stream that
+/// begins at the log's end a moment later, could both miss what had not come to the read models.
+pub(crate) async fn named(
+    State((live, reads)): State<(Option<Live>, &'static [&'static str])>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let Some(Live(node)) = live else { return next.run(request).await };
+    let since = node.reader.standing();
+    let place = node.named.place(&node.hub, &node.reader, &node.ids, reads).await;
+    let mut response = next.run(request).await;
+    // After a crash or a rollback the list may be of before.
+    if let Some(place) = place.filter(|_| node.reader.stayed_on(&since).is_ok()) {
+        response.headers_mut().insert(LAST_EVENT_ID, place);
     }
-    let favorites: Vec<(Uuid,)> =
-        api.reader.fetch("SELECT followee_id FROM favorites WHERE follower_id = $1", &[user.into()]).await?;
-    api.reader.stayed_on(&since)?;
-    let favorites = Favorites { of: favorites.into_iter().map(|(id,)| id).collect(), taken_in };
-    live.watch(Audience::Timeline(user), last, Some(favorites)).await
+    response
 }
 
 impl Live {
@@ -130,7 +93,7 @@ impl Live {
     }
 
     /// How many entries were taken in, and how far everything below was read by then, once there is anything.
-    async fn begun(&self) -> Result<(u64, Positions), Problem> {
+    pub(crate) async fn begun(&self) -> Result<(u64, Positions), Problem> {
         self.handed_out(&Positions::new()).await.then_some(()).ok_or_else(unavailable)?;
         self.0.hub.taken_in().ok_or_else(unavailable)
     }
@@ -144,7 +107,7 @@ impl Live {
     }
 
     /// A stream for `audience`, from where `last` says, or from now.
-    async fn watch(
+    pub(crate) async fn watch(
         &self,
         audience: Audience,
         last: Option<Vec<u8>>,

@@ -7,10 +7,11 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use crate::api::QueryApi;
 use crate::comment::{Comment, NamedUser};
 use crate::keys::NameKey;
 use crate::timeline::{self, Sources};
-use crate::{QueryApi, hot, users};
+use crate::{hot, users};
 use balcony_http::cursor::Scope;
 use balcony_http::list::{Page, PageParams, PageRequest};
 use balcony_http::query::Query;

@@ -8,7 +8,7 @@ use balcony_statistics::{Ranked, top};
 use balcony_store::Value;
 use uuid::Uuid;
 
-use crate::QueryApi;
+use crate::api::QueryApi;
 use crate::comment::CommentedMovie;
 
 /// The first `limit` movies after the place `after`, most viewed first, in so many minutes up to the one that `now`

@@ -11,7 +11,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::QueryApi;
+use crate::api::QueryApi;
 use crate::comment::CommentedMovie;
 use crate::ranking::{most_viewed, names, titled};
 use crate::time_range::{Direction, TimeRange};
@@ -76,7 +76,7 @@ async fn recommended(
     reader: Option<UserId>,
     wanted: &PageRequest<Rank>,
 ) -> Result<Page<Recommendation>, Problem> {
-    let now = crate::now();
+    let now = crate::time::now();
     let mut candidates: HashMap<Uuid, Reasons> = HashMap::new();
     for (movie, views) in most_viewed(api, TRENDING, now, None, CONSIDERED).await? {
         candidates.entry(movie).or_default().views = views;

@@ -1,33 +1,22 @@
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::response::Response;
 use balcony_domain::{MovieId, Timestamp, UserId};
 use balcony_http::Problem;
-use balcony_projector::Serving;
 use balcony_read_models::{Comments, Registry};
-use balcony_search::{Cursor, Index, Snippets, Sort};
+use balcony_search::{Cursor, Snippets, Sort};
 use serde::Serialize;
-use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
-use tokio::time::timeout;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::QueryApi;
+use crate::api::QueryApi;
 use crate::comment::{self, Comment, CommentRow};
+use crate::index::unavailable;
 use balcony_http::cursor::{Key, Scope};
 use balcony_http::list::{PageParams, PageRequest};
 use balcony_http::query::Query;
-
-/// The index, and how many may search it at a time.
-#[derive(Clone)]
-pub(crate) struct Search {
-    pub(crate) serving: Serving<Index>,
-    places: Arc<Semaphore>,
-}
 
 /// The place of a comment among those that were found.
 #[derive(Clone, Copy)]
@@ -90,12 +79,8 @@ struct SearchParams {
 
 /// What is read: the index, and the comments that it names.
 const READS: &[&str] = &[Registry::NAME, Comments::NAME, balcony_read_models::Search::NAME];
-/// Searches at a time for each core. Each holds one, for half a second at the most; then its snippets do.
-const SEARCHES_PER_CORE: usize = 2;
 /// How long the words of a page are marked. What is not marked by then is shown from its beginning.
 const LONGEST_MARKING: Duration = Duration::from_millis(250);
-/// How long a search waits for its turn.
-const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 /// Comments by what they say, in whatever language.
 #[utoipa::path(
@@ -188,42 +173,6 @@ fn snippet(snippets: &mut Snippets<'_>, comment: &Comment) -> String {
     }
 }
 
-fn unavailable(reason: &str) -> Problem {
-    Problem::unavailable(format!("search is not available: {reason}"))
-}
-
-impl Search {
-    pub(crate) fn new(serving: Serving<Index>) -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { serving, places: Arc::new(Semaphore::new(cores * SEARCHES_PER_CORE)) }
-    }
-
-    /// Does `work` on a thread for what takes long, when it is its turn.
-    async fn in_turn<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
-        let place = timeout(LONGEST_WAIT, self.places.clone().acquire_owned()).await;
-        let Ok(Ok(place)) = place else { return Err(Problem::unavailable("too many are searching; try again")) };
-        let working = spawn_blocking(move || {
-            let done = work();
-            drop(place);
-            done
-        });
-        working.await.map_err(|error| Problem::internal(&error))
-    }
-
-    fn index(&self) -> Result<Index, Problem> {
-        self.serving.view().map_err(|reason| unavailable(&reason))
-    }
-
-    /// See [`Serving::wait_for`].
-    pub(crate) async fn wait_for(
-        &self,
-        positions: &balcony_event_log::Positions,
-        deadline: tokio::time::Instant,
-    ) -> Result<bool, Problem> {
-        self.serving.wait_for(positions, deadline).await.map_err(|reason| unavailable(&reason))
-    }
-}
-
 impl Key for FoundKey {
     fn write(&self, bytes: &mut Vec<u8>) {
         let Self(Cursor { key, snapshot, id }) = self;
@@ -237,34 +186,5 @@ impl Key for FoundKey {
         let (snapshot, id) = rest.split_first_chunk()?;
         let id = Uuid::from_slice(id).ok()?;
         Some(Self(Cursor { key: i64::from_be_bytes(*key), id, snapshot: u64::from_be_bytes(*snapshot) }))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::mpsc;
-
-    use futures_util::FutureExt as _;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn who_searches_has_a_place_until_that_is_done_whether_somebody_waits_or_not() {
-        let search = Search { serving: Serving::default(), places: Arc::new(Semaphore::new(1)) };
-        let (go_on, wait) = mpsc::channel::<()>();
-        // Whoever asked for it leaves when it has begun.
-        let first = search.in_turn(move || wait.recv().is_ok());
-        assert!(Box::pin(first).now_or_never().is_none());
-        let mut second = Box::pin(search.in_turn(|| 2));
-        assert!(second.as_mut().now_or_never().is_none(), "the place is taken");
-        go_on.send(()).expect("it waits");
-        assert_eq!(second.await.ok(), Some(2));
-    }
-
-    #[tokio::test]
-    async fn who_waits_too_long_for_a_place_is_told_so() {
-        let search = Search { serving: Serving::default(), places: Arc::new(Semaphore::new(0)) };
-        let refused = search.in_turn(|| ()).await.expect_err("there is no place");
-        assert_eq!(refused.status(), axum::http::StatusCode::SERVICE_UNAVAILABLE);
     }
 }

@@ -23,7 +23,7 @@ use balcony_domain::{CompanyId, UserId};
 use balcony_http::Problem;
 use balcony_store::{Columns, Row, StoreError, Value};
 
-use crate::QueryApi;
+use crate::api::QueryApi;
 use crate::comment::{self, COLUMNS, Comment, CommentRow};
 use crate::hot::{self, Concern, Found};
 use crate::time_range::{Direction, TimeRange};

@@ -7,7 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::QueryApi;
+use crate::api::QueryApi;
 use crate::comment::CommentedMovie;
 use crate::ranking::{most_viewed, titled};
 use balcony_http::cursor::{Key, Scope};
@@ -57,7 +57,7 @@ pub(crate) async fn list(State(api): State<QueryApi>, mut query: Query) -> Resul
 }
 
 async fn trends(api: &QueryApi, minutes: u32, wanted: &PageRequest<RankKey>) -> Result<Page<Trend>, Problem> {
-    let now = wanted.after.map_or_else(crate::now, |after| after.now);
+    let now = wanted.after.map_or_else(crate::time::now, |after| after.now);
     let after = wanted.after.map(|after| (after.views, after.movie.to_string()));
     let ranked = most_viewed(api, minutes, now, after.as_ref(), wanted.rows()).await?;
     let mut movies = titled(api, ranked.iter().map(|(movie, _)| *movie)).await?;

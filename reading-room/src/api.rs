@@ -8,8 +8,8 @@ use serde::de::DeserializeOwned;
 use tower::ServiceExt as _;
 use uuid::Uuid;
 
-use crate::Room;
 use crate::asked::Asked;
+use crate::room::Room;
 
 /// A page of a list.
 #[derive(Deserialize)]

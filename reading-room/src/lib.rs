@@ -8,6 +8,7 @@ mod api;
 mod asked;
 mod pages;
 mod parts;
+mod room;
 mod texts;
 
 use std::sync::Arc;
@@ -16,14 +17,7 @@ use axum::Router;
 use axum::routing::get;
 use balcony_http::page::{Asset, SCRIPT, STYLE, assets};
 
-/// What the pages need.
-#[derive(Clone)]
-pub(crate) struct Room {
-    /// The query API.
-    queries: Router,
-    /// Where commands go when that is another origin than the page's.
-    commands: Option<Arc<str>>,
-}
+use crate::room::Room;
 
 const ASSETS: &[Asset] = &[
     Asset { path: "/assets/room.css", content_type: STYLE, bytes: include_bytes!("assets/room.css") },

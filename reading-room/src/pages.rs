@@ -6,12 +6,12 @@ use form_urlencoded::byte_serialize;
 use maud::{Markup, html};
 use uuid::Uuid;
 
-use crate::Room;
 use crate::api::{
     Comment, Company, Failure, Found, JourneyStep, List, Movie, Named, Recommendation, Titled, Trend, User,
 };
 use crate::asked::Asked;
 use crate::parts::{self, Place};
+use crate::room::Room;
 use crate::texts::Text;
 
 /// How many are shown beside what a page is about.

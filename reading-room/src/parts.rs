@@ -5,9 +5,9 @@ use axum::response::Response;
 use balcony_http::page::page;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use crate::Room;
 use crate::api::{Comment, Failure, Found, JourneyStep, List, Named, Recommendation, Titled, Trend};
 use crate::asked::Asked;
+use crate::room::Room;
 use crate::texts::{Language, Text};
 
 /// Which of the links on top is where one is.

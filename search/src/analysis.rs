@@ -27,20 +27,11 @@ use fold::Folder;
 pub(crate) use indexed::{Indexed, SplitTokenizer, gram};
 use normal::{Form, Normalizer};
 use run::Building;
-pub(crate) use run::Run;
+pub(crate) use run::{Parts, Run};
 pub(crate) use stems::Stems;
 
 /// A word is compared by so many bytes; what is longer is no word anybody types.
 const WORD_BYTES: usize = 128;
-
-/// What takes the parts of a text, in their order.
-pub(crate) trait Parts {
-    /// A word in its one form, and the bytes of the text that it stands for.
-    fn word(&mut self, word: &str, at: Range<usize>);
-
-    /// A run.
-    fn run(&mut self, run: &Run);
-}
 
 /// Cuts texts. It keeps its buffers, so one is used for many texts.
 pub(crate) struct Analyzer {

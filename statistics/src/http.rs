@@ -23,6 +23,7 @@
 //! }
 //! ```
 
+mod api;
 mod chart;
 mod charts;
 mod decimal;
@@ -36,59 +37,17 @@ mod sending;
 mod streams;
 mod watched;
 
-use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use axum::{Router, middleware};
-use balcony_event_log::EventLog;
-use balcony_http::events::EventIds;
-use balcony_http::reading::ReadModels;
-use balcony_http::{Consistency, answer, operation};
-use balcony_projector::{Decode, Projection as _};
-use balcony_store::{Database, ReadModel, Reader};
+use balcony_http::{answer, operation};
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
+pub use self::api::StatisticsApi;
 pub use self::chart::{Chart, Drawn};
 use self::charts::Charts;
-use self::watched::Watched;
-use crate::{Occurrence, Shapes, Statistics};
-
-/// The statistics of a program over HTTP, for everybody: a program whose counts are not for everybody puts a layer of its own
-/// before the routes. Cheap to clone.
-#[derive(Clone)]
-pub struct StatisticsApi {
-    shapes: Shapes,
-    model: ReadModel,
-    read_models: ReadModels,
-    ids: EventIds,
-    watched: Arc<Watched>,
-}
+use crate::Shapes;
 
 impl StatisticsApi {
-    /// The statistics that `statistics` counts into `database`, for clients whose tokens `consistency` reads.
-    pub async fn open<E: Decode + Occurrence>(
-        statistics: &Statistics<E>,
-        database: &Database,
-        consistency: Consistency,
-    ) -> Self {
-        let model = statistics.read_model().clone();
-        let reader = Reader::open(database, vec![model.clone()]).await;
-        Self::of(statistics.shapes(), model, ReadModels::new(reader, consistency))
-    }
-
-    /// Streams of `shapes` that are counted into `model`, one of `read_models`: for a program whose queries read others, too.
-    pub fn of(shapes: Shapes, model: ReadModel, read_models: ReadModels) -> Self {
-        let ids = EventIds::new(read_models.consistency().clone());
-        Self { shapes, model, read_models, ids, watched: Arc::default() }
-    }
-
-    /// The same, which refuses tokens from beyond the end of `log`.
-    #[must_use]
-    pub fn bounded_by(self, log: Arc<dyn EventLog>) -> Self {
-        Self { read_models: self.read_models.bounded_by(log), ..self }
-    }
-
     /// The routes and what they are described as.
     pub fn routes(&self) -> (Router, OpenApi) {
         let (routes, openapi) = operations().with_state(self.clone()).split_for_parts();
@@ -118,10 +77,4 @@ fn operations() -> OpenApiRouter<StatisticsApi> {
         .routes(operation!(ranking::list))
         .routes(operation!(charts::draw))
         .routes(operation!(live::watch))
-}
-
-/// The time it is, in milliseconds since 1970.
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

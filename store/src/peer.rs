@@ -19,6 +19,8 @@ pub(crate) struct Peer {
     holder: Mutex<Option<(Instant, String)>>,
 }
 
+/// For how long after an answer a server is believed to be there.
+pub(crate) const BELIEVED: Duration = Duration::from_secs(1);
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long it is believed who holds a lock: many may ask at once.

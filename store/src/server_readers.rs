@@ -11,8 +11,8 @@ use tokio::sync::Semaphore;
 
 use crate::error::is_lost;
 use crate::lent::Lent;
+use crate::peer::BELIEVED;
 use crate::postgres::arguments;
-use crate::session::BELIEVED;
 use crate::watch::Watch;
 use crate::{Row, StoreError, Value};
 

@@ -7,7 +7,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
 
 use crate::limits::Limits;
-use crate::peer::Peer;
+use crate::peer::{BELIEVED, Peer};
 use crate::pool::Pool;
 use crate::server_readers::ServerReaders;
 use crate::watch::Watch;
@@ -19,8 +19,6 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 /// How long a connection that goes back to its pool may take for what is still to be said, such as a rollback.
 const RELEASED_WITHIN: Duration = Duration::from_secs(3);
-/// For how long after an answer a server is believed to be there.
-pub(crate) const BELIEVED: Duration = Duration::from_secs(1);
 /// By these the server learns within half a minute that the machine of a client is gone, and takes back its locks.
 const KEEP_ALIVE: &str = "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3;
     SET tcp_user_timeout = 25000;";

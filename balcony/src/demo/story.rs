@@ -3,7 +3,7 @@
 use rand::RngExt as _;
 use serde_json::{Value, json};
 
-use super::comment;
+use super::words::comment;
 
 /// What somebody does next.
 #[derive(Debug, Clone, PartialEq)]

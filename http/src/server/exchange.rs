@@ -14,7 +14,7 @@ use axum::response::IntoResponse as _;
 use hyper::body::{Frame, Incoming, SizeHint};
 use tower_service::Service as _;
 
-use super::Shared;
+use super::shared::Shared;
 use super::watch::Watch;
 use crate::events::Stopping;
 use crate::message;

@@ -12,8 +12,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::limits::HALF_CLOSED;
+use super::shared::Shared;
 use super::watch::Watch;
-use super::{HALF_CLOSED, Shared};
 use crate::Problem;
 
 pub(super) struct Socket {

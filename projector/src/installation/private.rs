@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
-use super::{LOG_FILE, READ_MODELS};
+use super::layout::{LOG_FILE, READ_MODELS};
 
 /// What group and others may do.
 const OTHERS: u32 = 0o077;

@@ -38,8 +38,6 @@ impl Options {
     }
 }
 
-/// After how long a worker that has not told anything is taken to be dead.
-pub(super) const DEAD_AFTER: Duration = Duration::from_secs(12);
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 /// Characters of an error in the table.
 const ERROR: usize = 60;

@@ -1,21 +1,21 @@
 //! What operators do about records that were set aside.
 
 mod accept;
+pub(super) mod finding;
 mod list;
 mod show;
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write;
 
 use anyhow::{Context as _, bail, ensure};
-use balcony_event_log::TopicPartition;
-use balcony_store::{Generation, GenerationState, ListedGeneration, ParkedRecord};
+use balcony_store::{Generation, ParkedRecord};
 use uuid::Uuid;
 
+use self::finding::{Firsts, PAGE, find_any, live};
 use super::remedy::Remedy;
 use super::retry::{Outcome, RetryError};
-use super::terminal::Terminal;
+use super::terminal::{Terminal, shown};
 use crate::application::Application;
 use crate::catalogue::Step;
 use crate::installation::{Installation, log_topics, open_embedded_log, try_hold};
@@ -65,9 +65,6 @@ struct Which {
     #[arg(long, value_name = "NAME", requires = "all")]
     projection: Option<String>,
 }
-
-/// How many records are read together.
-const PAGE: u32 = 100;
 
 /// Does what was asked for.
 pub(super) async fn run(
@@ -228,51 +225,6 @@ impl Operator {
     }
 }
 
-/// The live generation of each step, of those whose tables are there: that of this program's version, or of the newest
-/// that has one.
-pub(super) async fn live(installation: &Installation) -> anyhow::Result<Vec<Generation>> {
-    Ok(whole_and_lost(installation).await?.0)
-}
-
-/// The same, and those whose tables are lost.
-async fn whole_and_lost(installation: &Installation) -> anyhow::Result<(Vec<Generation>, Vec<Generation>)> {
-    let (mut whole, mut lost) = (Vec::new(), Vec::new());
-    for generation in live_ones(installation).await? {
-        let is_there = installation.database.is_there(&generation).await?;
-        if is_there { &mut whole } else { &mut lost }.push(generation);
-    }
-    Ok((whole, lost))
-}
-
-async fn live_ones(installation: &Installation) -> anyhow::Result<Vec<Generation>> {
-    let mut listed = installation.database.generations(None).await?;
-    listed.retain(|listed| listed.state == GenerationState::Live);
-    let own = |live: &Generation| installation.catalogue.find(&live.projection).ok().map(|step| step.version().into());
-    let mut live: Vec<Generation> = Vec::new();
-    for ListedGeneration { generation, .. } in listed {
-        let rank = |live: &Generation| (own(live) == Some(live.version), live.version);
-        match live.iter_mut().find(|live| live.projection == generation.projection) {
-            Some(other) if rank(other) < rank(&generation) => *other = generation,
-            Some(_) => {}
-            None => live.push(generation),
-        }
-    }
-    Ok(live)
-}
-
-/// The record called `id`, parked or discarded, and its live generation.
-pub(super) async fn find_any(
-    installation: &Installation,
-    id: Uuid,
-) -> anyhow::Result<Option<(Generation, ParkedRecord)>> {
-    for generation in live(installation).await? {
-        if let Some(record) = installation.database.look_at(&generation).await?.parked_record(id).await? {
-            return Ok(Some((generation, record)));
-        }
-    }
-    Ok(None)
-}
-
 /// The record called `id` if it is parked and not discarded.
 async fn find(installation: &Installation, id: Uuid) -> anyhow::Result<Option<ParkedRecord>> {
     let found = find_any(installation, id).await?;
@@ -310,26 +262,4 @@ fn say(outcome: &Outcome, output: &mut impl Write) -> anyhow::Result<()> {
         writeln!(output, "{} failed again: {}{behind}", refused.id, shown(&refused.error))?;
     }
     Ok(())
-}
-
-/// The first parked offset of each key.
-pub(super) struct Firsts(HashMap<(TopicPartition, Vec<u8>), i64>);
-
-impl Firsts {
-    pub(super) fn of(keys: Vec<(TopicPartition, Vec<u8>, i64)>) -> Self {
-        Self(keys.into_iter().map(|(partition, key, first)| ((partition, key), first)).collect())
-    }
-
-    /// Whether the record waits behind an earlier one of its key.
-    pub(super) fn waits(&self, record: &ParkedRecord) -> bool {
-        let first = self.0.get(&(record.partition.clone(), record.key.clone()));
-        record.discarded_at.is_none() && first.is_some_and(|first| *first < record.offset)
-    }
-}
-
-/// A text from a record as a terminal may show it.
-fn shown(text: &str) -> String {
-    let shown =
-        |c: char| if c.is_control() && !matches!(c, '\n' | '\t') { c.escape_default().to_string() } else { c.into() };
-    text.chars().map(shown).collect()
 }

@@ -8,11 +8,11 @@ use balcony_store::{BuildOptions, Database, Generation, GenerationState, ListedG
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::time::Instant;
 
-use super::doctor::DEAD_AFTER;
 use super::terminal::Terminal;
 use crate::application::Application;
 use crate::builder::build;
 use crate::catalogue::{Step, UnknownStep};
+use crate::heartbeat::DEAD_AFTER;
 use crate::installation::Installation;
 use crate::projector::Projector;
 use crate::replica::ReplicaFolder;

@@ -53,3 +53,10 @@ impl<'c> Terminal<'c> {
         }
     }
 }
+
+/// A text from a record as a terminal may show it.
+pub(super) fn shown(text: &str) -> String {
+    let shown =
+        |c: char| if c.is_control() && !matches!(c, '\n' | '\t') { c.escape_default().to_string() } else { c.into() };
+    text.chars().map(shown).collect()
+}

@@ -20,7 +20,7 @@ pub(super) struct Hub {
 
 /// What a stream shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Audience {
+pub(crate) enum Audience {
     /// The comments on a movie.
     Movie(Uuid),
     /// The comments by the favourites of a user.
@@ -71,9 +71,9 @@ pub(super) enum Refused {
 
 /// The favourites of a user, and how many entries had been taken in before they were looked up.
 #[derive(Debug, Clone)]
-pub(super) struct Favorites {
-    pub(super) of: HashSet<Uuid>,
-    pub(super) taken_in: u64,
+pub(crate) struct Favorites {
+    pub(crate) of: HashSet<Uuid>,
+    pub(crate) taken_in: u64,
 }
 
 #[derive(Debug, Default)]

@@ -1,6 +1,5 @@
 use std::ops::Range;
 
-use super::Parts;
 use super::characters::{Symbols, is_hiragana, is_katakana, stands_alone};
 
 /// A sequence of characters of scripts without spaces between words.
@@ -17,6 +16,15 @@ impl Run {
     pub(crate) fn spell(&self, word: Range<usize>, text: &mut String) {
         text.extend(self.characters[word].iter().map(|(character, _)| character));
     }
+}
+
+/// What takes the parts of a text, in their order.
+pub(crate) trait Parts {
+    /// A word in its one form, and the bytes of the text that it stands for.
+    fn word(&mut self, word: &str, at: Range<usize>);
+
+    /// A run.
+    fn run(&mut self, run: &Run);
 }
 
 /// A run that is being put together.

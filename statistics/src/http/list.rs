@@ -9,7 +9,7 @@ use balcony_http::query::Query;
 use balcony_http::{Params, PathId, Problem};
 use balcony_projector::Moment;
 
-use super::StatisticsApi;
+use super::api::StatisticsApi;
 use super::item::StatsItem;
 use crate::{Point, Series, Stretch, Unknown, Window, points};
 

@@ -12,7 +12,7 @@ use balcony_http::query::Query;
 use balcony_http::{PathId, Problem};
 use tokio::time::timeout;
 
-use super::StatisticsApi;
+use super::api::StatisticsApi;
 use super::list::{StatsParams, StreamName, Wanted, counts};
 use super::sending::{body, snapshots};
 use super::watched::{Full, Snapshot};

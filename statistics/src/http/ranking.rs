@@ -7,8 +7,8 @@ use balcony_http::{PathId, Problem};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::api::{StatisticsApi, now};
 use super::list::{StreamName, series};
-use super::{StatisticsApi, now};
 use crate::{Series, Window, top};
 
 /// A value, and how often it was counted.

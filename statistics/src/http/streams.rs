@@ -6,7 +6,7 @@ use balcony_http::query::Query;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::StatisticsApi;
+use super::api::StatisticsApi;
 use crate::{Shape, Shapes};
 
 /// A stream of events that are counted.

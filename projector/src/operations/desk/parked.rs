@@ -7,7 +7,7 @@ use super::{Desk, DeskError, cause};
 use crate::catalogue::Step;
 use crate::kept::read;
 use crate::moment::Moment;
-use crate::operations::parked::{Firsts, find_any, live};
+use crate::operations::parked::finding::{Firsts, find_any, live};
 use crate::operations::remedy::Remedy;
 use crate::operations::retry::Outcome;
 

@@ -5,10 +5,10 @@ use balcony_event_log::EventLog;
 use balcony_store::{Database, Generation, GenerationState, ListedGeneration, WorkerStatus};
 use tokio::task::JoinSet;
 
-use super::DEAD_AFTER;
 use super::diagnosis::{Diagnosed, DiagnosedLog, Diagnosis, Facts, Seen, Standing};
 use crate::application::Application;
 use crate::catalogue::PROJECTOR;
+use crate::heartbeat::DEAD_AFTER;
 use crate::installation::Installation;
 use crate::lag::Lag;
 use crate::report::{Kind, StepState};

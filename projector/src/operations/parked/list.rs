@@ -4,7 +4,7 @@ use anyhow::ensure;
 use balcony_store::ParkedRecord;
 use serde::Serialize;
 
-use super::{Firsts, PAGE, whole_and_lost};
+use super::finding::{Firsts, PAGE, whole_and_lost};
 use crate::Installation;
 use crate::moment::Moment;
 use crate::operations::desk::ParkedItem;

@@ -7,11 +7,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use uuid::Uuid;
 
-use super::{find_any, shown};
+use super::finding::find_any;
 use crate::Installation;
 use crate::kept::read;
 use crate::moment::Moment;
-use crate::operations::terminal::Terminal;
+use crate::operations::terminal::{Terminal, shown};
 
 /// How many of those that wait behind a record are named.
 const NAMED: u32 = 20;
