@@ -60,6 +60,8 @@ const DRAIN_SILENCE: Duration = Duration::from_secs(2);
 
 /// The most bytes that the head of a request may have.
 const HEAD_MAX: usize = 96 << 10;
+/// The first byte of HTTP/2 (RFC 9113, section 3.4), and of some methods of HTTP/1.1.
+const HTTP2_BEGINS: [u8; 1] = *b"P";
 const HTTP2_STREAMS: u32 = 250;
 /// The largest head that the HTTP library reads for a request of HTTP/2, as that counts (RFC 9113, section 6.5.2). Beyond it
 /// the library answers by itself, 431 and nothing else; up to it the answer is as every other (`message::fault`).
@@ -94,7 +96,8 @@ impl Server {
             .max_concurrent_streams(HTTP2_STREAMS)
             .max_header_list_size(HTTP2_HEADERS_READ)
             .initial_stream_window_size(HTTP2_WINDOW);
-        Self(Arc::new(Shared { limits, unread: Unread::new(prefix, problem_types), http }))
+        let http1 = http.clone().http1_only();
+        Self(Arc::new(Shared { limits, unread: Unread::new(prefix, problem_types), http, http1 }))
     }
 
     /// Serves `router` on `listener` until `stop` comes, then lets requests under way end.
@@ -164,11 +167,18 @@ impl Connection {
         // A host that vanished takes nothing: the system notices that by itself, for what it has to send.
         let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(self.server.limits.unread));
 
+        let begun = async { timeout(self.server.limits.head, begins_http2(&stream)).await.ok()?.ok() };
+        let may_be_http2 = tokio::select! {
+            begun = begun => begun,
+            _ = self.phases.wait_for(|phase| *phase != Phase::Running) => None,
+        };
+        // Whoever says nothing at all is not answered either.
+        let Some(may_be_http2) = may_be_http2 else { return };
         let watch = Arc::new(Watch::default());
         let socket = Socket::new(stream, self.server.clone(), watch.clone());
         let stopping = Stopping::told_by(self.phases.clone());
         let exchange = Exchange::new(router, self.remote, stopping, self.server.clone(), watch.clone());
-        if self.converse(socket, exchange).await == Phase::Ended {
+        if self.converse(socket, exchange, may_be_http2).await == Phase::Ended {
             return;
         }
         if let Some(mut stream) = watch.take_back() {
@@ -177,9 +187,10 @@ impl Connection {
     }
 
     /// Answers requests until one side ends it.
-    async fn converse(&mut self, socket: Socket, exchange: Exchange) -> Phase {
+    async fn converse(&mut self, socket: Socket, exchange: Exchange, may_be_http2: bool) -> Phase {
         let server = self.server.clone();
-        let mut connection = pin!(server.http.serve_connection(TokioIo::new(socket), exchange));
+        let http = if may_be_http2 { &server.http } else { &server.http1 };
+        let mut connection = pin!(http.serve_connection(TokioIo::new(socket), exchange));
         loop {
             let phase = *self.phases.borrow_and_update();
             match phase {
@@ -199,6 +210,13 @@ impl Connection {
             }
         }
     }
+}
+
+/// Whether what a client sends may begin HTTP/2, once it has sent something. It is not taken.
+async fn begins_http2(stream: &TcpStream) -> io::Result<bool> {
+    let mut first = [0];
+    let read = stream.peek(&mut first).await?;
+    Ok(first[..read] == HTTP2_BEGINS)
 }
 
 /// Says that this was all, and reads what the client goes on sending, within limits.

@@ -8,5 +8,9 @@ use super::unread::Unread;
 pub(super) struct Shared {
     pub(super) limits: Limits,
     pub(super) unread: Unread,
+    /// For whoever may speak either version.
     pub(super) http: Builder<TokioExecutor>,
+    /// For whoever does not speak HTTP/2. The library then reads the first request in one piece, for which it needs half the
+    /// room, and keeps that for as long as the connection lives.
+    pub(super) http1: Builder<TokioExecutor>,
 }
