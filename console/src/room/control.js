@@ -57,6 +57,8 @@
   const language = navigator.languages.map(name => name.slice(0, 2)).find(name => name in TEXTS) ?? "en";
   const T = TEXTS[language];
   const LOOK_EVERY = 2000, HISTORY = 150;
+  // How many figures a line in a table is wide at least.
+  const SPARK = 15;
   const $ = id => document.getElementById(id);
   const make = (tag, props = {}, ...children) => {
     const element = Object.assign(document.createElement(tag), props);
@@ -114,9 +116,9 @@
     svg.setAttribute("viewBox", "0 0 100 20");
     svg.setAttribute("preserveAspectRatio", "none");
     svg.setAttribute("aria-hidden", "true");
-    const most = Math.max(1, ...history);
+    const most = Math.max(1, ...history), wide = Math.max(SPARK, history.length - 1);
     const line = document.createElementNS(SVG, "polyline");
-    line.setAttribute("points", history.map((value, at) => `${(100 * at) / HISTORY},${19 - (18 * value) / most}`).join(" "));
+    line.setAttribute("points", history.map((value, at) => `${(100 * at) / wide},${19 - (18 * value) / most}`).join(" "));
     svg.append(line);
     return svg;
   }
@@ -192,7 +194,10 @@
     draw(anew = false) {
       if (anew && !this.times.length) return;
       const data = [this.times, ...this.lines.values()];
-      if (this.chart && !anew && this.drawn === this.lines.size) return this.chart.setData(data);
+      if (this.chart && !anew && this.drawn === this.lines.size) {
+        this.chart.setData(data);
+        return this.tell();
+      }
       this.chart?.destroy();
       this.drawn = this.lines.size;
       const lines = [...this.lines.keys()].map((label, at) => ({ label, stroke: linePlot.colour(at), width: 2, points: { show: false } }));
@@ -200,6 +205,11 @@
       const time = (_, second) => second == null ? "–" : new Date(second * 1000).toLocaleTimeString(language, { hourCycle: "h23" });
       this.chart = new uPlot({ ...this.size(), series: [{ label: T.time, value: time }, ...lines.map(line => ({ ...line, value }))], axes: linePlot.axes(language),
         scales: { y: { range: (_, __, most) => [0, Math.max(1, (most ?? 0) * 1.1)] } } }, data, this.place);
+      this.tell();
+    }
+    /** The newest figures, while nobody points at others. */
+    tell() {
+      if (this.chart.cursor.idx == null) this.chart.setLegend({ idx: this.times.length - 1 });
     }
   }
   const FIGURES = { lag: step => step.lag.events, seconds: step => step.lag.seconds, rate: step => step.events_per_second };
