@@ -29,13 +29,15 @@ async function examples(browser) {
 /** Both rooms of Balcony, with its demonstration. */
 async function rooms(browser) {
   const it = await Installation.start("embedded");
-  const demo = spawn(process.env.BALCONY, ["demo", "--url", it.page], { env: it.settings, stdio: "ignore" });
+  const demo = spawn(process.env.BALCONY, ["demo", "--url", it.page, "--actions", "1000000"], { env: it.settings, stdio: "ignore" });
   try {
     const [admin, mia] = [it.token("admin", "admin"), it.token("mia")];
     const { items } = await eventually("there are comments", async () => {
       const list = await (await fetch(`${it.page}/v1/comments?limit=100`)).json();
       return list.items.length === 100 && list;
     });
+    // Something is to be trending before anything is pictured.
+    await new Promise(resolve => setTimeout(resolve, 30_000));
     const movie = items[0].movie.id;
     const looks = {
       wide: {},
@@ -53,7 +55,8 @@ async function rooms(browser) {
       const control = await tab(browser, it, { token: admin, ...look });
       await control.goto(`${it.page}/control`);
       await control.waitForFunction(() => document.querySelectorAll("#chart canvas").length > 0);
-      await control.waitForTimeout(20_000);
+      await control.selectOption("#figure", "rate");
+      await control.waitForTimeout(40_000);
       await control.screenshot({ path: `${PLACE}control-room-${name}.png` });
       await page.context().close();
       await control.context().close();
