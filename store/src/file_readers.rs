@@ -1,13 +1,18 @@
-//! Readers of SQLite's files. A query is one piece of work on one thread, from its parameters to its last row: whoever
-//! asks is woken once, when the answer is whole.
+//! Readers of SQLite's files. A query is one piece of work on one thread, from its parameters to its last row.
 //!
-//! A thread keeps its connection and the statements that it prepared. The thread that went idle last is woken first,
-//! since what it read last is still in its core's cache. Work waits in the order in which it came, for some seconds at
+//! Most queries take less than it costs to wake a thread and to be woken by it. So a query begins on the thread of
+//! whoever asks, which it may hold for [`AT_ONCE`]. One that takes longer begins anew on a thread that is there for such
+//! work, and the next ones with its text go there at once. Work waits in the order in which it came, for some seconds at
 //! the most; there is never more of it than callers.
+//!
+//! A connection keeps the statements that it prepared. The connection and the thread that were used last are used first,
+//! since what they read last is still in a core's cache.
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
@@ -20,12 +25,18 @@ use tokio::sync::oneshot;
 use crate::sqlite_value::all_stored;
 use crate::{Row, StoreError, Value};
 
-/// Queries that run at the same time.
+/// Queries that run at the same time on threads of their own, and connections that are kept.
 const THREADS: usize = 4;
+/// How long a query may hold the thread of whoever asks: what writing a page takes, too.
+const AT_ONCE: Duration = Duration::from_micros(250);
+/// How many queries with the text of one that took longer do not begin on the thread of whoever asks.
+const LONG_FOR: u16 = 256;
+/// How many such texts are known.
+const LONG_MAX: usize = 64;
 /// Statements that a connection keeps.
 const STATEMENTS: usize = 128;
-/// Steps of SQLite's machine between two looks at the clock: some hundred microseconds.
-const STEPS_BETWEEN_LOOKS: i32 = 10_000;
+/// Steps of SQLite's machine between two looks at the clock: some ten microseconds.
+const STEPS_BETWEEN_LOOKS: i32 = 1_000;
 /// Pages of each file that a connection keeps, in KiB.
 const CACHE: i32 = 16_384;
 
@@ -56,14 +67,19 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     waiting: VecDeque<Work>,
+    /// Connections that nobody uses; the one that was used last comes last.
+    connections: Vec<Connection>,
+    /// Texts of queries that took long, and how many more of each are taken to.
+    long: HashMap<String, u16>,
     /// Threads that wait for work; the one that began to last comes last.
     idle: Vec<Thread>,
     threads: usize,
     closed: bool,
 }
 
-/// A query on the connection that it is given; it tells whoever asked why there is none.
-type Run = Box<dyn FnOnce(Result<&Connection, StoreError>) + Send>;
+/// A query on the connection that it is given, which it gives back before it answers; it tells whoever asked why there
+/// is none.
+type Run = Box<dyn FnOnce(&Shared, Result<Connection, StoreError>) + Send>;
 
 struct Work {
     since: Instant,
@@ -89,17 +105,32 @@ impl FileReaders {
         params: &[Value<'_>],
     ) -> Result<Vec<R>, StoreError> {
         let params = all_stored(params)?;
-        let limit = self.shared.files.limit;
+        match self.shared.at_once(&sql, &params) {
+            Some(rows) => rows,
+            // Few go this way; the others do not carry its state with them.
+            None => Box::pin(self.in_turn(sql, params)).await,
+        }
+    }
+
+    /// Runs a query on a thread that is there for it.
+    async fn in_turn<R: Row>(&self, sql: Cow<'static, str>, params: Vec<Stored>) -> Result<Vec<R>, StoreError> {
+        let Files { patience, limit, .. } = self.shared.files;
         let (answer, answered) = oneshot::channel();
         // Dropped with this future.
         let asking = Arc::new(());
         let asked = Arc::downgrade(&asking);
-        self.shared.submit(Box::new(move |connection| {
-            let rows = connection.and_then(|connection| read(connection, &sql, &params, limit, asked));
+        self.shared.submit(Box::new(move |shared, connection| {
+            let rows = connection.and_then(|connection| {
+                connection.busy_timeout(patience).map_err(unread)?;
+                let deadline = Instant::now() + limit;
+                let rows = read(&connection, &sql, &params, move || is_over(deadline, &asked));
+                shared.keep(connection);
+                rows
+            });
             // Whoever asked may be gone.
             let _ = answer.send(rows);
         }))?;
-        // Without an answer the thread has panicked.
+        // Without an answer the query has panicked.
         answered.await.unwrap_or_else(|_| Err(sqlx::Error::WorkerCrashed.into()))
     }
 }
@@ -117,13 +148,73 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Runs a query on this thread, unless it takes long, or somebody has to be waited for.
+    fn at_once<R: Row>(&self, sql: &str, params: &[Stored]) -> Option<Result<Vec<R>, StoreError>> {
+        let connection = self.at_hand(sql)?;
+        let took_long = Arc::new(AtomicBool::new(false));
+        let rows = panic::catch_unwind(AssertUnwindSafe(|| {
+            connection.busy_timeout(Duration::ZERO).map_err(unread)?;
+            let deadline = Instant::now() + AT_ONCE;
+            let took_long = took_long.clone();
+            read(&connection, sql, params, move || {
+                let is_long = Instant::now() >= deadline;
+                took_long.fetch_or(is_long, Ordering::Relaxed);
+                is_long
+            })
+        }));
+        // A connection on which something panicked is not used again.
+        let Ok(rows) = rows else { return Some(Err(sqlx::Error::WorkerCrashed.into())) };
+        self.keep(connection);
+        if took_long.load(Ordering::Relaxed) {
+            self.note_long(sql);
+            return None;
+        }
+        match rows {
+            Err(StoreError::Unavailable(_)) => None,
+            rows => Some(rows),
+        }
+    }
+
+    /// A connection that nobody uses, for a query that is not known to take long.
+    fn at_hand(&self, sql: &str) -> Option<Connection> {
+        let mut state = self.lock();
+        if let Some(more) = state.long.get_mut(sql) {
+            *more -= 1;
+            if *more == 0 {
+                state.long.remove(sql);
+            }
+            return None;
+        }
+        state.connections.pop()
+    }
+
+    fn note_long(&self, sql: &str) {
+        let mut state = self.lock();
+        if state.long.len() < LONG_MAX {
+            state.long.insert(sql.to_owned(), LONG_FOR);
+        }
+    }
+
+    fn keep(&self, connection: Connection) {
+        let mut state = self.lock();
+        if state.connections.len() < THREADS {
+            state.connections.push(connection);
+        }
+    }
+
+    /// A connection that nobody uses, or another one.
+    fn connect(&self) -> Result<Connection, StoreError> {
+        let at_hand = self.lock().connections.pop();
+        at_hand.map_or_else(|| self.files.open().map_err(unread), Ok)
+    }
+
     fn submit(self: &Arc<Self>, run: Run) -> Result<(), StoreError> {
         let mut state = self.lock();
         match state.idle.pop() {
             Some(thread) => thread.unpark(),
             None if state.threads < THREADS => {
-                let at_work = AtWork(self.clone());
-                let spawned = thread::Builder::new().name("store-reader".to_owned()).spawn(move || at_work.serve());
+                let shared = self.clone();
+                let spawned = thread::Builder::new().name("store-reader".to_owned()).spawn(move || shared.serve());
                 match spawned {
                     Ok(_) => state.threads += 1,
                     // Others take it.
@@ -135,6 +226,16 @@ impl Shared {
         }
         state.waiting.push_back(Work { since: Instant::now(), run });
         Ok(())
+    }
+
+    /// Does what is to be done, until there will be nothing any more.
+    fn serve(&self) {
+        while let Some(Work { since, run }) = self.work() {
+            let is_late = since.elapsed() > self.files.patience;
+            let connection = if is_late { Err(sqlx::Error::PoolTimedOut.into()) } else { self.connect() };
+            // What panics takes its connection along, and nothing else.
+            let _ = panic::catch_unwind(AssertUnwindSafe(|| run(self, connection)));
+        }
     }
 
     /// Waits for work; `None` when there will be none any more.
@@ -157,44 +258,11 @@ impl Shared {
     }
 }
 
-/// A thread that serves, counted until it ends, be it by a panic.
-struct AtWork(Arc<Shared>);
-
-impl Drop for AtWork {
-    fn drop(&mut self) {
-        self.0.lock().threads -= 1;
-    }
-}
-
-impl AtWork {
-    fn serve(self) {
-        let Self(shared) = &self;
-        let mut opened = None;
-        while let Some(Work { since, run }) = shared.work() {
-            if since.elapsed() > shared.files.patience {
-                run(Err(sqlx::Error::PoolTimedOut.into()));
-                continue;
-            }
-            if opened.is_none() {
-                match shared.files.open() {
-                    Ok(connection) => opened = Some(connection),
-                    Err(error) => {
-                        run(Err(unread(error)));
-                        continue;
-                    }
-                }
-            }
-            run(opened.as_ref().ok_or_else(|| sqlx::Error::WorkerCrashed.into()));
-        }
-    }
-}
-
 impl Files {
     /// A connection that only reads. None of the files is made when it is not there.
     fn open(&self) -> rusqlite::Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&self.main, flags)?;
-        connection.busy_timeout(self.patience)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         connection.pragma_update(None, "query_only", 1)?;
         for (name, file) in &self.attached {
@@ -205,16 +273,18 @@ impl Files {
     }
 }
 
-/// Reads every row, for as long as `limit` and as whoever asked waits.
+/// Whether a query has gone on for too long, or for nobody.
+fn is_over(deadline: Instant, asked: &Weak<()>) -> bool {
+    Instant::now() >= deadline || asked.strong_count() == 0
+}
+
+/// Reads every row, unless `is_over` says that it is to end.
 fn read<R: Row>(
     connection: &Connection,
     sql: &str,
     params: &[Stored],
-    limit: Duration,
-    asked: Weak<()>,
+    is_over: impl FnMut() -> bool + Send + 'static,
 ) -> Result<Vec<R>, StoreError> {
-    let deadline = Instant::now() + limit;
-    let is_over = move || Instant::now() >= deadline || asked.strong_count() == 0;
     connection.progress_handler(STEPS_BETWEEN_LOOKS, Some(is_over)).map_err(unread)?;
     let mut statement = connection.prepare_cached(sql).map_err(unread)?;
     bind(&mut statement, params)?;
@@ -397,8 +467,57 @@ mod tests {
         assert_eq!(fetch::<(i64,)>(&readers, "SELECT 1").await.expect("rows"), [(1,)]);
     }
 
+    /// The thread on which a row was read.
+    struct ReadOn(thread::ThreadId);
+
+    impl Row for ReadOn {
+        fn read(_: &mut crate::Columns<'_>) -> Result<Self, StoreError> {
+            Ok(Self(thread::current().id()))
+        }
+    }
+
     #[tokio::test]
-    async fn a_thread_that_panics_is_replaced() {
+    async fn a_short_query_runs_on_the_thread_of_whoever_asks_and_a_long_one_does_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let readers = readers(&folder, LONG);
+        // Opens a connection.
+        fetch::<(i64,)>(&readers, "SELECT 1").await.expect("rows");
+        let this = thread::current().id();
+        // Whoever is interrupted by others has not been quick.
+        let mut on_this = 0;
+        for _ in 0..100 {
+            readers.shared.lock().long.clear();
+            let [ReadOn(thread)] = fetch(&readers, "SELECT 1").await.expect("rows")[..] else { panic!("one row") };
+            on_this += usize::from(thread == this);
+        }
+        assert!(on_this > 0);
+        let long =
+            "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n LIMIT 1000000) SELECT COUNT(*) FROM n";
+        for _ in 0..3 {
+            let [ReadOn(thread)] = fetch(&readers, long).await.expect("rows")[..] else { panic!("one row") };
+            assert_ne!(thread, this);
+        }
+        // It began on this thread once.
+        assert_eq!(readers.shared.lock().long.get(long), Some(&(LONG_FOR - 2)));
+    }
+
+    #[tokio::test]
+    async fn texts_of_long_queries_are_forgotten_and_bounded() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let readers = readers(&folder, LONG);
+        fetch::<(i64,)>(&readers, "SELECT 1").await.expect("rows");
+        for number in 0..2 * LONG_MAX {
+            readers.shared.note_long(&format!("SELECT {number}"));
+        }
+        assert_eq!(readers.shared.lock().long.len(), LONG_MAX);
+        for _ in 0..LONG_FOR {
+            assert!(readers.shared.at_hand("SELECT 0").is_none());
+        }
+        assert!(readers.shared.at_hand("SELECT 0").is_some());
+    }
+
+    #[tokio::test]
+    async fn what_panics_ends_alone() {
         struct Panics;
         impl Row for Panics {
             fn read(_: &mut crate::Columns<'_>) -> Result<Self, StoreError> {
@@ -409,6 +528,8 @@ mod tests {
         let readers = readers(&folder, LONG);
         for _ in 0..2 * THREADS {
             assert!(fetch::<Panics>(&readers, "SELECT 1").await.is_err_and(|error| error.is_transient()));
+            let in_turn = readers.in_turn::<Panics>("SELECT 1".into(), Vec::new()).await;
+            assert!(in_turn.is_err_and(|error| error.is_transient()));
         }
         assert_eq!(fetch::<(i64,)>(&readers, "SELECT 1").await.expect("rows"), [(1,)]);
     }

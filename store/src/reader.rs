@@ -123,11 +123,22 @@ impl Reader {
     ) -> Result<Vec<R>, StoreError> {
         let sql = sql.into();
         let bound = self.bound();
-        let missing = match bound.fetch(sql.clone(), params).await? {
-            Ok(rows) => return Ok(rows),
-            Err(error) => error,
-        };
-        // Its read model may have become live just now, or its generation may be gone.
+        match bound.fetch(sql.clone(), params).await? {
+            Ok(rows) => Ok(rows),
+            // Few go this way; the others do not carry its state with them.
+            Err(missing) => Box::pin(self.fetch_anew(bound, missing, sql, params)).await,
+        }
+    }
+
+    /// Runs a query again for which a table was `missing` in `bound`: its read model may have become live just now, or its
+    /// generation may be gone.
+    async fn fetch_anew<R: Row>(
+        &self,
+        bound: Arc<Bound>,
+        missing: StoreError,
+        sql: Cow<'static, str>,
+        params: &[Value<'_>],
+    ) -> Result<Vec<R>, StoreError> {
         let rebound = self.rebind().await?;
         let missing = if Arc::ptr_eq(&bound, &rebound) {
             missing
