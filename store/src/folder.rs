@@ -30,7 +30,7 @@ pub(crate) struct Folder {
 
 impl Folder {
     pub(crate) fn new(directory: &Path) -> Self {
-        let store = writer(&store_file(directory), Durability::Full);
+        let store = writer(&store_file(directory), Durability::Full, Patience::Batches);
         Self { directory: directory.to_owned(), store }
     }
 
@@ -66,8 +66,8 @@ impl Folder {
     }
 
     /// The one connection that writes the generation `schema`.
-    pub(crate) fn writers(&self, schema: &str, durability: Durability, _: Patience) -> Pool {
-        Pool::on_file(writer(&self.file(schema), durability))
+    pub(crate) fn writers(&self, schema: &str, durability: Durability, patience: Patience) -> Pool {
+        Pool::on_file(writer(&self.file(schema), durability, patience))
     }
 
     /// Readers of the generations `schemas`, each attached under its name.
@@ -159,10 +159,16 @@ fn private_file(file: &Path) -> std::io::Result<File> {
 }
 
 /// The one connection that writes `file`.
-fn writer(file: &Path, durability: Durability) -> SqlitePool {
+fn writer(file: &Path, durability: Durability, patience: Patience) -> SqlitePool {
     let synchronous = match durability {
         Durability::Full => SqliteSynchronous::Full,
         Durability::Relaxed => SqliteSynchronous::Normal,
+    };
+    let temporary = match patience {
+        // What a statement over many rows would be taken back by. In a file it costs as much as the rows.
+        Patience::Batches => "MEMORY",
+        // Who makes an index sorts more than there may be memory for.
+        Patience::Builds => "FILE",
     };
     let options = SqliteConnectOptions::new()
         .filename(file)
@@ -170,7 +176,8 @@ fn writer(file: &Path, durability: Durability) -> SqlitePool {
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(synchronous)
         .busy_timeout(BUSY_TIMEOUT)
-        .pragma("cache_size", "-65536");
+        .pragma("cache_size", "-65536")
+        .pragma("temp_store", temporary);
     // A file does not go away.
     let pool = SqlitePoolOptions::new().max_connections(1).acquire_timeout(BUSY_TIMEOUT).test_before_acquire(false);
     pool.connect_lazy_with(options)
