@@ -1,3 +1,4 @@
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,8 +30,10 @@ const MORE_FROM: usize = 2_000;
 const AT_ONCE: Duration = Duration::from_millis(20);
 /// The least time between two commits, each of which costs a search index a segment.
 const COMMIT_EVERY: Duration = Duration::from_millis(50);
-/// The same while nobody waits for one.
-const COMMIT_AT_REST: Duration = Duration::from_millis(100);
+/// The same while nobody waits for one: [`COMMITS_SHARE`] times what the last one took, within these bounds.
+const COMMIT_AT_REST: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(1);
+/// How many times longer than committing everything else takes, while nobody waits.
+const COMMITS_SHARE: u32 = 10;
 /// The least time between two small batches while nobody waits for them.
 const REST: Duration = Duration::from_millis(5);
 
@@ -128,6 +131,7 @@ impl Copying {
             uncommitted: 0,
             more_until: None,
             committed_at: Instant::now(),
+            rest: *COMMIT_AT_REST.start(),
             shown: self.shown.clone(),
         };
         let on_failure = match build.before.filter(|_| build.is_strict) {
@@ -216,6 +220,8 @@ pub(crate) struct Copy {
     /// Until when the next batch is waited for.
     more_until: Option<Instant>,
     committed_at: Instant,
+    /// How long the next commit waits that nobody waits for.
+    rest: Duration,
     shown: watch::Sender<Shown>,
 }
 
@@ -319,7 +325,7 @@ impl Sink for Copy {
         Some(match self.more_until {
             _ if self.is_full() => Due { wanted, latest: wanted },
             Some(more_until) => Due { wanted: wanted.max(more_until), latest: wanted.max(more_until) },
-            None => Due { wanted, latest: self.committed_at + COMMIT_AT_REST },
+            None => Due { wanted, latest: self.committed_at + self.rest },
         })
     }
 
@@ -329,7 +335,9 @@ impl Sink for Copy {
 
     async fn commit(&mut self) -> Result<(), ReplicaError> {
         let positions = self.reached.clone();
+        let begun_at = Instant::now();
         self.with_store(move |store| store.commit(&positions)).await?;
+        self.rest = rest_after(begun_at.elapsed());
         self.committed.clone_from(&self.reached);
         (self.uncommitted, self.more_until, self.committed_at) = (0, None, Instant::now());
         self.shown.send_modify(|shown| {
@@ -338,5 +346,22 @@ impl Sink for Copy {
         });
         self.view.moved(&self.committed);
         Ok(())
+    }
+}
+
+/// How long a commit waits that nobody waits for, when the one before took so long: on a machine that has much to do it
+/// takes longer, and what it costs is to be had for what people do.
+fn rest_after(took: Duration) -> Duration {
+    took.saturating_mul(COMMITS_SHARE).clamp(*COMMIT_AT_REST.start(), *COMMIT_AT_REST.end())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_that_takes_long_comes_less_often() {
+        let rests = [0, 5, 20, 90, 5_000].map(|took| rest_after(Duration::from_millis(took)).as_millis());
+        assert_eq!(rests, [100, 100, 200, 900, 1_000]);
     }
 }
