@@ -61,7 +61,9 @@ impl Newest {
     ) -> Result<Vec<R>, NewestError> {
         let standing = self.reader.standing();
         let ends = self.log.ends(&model.topics).await?;
-        if !self.reader.wait_for(model, &ends, Instant::now() + PATIENCE).await? {
+        // Boxed, lest the futures of those who call this nest deeper than the compiler looks.
+        let waiting = Box::pin(self.reader.wait_for(model, &ends, Instant::now() + PATIENCE));
+        if !waiting.await? {
             return Err(NewestError::Behind(model.name.clone()));
         }
         let rows = self.reader.fetch(sql, params).await?;
