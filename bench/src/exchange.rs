@@ -5,9 +5,12 @@ use anyhow::{Context as _, bail, ensure};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// A connection to a server.
+/// A connection to a server, which is opened again where the server closes it after an answer.
 pub(crate) struct Connection {
+    address: String,
     stream: TcpStream,
+    /// Whether the last answer was the last on this stream.
+    ends: bool,
     /// Bytes of the last answer, and nothing after it: a request is sent only when the answer before is complete.
     buffer: Vec<u8>,
 }
@@ -33,19 +36,22 @@ const LONGEST: usize = 1 << 20;
 
 impl Connection {
     pub(crate) async fn open(address: &str) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect(address).await.with_context(|| format!("connecting to {address}"))?;
-        stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: Vec::with_capacity(4 << 10) })
+        let stream = connect(address).await?;
+        Ok(Self { address: address.to_owned(), stream, ends: false, buffer: Vec::with_capacity(4 << 10) })
     }
 
     /// Sends `request` and waits for the whole answer.
     pub(crate) async fn exchange(&mut self, request: &[u8]) -> anyhow::Result<Answer<'_>> {
+        if self.ends {
+            self.stream = connect(&self.address).await?;
+        }
         self.stream.write_all(request).await?;
         self.buffer.clear();
         loop {
             ensure!(self.stream.read_buf(&mut self.buffer).await? > 0, "the server closed the connection");
             if let Some(Shape { status, head, body }) = shape(&self.buffer)? {
                 let head_text = std::str::from_utf8(&self.buffer[..head]).context("a head that is not UTF-8")?;
+                self.ends = header(head_text, "connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
                 return Ok(Answer { status, head: head_text, body: &self.buffer[head..head + body] });
             }
             ensure!(self.buffer.len() < LONGEST, "an answer without end");
@@ -70,6 +76,12 @@ impl Answer<'_> {
         let body: serde_json::Value = serde_json::from_slice(self.body)?;
         Ok(body[name].as_str().with_context(|| format!("the answer has no {name}"))?.to_owned())
     }
+}
+
+async fn connect(address: &str) -> anyhow::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await.with_context(|| format!("connecting to {address}"))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 /// Renders a request. `headers` end with a line break each.

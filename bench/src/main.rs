@@ -29,7 +29,7 @@ mod streaming;
 mod viewing;
 mod visible;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -43,6 +43,9 @@ use crate::scratch::Scratch;
 /// Balcony's allocator, so that what is measured beside it has no other.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Where the figures of a whole run are kept.
+const FIGURES: &str = "docs/performance.md";
 
 /// Prints what Balcony does beside what its parts can do. KAFKA_BOOTSTRAP_SERVERS and DATABASE_URL name the Kafka and
 /// the PostgreSQL to measure on (`eval "$(tests/services start)"`); without them only the embedded half runs.
@@ -81,6 +84,9 @@ pub(crate) struct Options {
     /// Only this half.
     #[arg(long)]
     only: Option<Deployment>,
+    /// Another program that `reading` asks for the same.
+    #[arg(long)]
+    peer: Option<reading::Peer>,
     /// Balcony's program; the one beside this program unless given.
     #[arg(long, value_name = "PROGRAM")]
     balcony: Option<PathBuf>,
@@ -97,6 +103,8 @@ pub(crate) struct Options {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Scenario {
+    /// All of them, whose tables replace those in docs/performance.md unless --write names another file.
+    All,
     /// Comments posted a second, against a bare handler.
     Posting,
     /// Page views taken a second, and counted.
@@ -177,7 +185,8 @@ async fn measure(scenarios: &[Scenario], options: &Options) -> anyhow::Result<()
     // What was measured before a failure is still worth reading.
     report.print(options.json)?;
     measured.and(cleaned)?;
-    match &options.write {
+    let of_all = scenarios.contains(&Scenario::All).then(|| Path::new(FIGURES));
+    match options.write.as_deref().or(of_all) {
         Some(path) => report.write(path, &command(scenarios, options)),
         None => Ok(()),
     }
@@ -203,7 +212,8 @@ async fn run(
     progress: &Progress,
     report: &mut Report,
 ) -> anyhow::Result<()> {
-    let wanted = |scenario| scenarios.is_empty() || scenarios.contains(&scenario);
+    let all = scenarios.is_empty() || scenarios.contains(&Scenario::All);
+    let wanted = |scenario| all || scenarios.contains(&scenario);
     for deployment in scratch.deployments() {
         if wanted(Scenario::Posting) {
             posting::run(deployment, options, scratch, progress, report).await.context("posting")?;

@@ -65,9 +65,23 @@ impl Process {
         settings: &Settings,
         folder: &Path,
     ) -> anyhow::Result<Self> {
+        Self::start_configured(program, arguments, settings, folder, "/readyz", |_| Ok(())).await
+    }
+
+    /// The same of a program that is told its address by `configure`, and is ready when it answers at the path `ready`.
+    pub(crate) async fn start_configured(
+        program: &Path,
+        arguments: &[&str],
+        settings: &Settings,
+        folder: &Path,
+        ready: &str,
+        configure: impl Fn(&str) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Self> {
         let mut last = None;
         for _ in 0..PORTS {
-            match Self::try_start(program, arguments, settings, folder).await {
+            let address = free_address()?;
+            configure(&address)?;
+            match Self::try_start(program, arguments, settings, folder, address, ready).await {
                 Ok(process) => return Ok(process),
                 Err(error) => last = Some(error),
             }
@@ -76,8 +90,14 @@ impl Process {
         Err(error.context(format!("starting {} {}", program.display(), arguments.join(" "))))
     }
 
-    async fn try_start(program: &Path, arguments: &[&str], settings: &Settings, folder: &Path) -> anyhow::Result<Self> {
-        let address = free_address()?;
+    async fn try_start(
+        program: &Path,
+        arguments: &[&str],
+        settings: &Settings,
+        folder: &Path,
+        address: String,
+        ready: &str,
+    ) -> anyhow::Result<Self> {
         let log = folder.join(format!("{}.log", address.replace(':', "-")));
         let mut command = Command::new(program);
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log)?);
@@ -87,13 +107,13 @@ impl Process {
         let settings = settings.iter().map(|(name, value)| (*name, value.as_str()));
         let child = command.envs(settings).env("LISTEN", &address).spawn()?;
         let mut process = Self { child, address, log };
-        process.wait_until_ready().await?;
+        process.wait_until_ready(ready).await?;
         Ok(process)
     }
 
-    async fn wait_until_ready(&mut self) -> anyhow::Result<()> {
+    async fn wait_until_ready(&mut self, ready: &str) -> anyhow::Result<()> {
         let deadline = Instant::now() + START_PATIENCE;
-        let question = request("GET", "/readyz", "", "");
+        let question = request("GET", ready, "", "");
         loop {
             if let Some(status) = self.child.try_wait()? {
                 bail!("it ended with {status}: {}", self.last_words());

@@ -1,13 +1,16 @@
-//! Pages read a second: hot, cold, and mixed with posts; against a handler that gives the same bytes from memory, and the
-//! bare query on the same database.
+//! Pages read a second: hot, cold, and mixed with posts; against a handler that gives the same bytes from memory, the
+//! bare query on the same database, and another program.
 
 mod bare_query;
+mod peer;
 
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
 
 use self::bare_query::BareQuery;
+pub(crate) use self::peer::Peer;
+use self::peer::Running;
 use crate::Options;
 use crate::consumption::{Consumers, microseconds_each};
 use crate::exchange::{Connection, request};
@@ -29,6 +32,7 @@ const POSTS_ONE_IN: usize = 10;
 struct Candidate {
     what: String,
     address: String,
+    question: Arc<[u8]>,
     consumers: Consumers,
 }
 
@@ -60,17 +64,23 @@ pub(crate) async fn run(
     let settings = hot.settings.iter().cloned().chain(cold).chain([("HOT_PAGES", "0".to_owned())]).collect();
     let cold = scratch.balcony(part, &settings).await?;
     let bare_query = BareQuery::open(deployment, scratch, &hot).await?;
+    let peer = match options.peer {
+        Some(peer) => Some((peer.name(), peer.start(scratch).await?)),
+        None => None,
+    };
+    let peer = peer.as_ref().map(|(name, running)| (*name, running));
 
     for (page, question) in library.questions() {
-        let answers = Answers { question, library: &library, hot: &hot, cold: &cold };
-        let with_bare_query = (page == MOVIE).then_some(&bare_query);
+        let is_movie = page == MOVIE;
+        let answers = Answers { question, library: &library, hot: &hot, cold: &cold, peer: peer.filter(|_| is_movie) };
+        let with_bare_query = is_movie.then_some(&bare_query);
         for clients in CLIENTS {
             let title = format!("reading, {name}, {page}, {clients} clients");
             report.add(answers.measure(title, clients, with_bare_query, options, scratch, progress).await?);
         }
     }
     let title = format!("reading, {name}, 90 % lists of a movie, 10 % posts, 16 clients");
-    report.add(mixed(title, &hot, &library, options, scratch, progress).await?);
+    report.add(mixed(title, &hot, &library, peer, options, scratch, progress).await?);
     Ok(())
 }
 
@@ -83,6 +93,7 @@ struct Answers<'a> {
     library: &'a Library,
     hot: &'a Installation,
     cold: &'a Process,
+    peer: Option<(&'static str, &'a Running)>,
 }
 
 impl Answers<'_> {
@@ -101,33 +112,42 @@ impl Answers<'_> {
         let file = scratch.path("answer");
         std::fs::write(&file, &body)?;
         let bare = scratch.bare(&["answer", text(&file)?], &Vec::new()).await?;
-        let candidates = [
+        let mut candidates = vec![
             Candidate {
                 what: "axum answering the same bytes from memory".to_owned(),
                 address: bare.address.clone(),
+                question: self.question.clone(),
                 consumers: Consumers::default().and("server", bare.pid()),
             },
             Candidate {
                 what: "balcony, hot".to_owned(),
                 address: self.hot.queries()?.to_owned(),
+                question: self.question.clone(),
                 consumers: self.hot.consumers(scratch),
             },
             Candidate {
                 what: "balcony, cold".to_owned(),
                 address: self.cold.address.clone(),
+                question: self.question.clone(),
                 consumers: self.hot.services(scratch).and("query-api", self.cold.pid()),
             },
         ];
+        candidates.extend(self.peer.map(|(name, peer)| Candidate {
+            what: name.to_owned(),
+            address: peer.address().to_owned(),
+            question: peer.list.clone(),
+            consumers: peer.consumers(),
+        }));
         let mut section = Section::new(title, "answers/s");
         section.lines = candidates.iter().map(|candidate| Line::new(&*candidate.what)).collect();
         if bare_query.is_some() {
             section.lines.push(Line::new("the query alone"));
         }
-        let requests: Requests = std::iter::repeat_n(self.question.clone(), clients).collect();
         // The first round warms up.
         for round in 0..=options.rounds {
             for (candidate, line) in candidates.iter().zip(&mut section.lines) {
                 progress.step(format!("{}: round {round} of {}: {}", section.title, options.rounds, candidate.what));
+                let requests: Requests = std::iter::repeat_n(candidate.question.clone(), clients).collect();
                 let before = candidate.consumers.seconds();
                 let read = load::closed_loop(&candidate.address, &requests, 200, options.short_round()).await?;
                 if round > 0 {
@@ -147,7 +167,10 @@ impl Answers<'_> {
         section.compare(1, 0);
         section.compare(2, 0);
         if bare_query.is_some() {
-            section.compare(2, 3);
+            section.compare(2, candidates.len());
+        }
+        if self.peer.is_some() {
+            section.compare(1, 3);
         }
         Ok(section)
     }
@@ -157,6 +180,7 @@ async fn mixed(
     title: String,
     hot: &Installation,
     library: &Library,
+    peer: Option<(&'static str, &Running)>,
     options: &Options,
     scratch: &Scratch,
     progress: &Progress,
@@ -164,19 +188,28 @@ async fn mixed(
     let (commands, queries) = (hot.commands()?, hot.queries()?);
     let (_, list) = library.questions().into_iter().find(|(page, _)| *page == MOVIE).context("a movie's page")?;
     let mut section = Section::new(title, "requests/s");
-    section.lines = vec![Line::new("balcony")];
-    let consumers = hot.consumers(scratch);
+    let posts = library.posts[..CLIENTS[1]].to_vec();
+    let mut candidates = vec![("balcony", (queries, list), (commands, posts), hot.consumers(scratch))];
+    candidates.extend(peer.map(|(name, peer)| {
+        let posts: Requests = std::iter::repeat_n(peer.post.clone(), CLIENTS[1]).collect();
+        (name, (peer.address(), peer.list.clone()), (peer.address(), posts), peer.consumers())
+    }));
+    section.lines = candidates.iter().map(|(name, ..)| Line::new(*name)).collect();
     for round in 0..=options.rounds {
-        progress.step(format!("{}: round {round} of {}", section.title, options.rounds));
-        let before = consumers.seconds();
-        let posts = &library.posts[..CLIENTS[1]];
-        let mix = load::mixed_loop((queries, &list), (commands, posts), POSTS_ONE_IN, options.short_round()).await?;
-        consumers.rest().await?;
-        if round > 0 {
-            let requests = mix.latencies.len() as u64;
-            mix.note(&mut section.lines[0]);
-            section.lines[0].processor(microseconds_each(&before, &consumers.seconds(), requests));
+        for ((name, (queries, list), (commands, posts), consumers), line) in candidates.iter().zip(&mut section.lines) {
+            progress.step(format!("{}: round {round} of {}: {name}", section.title, options.rounds));
+            let before = consumers.seconds();
+            let mix = load::mixed_loop((queries, list), (commands, posts), POSTS_ONE_IN, options.short_round()).await?;
+            consumers.rest().await?;
+            if round > 0 {
+                let requests = mix.latencies.len() as u64;
+                mix.note(line);
+                line.processor(microseconds_each(&before, &consumers.seconds(), requests));
+            }
         }
+    }
+    if section.lines.len() > 1 {
+        section.compare(0, 1);
     }
     Ok(section)
 }

@@ -100,6 +100,18 @@ impl Scratch {
         Process::start(&self.balcony, arguments, settings, self.folder.path()).await
     }
 
+    /// Starts another program, which `configure` tells where to listen, and waits until it answers at the path `ready`.
+    pub(crate) async fn peer(
+        &self,
+        program: &str,
+        arguments: &[&str],
+        ready: &str,
+        configure: impl Fn(&str) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Process> {
+        let (program, folder) = (Path::new(program), self.folder.path());
+        Process::start_configured(program, arguments, &Settings::new(), folder, ready, configure).await
+    }
+
     /// Starts this program as a server.
     pub(crate) async fn bare(&self, arguments: &[&str], settings: &Settings) -> anyhow::Result<Process> {
         let arguments = [&["serve"], arguments].concat();
