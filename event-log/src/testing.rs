@@ -1,10 +1,16 @@
 //! How tests wait, and what they are given.
 
+#[cfg(feature = "kafka")]
+mod on_broker;
+
 use std::io::Write as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior};
+
+#[cfg(feature = "kafka")]
+pub use self::on_broker::OnBroker;
 
 /// What the environment variable `name` says, which names a service for tests: a broker, a database server. Without it a
 /// line says, once for each test program, what is left out.

@@ -357,11 +357,15 @@ fn unread(error: rusqlite::Error) -> StoreError {
 
 #[cfg(test)]
 mod tests {
+    use balcony_event_log::testing::eventually;
+
     use super::*;
 
     /// Counts for longer than anybody waits.
     const ENDLESS: &str = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n) SELECT COUNT(*) FROM n";
     const LONG: Duration = Duration::from_hours(1);
+    /// How long anything may take that the test waits for.
+    const PATIENCE: Duration = Duration::from_secs(20);
 
     /// Readers of a table `main_things` with the numbers 1 and 2, and of a table `things` in a file that is attached.
     fn readers(folder: &tempfile::TempDir, limit: Duration) -> FileReaders {
@@ -460,9 +464,8 @@ mod tests {
             })
         };
         let left: Vec<_> = (0..2 * THREADS).map(begin).collect();
-        while readers.shared.lock().waiting.len() < THREADS {
-            tokio::task::yield_now().await;
-        }
+        let all_wait = async || (readers.shared.lock().waiting.len() >= THREADS).then_some(());
+        eventually("every thread has a query, and as many wait", PATIENCE, all_wait).await;
         left.iter().for_each(|task| task.abort());
         assert_eq!(fetch::<(i64,)>(&readers, "SELECT 1").await.expect("rows"), [(1,)]);
     }
@@ -541,8 +544,7 @@ mod tests {
         fetch::<(i64,)>(&readers, "SELECT 1").await.expect("rows");
         let shared = Arc::downgrade(&readers.shared);
         drop(readers);
-        while shared.strong_count() > 0 {
-            thread::yield_now();
-        }
+        let has_ended = async || (shared.strong_count() == 0).then_some(());
+        eventually("every thread has ended", PATIENCE, has_ended).await;
     }
 }

@@ -13,7 +13,7 @@ use crate::{DatabasePlace, Settings, StoreError};
 pub struct Scratch {
     settings: Settings,
     kind: &'static str,
-    _kept: Box<dyn Debug + Send + Sync>,
+    kept: Vec<Box<dyn Debug + Send + Sync>>,
 }
 
 impl Scratch {
@@ -39,7 +39,7 @@ impl Scratch {
     #[cfg(feature = "sqlite")]
     fn in_folder(folder: tempfile::TempDir) -> Result<Self, StoreError> {
         let place = DatabasePlace::Sqlite { directory: folder.path().join("read-models") };
-        Ok(Self { settings: settings(place), kind: "SQLite", _kept: Box::new(folder) })
+        Ok(Self { settings: settings(place), kind: "SQLite", kept: vec![Box::new(folder)] })
     }
 
     /// A database on the PostgreSQL server that `DATABASE_URL` names, by a user who may create one. `None` without
@@ -73,8 +73,15 @@ impl Scratch {
         administer(url, &format!("CREATE DATABASE {name}")).await?;
         let (server, _) = url.rsplit_once('/').unwrap_or((url, ""));
         let place = DatabasePlace::Postgres { url: format!("{server}/{name}") };
-        let kept = Box::new(ServerDatabase { url: url.to_owned(), name });
-        Ok(Self { settings: settings(place), kind: "PostgreSQL", _kept: kept })
+        let database = ServerDatabase { url: url.to_owned(), name };
+        Ok(Self { settings: settings(place), kind: "PostgreSQL", kept: vec![Box::new(database)] })
+    }
+
+    /// The same, with something else that the test has made and that goes when it is dropped.
+    #[must_use]
+    pub fn with(mut self, other: impl Debug + Send + Sync + 'static) -> Self {
+        self.kept.push(Box::new(other));
+        self
     }
 
     /// Its settings, in the namespace `scratch`.

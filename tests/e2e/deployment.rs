@@ -9,7 +9,7 @@ use std::time::Duration;
 use balcony_domain::{DERIVED, Topics};
 use balcony_event_log::embedded::EmbeddedLog;
 use balcony_event_log::kafka::KafkaLog;
-use balcony_event_log::testing::eventually;
+use balcony_event_log::testing::{OnBroker, eventually};
 use balcony_event_log::{EventLog, Topic};
 use balcony_http::{Authority, Expected, Role, Subjects};
 use balcony_store::Scratch;
@@ -32,6 +32,8 @@ pub struct Deployment {
     pub processes: Vec<Process>,
     /// Goes after the processes.
     _database: Option<Scratch>,
+    /// So do topics and groups in a database of others.
+    _topics: Option<OnBroker>,
 }
 
 pub enum Kind {
@@ -101,6 +103,7 @@ impl Deployment {
         let kind = Kind::Distributed { brokers: services.brokers.clone(), database_url, prefix };
         let folder = Arc::new(tempfile::tempdir().unwrap());
         settings.push(("DATA_DIR", folder.path().join("data").display().to_string()));
+        let database = database.with(OnBroker::marked(&services.brokers, id.as_str()));
         Self { _database: Some(database), ..Self::new(settings, kind, folder) }
     }
 
@@ -113,9 +116,10 @@ impl Deployment {
             ("NAMESPACE", namespace.to_owned()),
             ("DATA_DIR", folder.path().join("data").display().to_string()),
         ];
+        let topics = OnBroker::marked(&services.brokers, namespace);
         let (brokers, database_url) = (services.brokers.clone(), database_url.to_owned());
         let kind = Kind::Distributed { brokers, database_url, prefix: format!("{namespace}.") };
-        Self::new(settings, kind, folder)
+        Self { _topics: Some(topics), ..Self::new(settings, kind, folder) }
     }
 
     /// The namespace of everything that it has in databases and clusters.
@@ -126,7 +130,7 @@ impl Deployment {
     fn new(mut settings: Vec<(&'static str, String)>, kind: Kind, folder: Arc<TempDir>) -> Self {
         settings.push(("JWT_SECRET", SECRET.to_owned()));
         settings.push(("RATE_LIMIT", "off".to_owned()));
-        Self { settings, kind, folder, processes: Vec::new(), _database: None }
+        Self { settings, kind, folder, processes: Vec::new(), _database: None, _topics: None }
     }
 
     /// Starts a process and waits until it is ready. Gives its index.

@@ -16,7 +16,7 @@ async fn two_installations_on_one_kafka_and_one_postgresql_never_meet() {
     let database_url = database.url().unwrap();
     let mut installations = Vec::new();
     for name in ["one", "other"] {
-        // Namespaces are in the names of topics, which outlive the test.
+        // Namespaces are in the names of topics, which are of all tests.
         let namespace = format!("{name}{}", &id[id.len() - 20..]);
         let mut deployment = Deployment::in_namespace(&services, database_url, &namespace);
         deployment.start_all().await;

@@ -7,6 +7,8 @@ use balcony_event_log::embedded::EmbeddedLog;
 #[cfg(feature = "kafka")]
 use balcony_event_log::kafka::KafkaLog;
 use balcony_event_log::memory::{Clock, MemoryLog};
+#[cfg(feature = "kafka")]
+use balcony_event_log::testing::OnBroker;
 use balcony_event_log::{EventLog, Topic};
 
 #[cfg(feature = "kafka")]
@@ -19,6 +21,9 @@ pub(crate) struct LogUnderTest {
     pub(crate) events: Topic,
     /// One partition, kept for ever.
     pub(crate) others: Topic,
+    /// What there is of them on a broker.
+    #[cfg(feature = "kafka")]
+    _on_broker: Vec<OnBroker>,
 }
 
 pub(crate) enum Place {
@@ -44,7 +49,13 @@ impl LogUnderTest {
         let (events, others) = (topic("events", 3), topic("others", 1));
         let clock = Clock::at(UNIX_EPOCH + Duration::from_secs(1_000_000));
         let log = MemoryLog::new(&[events.clone(), others.clone()], clock.clone());
-        Self { place: Place::Memory { log, clock }, events, others }
+        Self {
+            place: Place::Memory { log, clock },
+            events,
+            others,
+            #[cfg(feature = "kafka")]
+            _on_broker: Vec::new(),
+        }
     }
 
     /// `None` without a broker, except in CI, where nothing may be left out.
@@ -63,7 +74,21 @@ impl LogUnderTest {
 
     #[cfg(any(feature = "kafka", feature = "sqlite"))]
     pub(crate) fn in_place(place: Place) -> Self {
-        Self { place, events: topic("events", 3), others: topic("others", 1) }
+        let (events, others) = (topic("events", 3), topic("others", 1));
+        #[cfg(feature = "kafka")]
+        let on_broker = match &place {
+            Place::Kafka { bootstrap_servers } => {
+                [&events, &others].map(|topic| OnBroker::marked(bootstrap_servers, &*topic.name)).into()
+            }
+            _ => Vec::new(),
+        };
+        Self {
+            place,
+            events,
+            others,
+            #[cfg(feature = "kafka")]
+            _on_broker: on_broker,
+        }
     }
 
     pub(crate) async fn open(&self) -> Arc<dyn EventLog> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use balcony_event_log::embedded::EmbeddedLog;
 use balcony_event_log::kafka::KafkaLog;
-use balcony_event_log::testing::{eventually, service};
+use balcony_event_log::testing::{OnBroker, eventually, service};
 use balcony_event_log::{EventLog, Headers, Message, Positions, Record, Topic, TopicPartition};
 use balcony_projector::{
     AnyReactor, Decode, Delivery, DeliveryPolicy, Projector, Publisher, ReactError, Reactor, Start,
@@ -43,18 +43,20 @@ pub(crate) struct Process {
 
 impl World {
     pub(crate) fn embedded() -> Self {
-        Self::at(Place::Embedded(tempfile::tempdir().unwrap()), 1)
+        Self::at(Uuid::now_v7(), Place::Embedded(tempfile::tempdir().unwrap()), 1)
     }
 
     /// `None`, in one line, without a broker and a database; with `CI` set that is a failure.
     pub(crate) async fn distributed(partitions: i32) -> Option<Self> {
         let brokers = service("KAFKA_BOOTSTRAP_SERVERS")?;
         let database = Scratch::postgres().await.unwrap()?;
-        Some(Self::at(Place::Distributed { brokers, database }, partitions))
+        let id = Uuid::now_v7();
+        let database = database.with(OnBroker::marked(&brokers, id.simple().to_string()));
+        Some(Self::at(id, Place::Distributed { brokers, database }, partitions))
     }
 
-    fn at(place: Place, partitions: i32) -> Self {
-        let id = Uuid::now_v7().simple();
+    fn at(id: Uuid, place: Place, partitions: i32) -> Self {
+        let id = id.simple();
         let topic =
             |name: &str| Topic { name: format!("{name}-{id}").into(), partitions, replication: 1, retention: None };
         Self { place, topic: topic("lines"), words: topic("words") }

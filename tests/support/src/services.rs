@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use balcony_event_log::testing::{eventually, service};
+use balcony_event_log::testing::{OnBroker, eventually, service};
 use balcony_store::Scratch;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -24,7 +24,7 @@ pub struct Installed {
     pub settings: Vec<(&'static str, String)>,
     /// What is in all its names.
     pub namespace: String,
-    /// Goes when it is dropped: after the program.
+    /// Goes when it is dropped, with topics and groups: after the program.
     pub database: Scratch,
 }
 
@@ -101,8 +101,8 @@ impl Services {
 
     /// An installation of a test's own: an empty database, and a namespace.
     pub async fn installation(&self) -> Installed {
-        let database = self.new_database().await;
         let namespace = format!("t{}", &Uuid::now_v7().simple().to_string()[..31]);
+        let database = self.new_database().await.with(OnBroker::marked(&self.brokers, namespace.as_str()));
         let settings = vec![
             ("KAFKA_BOOTSTRAP_SERVERS", self.brokers.clone()),
             ("DATABASE_URL", database.url().unwrap().to_owned()),
