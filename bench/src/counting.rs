@@ -7,7 +7,7 @@ use anyhow::ensure;
 use balcony_domain::Topics;
 use balcony_event_log::embedded::EmbeddedLog;
 use balcony_event_log::{EventLog, Topic};
-use balcony_projector::Projector;
+use balcony_projector::{Projection as _, Projector};
 use balcony_read_models::Statistics;
 use balcony_store::{Database, DatabasePlace, Settings};
 use tokio::time::{Instant, sleep};
@@ -48,9 +48,11 @@ pub(crate) async fn run(
         events::append_views(&log, &topics.views, first..first + count).await?;
         first += count;
         progress.step(format!("counting: {what}"));
+        let statistics = Statistics::new(&topics);
+        database.live_or_new(statistics.read_model()).await?;
         let (before, started) = (consumers.seconds(), Instant::now());
         let mut projector = Projector::new(log.clone(), database.clone(), "counting");
-        projector.start(Statistics::new(&topics));
+        projector.start(statistics);
         while projector.states()[0].events < u64::from(count) {
             ensure!(started.elapsed() < PATIENCE, "it takes too long");
             sleep(LOOK_EVERY).await;
