@@ -19,8 +19,9 @@ pub struct OnBroker {
 
 /// How long the broker may take for each of the answers.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long members that were not told to leave may keep a group.
-const LEFT_WITHIN: Duration = Duration::from_secs(2);
+/// How long a group is waited for that its members are leaving. One whose members were killed stays until the broker misses
+/// them, and is forgotten then, since nothing is committed in it.
+const LEFT_WITHIN: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_millis(50);
 
 impl OnBroker {
