@@ -18,7 +18,7 @@ impl Group {
         let group = Self { leader: leader.and_then(Pid::from_raw), note };
         if let Some(leader) = leader {
             let text = format!("{leader} {}", started(leader).await.unwrap_or_default());
-            if let Err(error) = fs::write(&group.note, text).await {
+            if let Err(error) = write(&group.note, text).await {
                 tracing::warn!(%error, note = %group.note.display(), "a command would outlive this process if that was killed");
             }
         }
@@ -46,6 +46,13 @@ impl Drop for Group {
         // Nor does a note matter that is about nobody.
         let _ = std::fs::remove_file(&self.note);
     }
+}
+
+async fn write(path: &Path, text: String) -> std::io::Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).await?;
+    }
+    fs::write(path, text).await
 }
 
 /// When a process was started, as its machine counts; `None` when there is none of this number.

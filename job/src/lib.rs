@@ -5,6 +5,7 @@
 //! beside each says who they are, and the next run of the same job ends them first. *This crate knows nothing of messages:
 //! a command gets bytes on its standard input and variables in its environment.*
 
+mod environment;
 mod group;
 
 use std::ffi::OsString;
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 
+pub use crate::environment::Environment;
 use crate::group::Group;
 
 /// A command that is to be run.
@@ -26,10 +28,11 @@ pub struct Job<'j> {
     /// Where it runs.
     pub folder: &'j Path,
     /// Its environment. Of this process's own it sees [`PASSED_ON`] alone, since there may be secrets in the rest.
-    pub environment: Vec<(String, String)>,
+    pub environment: Environment,
     /// How long it may take.
     pub timeout: Duration,
-    /// A file that says who it is while it runs, in a folder that is there. Two runs of one job have the same one.
+    /// A file that says who it is while it runs, in a folder that is made where it is missing. Two runs of one job have the same
+    /// one.
     pub note: PathBuf,
 }
 
@@ -56,6 +59,22 @@ pub const LAST_OF_STDERR: usize = 16 << 10;
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Bytes that are read at once.
 const CHUNK: usize = 16 << 10;
+
+impl Ended {
+    /// The end of what was printed on standard output, 16 KiB at the most, as a text that every database takes.
+    pub fn last_of_stdout(&self) -> String {
+        last_text(&self.stdout)
+    }
+
+    /// The end of what was printed on standard error, as a text that every database takes.
+    pub fn last_of_stderr(&self) -> String {
+        last_text(&self.stderr)
+    }
+}
+
+fn last_text(printed: &[u8]) -> String {
+    String::from_utf8_lossy(&printed[printed.len().saturating_sub(LAST_OF_STDERR)..]).replace('\0', "\u{fffd}")
+}
 
 impl Job<'_> {
     /// Runs it with `input` on its standard input. What was left running of it by a process that was killed is killed first.
@@ -118,7 +137,7 @@ impl Job<'_> {
         let environment: Vec<(&str, OsString)> = passed_on.map(|(name, value)| (*name, value)).collect();
         let mut command = Command::new(path);
         command.args(arguments).current_dir(self.folder).env_clear().envs(environment);
-        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.envs(self.environment.iter());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.process_group(0).kill_on_drop(true);
         command.spawn().map_err(|error| format!("{program} cannot be started: {error}"))

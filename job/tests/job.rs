@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use balcony_event_log::testing::eventually;
-use balcony_job::{Ended, Job, LAST_OF_STDERR, MOST_PRINTED};
+use balcony_job::{Ended, Environment, Job, LAST_OF_STDERR, MOST_PRINTED};
 
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -15,14 +15,15 @@ fn sh(script: &str) -> Vec<String> {
 }
 
 fn job<'j>(command: &'j [String], folder: &'j Path) -> Job<'j> {
-    let environment = vec![("GREETING".to_owned(), "hello".to_owned())];
-    Job { command, folder, environment, timeout: PATIENCE, note: folder.join("note") }
+    let mut environment = Environment::new();
+    environment.set("GREETING", "hello");
+    Job { command, folder, environment, timeout: PATIENCE, note: folder.join("notes/note") }
 }
 
 async fn run(script: &str, input: &[u8]) -> Ended {
     let folder = tempfile::tempdir().unwrap();
     let ended = job(&sh(script), folder.path()).run(input).await;
-    assert!(!folder.path().join("note").exists());
+    assert!(!folder.path().join("notes/note").exists());
     ended
 }
 
@@ -111,7 +112,8 @@ async fn whoever_stops_waiting_leaves_nobody_alive() {
 #[tokio::test]
 async fn what_was_left_running_is_killed_before_it_runs_again_and_nobody_else() {
     let folder = tempfile::tempdir().unwrap();
-    let note = folder.path().join("note");
+    let note = folder.path().join("notes/note");
+    std::fs::create_dir(folder.path().join("notes")).unwrap();
     let script = sh("true");
     let sleeper = || {
         let mut command = std::process::Command::new("sleep");

@@ -126,6 +126,13 @@ impl fmt::Debug for Application {
 }
 
 impl TopicSpec {
+    /// Whether a topic may be called so: up to 100 letters, digits, dots, dashes and underscores, which leaves room for what an
+    /// installation puts before it.
+    pub fn is_name(name: &str) -> bool {
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+        (1..=100).contains(&name.len()) && name.bytes().all(legal)
+    }
+
     /// A topic whose records are kept for ever.
     pub fn forever(name: impl Into<Arc<str>>) -> Self {
         Self { name: name.into(), retention: None }

@@ -4,11 +4,12 @@
 
 use std::ops::Deref;
 
-use balcony_event_log::{Headers, Record};
+use balcony_event_log::{Headers, Message, Record};
+use balcony_store::{StoreError, Tx};
 use uuid::Uuid;
 
 use crate::moment::Moment;
-use crate::received::Decode;
+use crate::received::{Decode, Received};
 
 /// An event, and the id by which it is known however often it stands in the log. The event's own fields and methods are
 /// reached directly.
@@ -20,12 +21,41 @@ pub struct Identified<E> {
     pub event: E,
 }
 
+impl<E> Identified<E> {
+    /// Those of `events` that stand in the log for the first time, of all that were asked for with this `table`: it keeps their
+    /// ids, in a column `id UUID` that is its primary key, in the transaction of the rows that are made of them.
+    ///
+    /// # Errors
+    /// As [`Tx::insert_new`].
+    pub async fn new_ones<'e>(
+        events: &'e [Received<Self>],
+        table: &'static str,
+        tx: &mut Tx,
+    ) -> Result<impl Iterator<Item = &'e Self>, StoreError> {
+        let ids: Vec<_> = events.iter().map(|event| [event.id.into()]).collect();
+        let new = tx.insert_new(table, &["id"], ["id"], &ids).await?;
+        Ok(events.iter().zip(new).filter(|(_, is_new)| *is_new).map(|(event, _)| &event.value))
+    }
+}
+
 /// The headers of an event: `id`, where it comes from, what it is called, and when it happened.
 pub fn headers(id: Uuid, source: &str, of_type: &str, time: Moment) -> Headers {
     let (id, time) = (id.to_string(), time.to_string());
     let attributes =
         [("ce_specversion", "1.0"), ("ce_id", &id), ("ce_source", source), ("ce_type", of_type), ("ce_time", &time)];
     attributes.into_iter().collect()
+}
+
+/// An event without an id, which it gets from whoever publishes it: a reactor's [`Publisher`](crate::Publisher), an
+/// [`Intake`](crate::Intake). It happened now. A payload in JSON is called so.
+pub fn message(source: &str, of_type: &str, key: &[u8], payload: Vec<u8>) -> Message {
+    let time = Moment::now().to_string();
+    let attributes = [("ce_specversion", "1.0"), ("ce_source", source), ("ce_type", of_type), ("ce_time", &time)];
+    let mut headers = Headers::from_iter(attributes);
+    if serde_json::from_slice::<serde::de::IgnoredAny>(&payload).is_ok() {
+        headers.push("content-type", b"application/json");
+    }
+    Message { key: key.to_vec(), headers, payload }
 }
 
 /// The record's id.
@@ -50,6 +80,11 @@ pub fn time(record: &Record) -> Result<Moment, String> {
 /// Whether the record is an event of this type.
 pub fn is_of_type(record: &Record, of_type: &str) -> bool {
     record.headers.get("ce_type") == Some(of_type.as_bytes())
+}
+
+/// Whether the record is an event of one of these types, or anything at all where there are none.
+pub fn is_of_one_of(record: &Record, types: &[impl AsRef<str>]) -> bool {
+    types.is_empty() || types.iter().any(|one| is_of_type(record, one.as_ref()))
 }
 
 impl<E: Decode> Decode for Identified<E> {
@@ -85,8 +120,19 @@ mod tests {
         let written = record(headers(at, "/shop", "shop.sold.v1", time), b"tea");
         assert_eq!((id(&written), super::time(&written)), (Ok(at), Ok(time)));
         assert!(is_of_type(&written, "shop.sold.v1") && !is_of_type(&written, "shop.sold.v2"));
+        assert!(is_of_one_of(&written, &[] as &[&str]) && is_of_one_of(&written, &["shop.sold.v2", "shop.sold.v1"]));
+        assert!(!is_of_one_of(&written, &["shop.sold.v2"]));
         let event = Identified::<String>::decode(&written).unwrap().unwrap();
         assert_eq!((event.id, event.as_str()), (at, "tea"));
+    }
+
+    #[test]
+    fn what_others_give_an_id_has_all_else() {
+        let Message { key, headers, payload } = message("/shop", "shop.sold.v1", b"7", b"{}".to_vec());
+        assert_eq!((&key[..], headers.get("content-type")), (&b"7"[..], Some(&b"application/json"[..])));
+        let written = record(headers, &payload);
+        assert!(is_of_type(&written, "shop.sold.v1") && time(&written).is_ok() && id(&written).is_err());
+        assert_eq!(message("/shop", "shop.sold.v1", b"7", b"tea".to_vec()).headers.get("content-type"), None);
     }
 
     #[test]

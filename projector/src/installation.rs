@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow, bail, ensure};
 use balcony_event_log::{EventLog, LogError, Topic};
 use balcony_store::{Database, Reader, StoreError};
+use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -22,6 +23,7 @@ pub use self::private::private_folder;
 use crate::application::{Application, InstalledTopic, Topics};
 use crate::bound::{BindError, BoundLog, check_names};
 use crate::catalogue::{Catalogue, Step};
+use crate::intake::IntakeError;
 use crate::newest::Newest;
 use crate::projector::Projector;
 use crate::replica::ReplicaFolder;
@@ -159,6 +161,11 @@ impl Installation {
         &self.identity
     }
 
+    /// The folder of the embedded installation, and of what a process keeps for itself.
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
     /// A folder for this process's stores of the replica called `name`.
     ///
     /// # Errors
@@ -228,6 +235,23 @@ pub(crate) async fn log_beside(application: &Application, settings: &Settings) -
             let opened = distributed::open_log_beside(&brokers, &log_topics).await;
             opened.context("KAFKA_BOOTSTRAP_SERVERS, KAFKA_TOPIC_PREFIX")?
         }
+    })
+}
+
+/// Opens the log of another program, an installation at `place`, to read its topic of this full name beside the processes that run
+/// on it.
+///
+/// # Errors
+/// When it cannot be opened, or has no such topic.
+pub async fn log_of_another(place: &Deployment, topic: &Arc<str>) -> Result<Arc<dyn EventLog>, IntakeError> {
+    let topics = [Topic { name: topic.clone(), partitions: 1, replication: 1, retention: None }];
+    Ok(match place {
+        Deployment::Embedded { data_dir } => {
+            let file = data_dir.join(LOG_FILE);
+            let opened = spawn_blocking(move || embedded::open_log_beside(&file, &topics)).await;
+            opened.map_err(IntakeError::outside)??
+        }
+        Deployment::Distributed { brokers, .. } => distributed::open_log_beside(brokers, &topics).await?,
     })
 }
 

@@ -87,6 +87,13 @@ impl Projection for Taken {
     }
 }
 
+impl IntakeError {
+    /// What is outside cannot be read, because of `error`.
+    pub fn outside(error: impl std::fmt::Display) -> Self {
+        Self::Outside(error.to_string())
+    }
+}
+
 impl Intake {
     /// Takes in what `taken` remembers, which is among the read models of `newest`.
     pub fn new(newest: Newest, taken: &Taken) -> Self {
@@ -132,6 +139,27 @@ impl Intake {
         message.headers.push(THING, thing.to_string().as_bytes());
         message.headers.push(VERSION, version.to_string().as_bytes());
         Ok(append_patiently(self.newest.log().as_ref(), topic, message).await?)
+    }
+
+    /// Appends what `message` makes of a thing that is in this `state`, unless that was done before. `thing` and `state` are any
+    /// texts, and `message` is told whether the thing is new: not taken in before, in whatever state.
+    ///
+    /// # Errors
+    /// As [`last`](Self::last) and [`take`](Self::take).
+    pub async fn notice(
+        &self,
+        topic: &str,
+        thing: &str,
+        state: &str,
+        message: impl FnOnce(bool) -> Message,
+    ) -> Result<(), IntakeError> {
+        let thing = Uuid::new_v5(&Uuid::NAMESPACE_URL, thing.as_bytes());
+        let version = Uuid::new_v5(&Uuid::NAMESPACE_OID, state.as_bytes()).as_u64_pair().0.cast_signed();
+        if self.has(thing, version).await? {
+            return Ok(());
+        }
+        let is_new = self.last(thing).await?.is_none();
+        self.take(topic, thing, version, message(is_new)).await.map(drop)
     }
 
     /// Copies the records of `from`, a topic of another log, for which `wants` holds, to `topic`: in the order of each

@@ -24,6 +24,7 @@ mod board;
 mod bound;
 mod builder;
 mod catalogue;
+mod circle;
 mod clock;
 pub mod cloud_event;
 #[cfg(feature = "operations")]
@@ -31,6 +32,8 @@ mod errands;
 mod error;
 mod follower;
 mod group;
+#[cfg(feature = "operations")]
+mod haul;
 mod heartbeat;
 #[cfg(feature = "operations")]
 mod installation;
@@ -68,10 +71,13 @@ pub use application::{Application, InstalledTopic, TopicSpec, Topics};
 pub use bound::{BindError, BoundLog, Unrecognised};
 pub use builder::build;
 pub use catalogue::{Catalogue, Step, UnknownStep};
+pub use circle::circle;
 #[cfg(feature = "operations")]
 pub use errands::{ErrandError, Errands};
 #[cfg(feature = "operations")]
-pub use installation::{Installation, private_folder};
+pub use haul::{Haul, Tractor};
+#[cfg(feature = "operations")]
+pub use installation::{Installation, log_of_another, private_folder};
 pub use intake::{Intake, IntakeError, Taken};
 pub use lag::{Lag, LagError};
 pub use moment::{Moment, NotAMoment};

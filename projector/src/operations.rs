@@ -76,7 +76,7 @@ pub use {
         RolledBack, TopicExtent,
     },
     doctor::{Diagnosis, Options as DoctorOptions},
-    lines::append_lines,
+    lines::{Lines, append_lines},
     parked::Options as ParkedOptions,
     rebuild::{Options as RebuildOptions, RollbackOptions},
     terminal::Terminal,

@@ -76,6 +76,23 @@ async fn what_was_taken_in_is_known_at_once_and_after_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn each_state_of_a_thing_is_noticed_once() {
+    let (folder, scratch) = (tempfile::tempdir().unwrap(), Scratch::sqlite().unwrap());
+    for expected in [&["a one new", "a two", "b one new"][..], &["a one new", "a two", "b one new", "a three"]] {
+        let process = Process::start(&folder, &scratch).await;
+        let last = if expected.len() == 4 { "three" } else { "one" };
+        for (thing, state) in [("a", "one"), ("a", "one"), ("a", "two"), ("b", "one"), ("a", last)] {
+            let text = |is_new| message(&format!("{thing} {state}{}", if is_new { " new" } else { "" }));
+            process.intake.notice("things", thing, state, text).await.unwrap();
+        }
+        let records = records(process.log.as_ref()).await;
+        let noticed: Vec<_> = records.iter().map(|one| String::from_utf8(one.payload.clone()).unwrap()).collect();
+        assert_eq!(noticed, expected);
+        process.projector.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_topic_of_another_log_is_copied_once_however_often_that_breaks_off() {
     let (folder, scratch) = (tempfile::tempdir().unwrap(), Scratch::sqlite().unwrap());
     let topic: Arc<str> = "others".into();

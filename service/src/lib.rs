@@ -52,6 +52,8 @@ mod service;
 pub mod settings;
 mod surface;
 mod token;
+#[cfg(feature = "upstream")]
+mod upstream;
 
 pub use authority::authority;
 pub use command::Command;
@@ -62,3 +64,5 @@ pub use service::{Service, steps_check};
 pub use settings::Settings;
 pub use surface::Surface;
 pub use token::TokenOptions;
+#[cfg(feature = "upstream")]
+pub use upstream::Upstream;

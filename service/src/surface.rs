@@ -4,7 +4,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::response::IntoResponse as _;
+use axum::routing::get;
+use balcony_console::plain_page;
+use balcony_http::Problem;
 use balcony_http::probes::Check;
+use maud::Markup;
 use utoipa::openapi::OpenApi;
 
 /// What a service shows, beside what every service does.
@@ -51,6 +56,20 @@ impl Surface {
             before_ending: None,
             work: Vec::new(),
         }
+    }
+
+    /// One page at `/`, called `title`, that loads itself again after so many seconds: [`plain_page`] with what `content` gives.
+    pub fn of_page<F, C, E>(title: &'static str, every: u32, content: F) -> Self
+    where
+        F: FnOnce() -> C + Clone + Send + Sync + 'static,
+        C: Future<Output = Result<Markup, E>> + Send,
+        Problem: From<E>,
+    {
+        let page = async move || match content().await {
+            Ok(content) => plain_page(title, Some(every), &content),
+            Err(error) => Problem::from(error).into_response(),
+        };
+        Self::new(Router::new().route("/", get(page)), OpenApi::default())
     }
 
     /// Counts requests at `paths` as searches, which have a limit of their own.

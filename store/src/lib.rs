@@ -32,6 +32,7 @@ mod error;
 mod file_readers;
 #[cfg(feature = "sqlite")]
 mod folder;
+mod foreign;
 mod founding;
 mod generation;
 mod generation_tx;
@@ -85,6 +86,7 @@ pub use columns::{Cell, Columns, FromCell};
 pub use database::{Database, Writer};
 pub use demand::Waiting;
 pub use error::StoreError;
+pub use foreign::Foreign;
 pub use founding::{Founding, Mark};
 pub use generation::{BuildOptions, Generation, GenerationState, ListedGeneration};
 pub use generation_tx::GenerationTx;

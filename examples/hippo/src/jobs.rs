@@ -76,13 +76,10 @@ impl Projection for Jobs {
         let (mut finishes, mut outputs) = (Vec::<[Value<'_>; 5]>::new(), Vec::<[Value<'_>; 2]>::new());
         for End { job_id, finish, body } in ends.iter().map(|end| &end.value) {
             match finish {
-                Some(Finish { hippo_name, is_success, finish_time }) => finishes.push([
-                    (*job_id).into(),
-                    hippo_name.as_str().into(),
-                    (*is_success).into(),
-                    finish_time.as_str().into(),
-                    body.clone().into(),
-                ]),
+                Some(Finish { hippo_name: step, is_success, finish_time: time }) => {
+                    let (step, time) = (step.as_str().into(), time.as_str().into());
+                    finishes.push([(*job_id).into(), step, (*is_success).into(), time, body.clone().into()]);
+                }
                 None => outputs.push([(*job_id).into(), body.clone().into()]),
             }
         }

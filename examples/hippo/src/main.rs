@@ -4,23 +4,23 @@ mod config;
 mod frontier;
 mod jobs;
 mod room;
-mod source;
 mod step;
 mod tags;
-mod tractor;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 
-use anyhow::Context as _;
-use balcony_projector::{Application, Catalogue, Intake, TopicSpec, Topics, operations};
+use balcony_files::configuration::Placed;
+use balcony_projector::cloud_event::is_of_one_of;
+use balcony_projector::{Application, Catalogue, Deployment, Haul, Intake, IntakeError, TopicSpec, Topics};
+use balcony_projector::{log_of_another, operations};
 use balcony_service::{Command, Service, Settings, Surface};
 
-use crate::config::Config;
+use crate::config::{Config, Source};
 use crate::frontier::Frontier;
 use crate::jobs::Jobs;
-use crate::step::{Opened, Step};
+use crate::step::{Opened, Step, tractor};
 use crate::tags::Tags;
 
 /// Steps from a file: a message starts a command in any language, and its end starts the next.
@@ -39,7 +39,7 @@ struct Cli {
 #[derive(clap::Subcommand)]
 enum Action {
     /// Hauls what a step has had to it again, under new job ids.
-    Tractor(tractor::Options),
+    Tractor(Haul),
     #[command(flatten)]
     Operate(Command),
 }
@@ -55,7 +55,12 @@ async fn run(Cli { config, settings, action }: Cli) -> anyhow::Result<()> {
     let hippo = application(&config, &opened);
     match action {
         None => serve(&config, &hippo, &settings, &opened).await,
-        Some(Action::Tractor(options)) => tractor::run(&options, &config, &hippo, &settings.installation).await,
+        Some(Action::Tractor(haul)) => {
+            let tractor = tractor(&settings.installation.topics(&hippo)?);
+            let hauled = tractor.run(&haul, &hippo, &settings.installation).await?;
+            println!("{hauled} messages are started again for {}", haul.step());
+            Ok(())
+        }
         Some(Action::Operate(Command::Operations(operations::Command::Doctor(options)))) => {
             operations::Command::Doctor(options.restarting()).run(&hippo, &settings.installation).await
         }
@@ -84,9 +89,8 @@ async fn serve(
 ) -> anyhow::Result<()> {
     let service = Service::open(hippo, settings, "127.0.0.1:8090").await?;
     let (installation, folder) = (service.installation().clone(), Arc::<Path>::from(config.folder.as_path()));
-    let (data_dir, topics) = (settings.installation.data_dir(hippo)?, installation.topics.clone());
-    let (newest, notes) = (installation.newest().await, data_dir.join("jobs"));
-    std::fs::create_dir_all(&notes).with_context(|| format!("DATA_DIR: {} cannot be made", notes.display()))?;
+    let topics = installation.topics.clone();
+    let (newest, notes) = (installation.newest().await, installation.data_dir().join("jobs"));
     let (reader, intake) = (newest.reader().clone(), Intake::new(newest.clone(), &config.taken(&topics)));
     // It is opened once.
     let _ = opened.set(Opened { newest, notes });
@@ -98,17 +102,24 @@ async fn serve(
         projector.start_intake(name, move || frontier.clone().run());
     }
     for source in config.sources.clone() {
-        let (topic, name) = (topics.get(&source.topic).clone(), source.topic.clone());
-        let (folder, intake, deployment) = (folder.clone(), intake.clone(), settings.installation.deployment(hippo)?);
-        let copy =
-            move || source::copy(source.clone(), folder.clone(), deployment.clone(), topic.clone(), intake.clone());
-        projector.start_intake(name, copy);
+        let (topics, intake, name) = (topics.clone(), intake.clone(), source.topic.clone());
+        let theirs = match &source.data_dir {
+            Some(theirs) => Deployment::Embedded { data_dir: folder.join(theirs) },
+            None => settings.installation.deployment(hippo)?,
+        };
+        projector.start_intake(name, move || copy(source.clone(), theirs.clone(), topics.clone(), intake.clone()));
     }
-    let (log, steps) = (installation.log.clone(), config.clone());
-    let haul = move || tractor::serve(data_dir.clone(), steps.clone(), log.clone(), topics.clone());
-    projector.start_intake(tractor::NAME, haul);
+    let tractor = tractor(&topics);
+    projector.start_intake("tractor", move || tractor.clone().serve(installation.clone()));
 
     let routes = room::routes(config.clone(), reader.clone());
     let gateway = config.gateway.iter().map(|gateway| tags::routes(reader.clone(), &gateway.balcony));
     service.serve(Surface::new(gateway.fold(routes, axum::Router::merge), Default::default()), projector).await
+}
+
+/// Copies what a topic of another program has, and what comes, to one of the same name here, until something fails.
+async fn copy(source: Placed<Source>, theirs: Deployment, topics: Topics, intake: Intake) -> Result<(), IntakeError> {
+    let name: Arc<str> = source.topic.as_str().into();
+    let log = log_of_another(&theirs, &name).await?;
+    intake.copy(log.as_ref(), &name, topics.get(&name), |record| is_of_one_of(record, &source.types)).await
 }

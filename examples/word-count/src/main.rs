@@ -1,17 +1,14 @@
 //! How often each word was written: comments → split → count.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use axum::{Router, routing::get};
-use balcony_console::plain_page;
 use balcony_event_log::Message;
 use balcony_projector::cloud_event::Identified;
-use balcony_projector::operations::append_lines;
+use balcony_projector::operations::Lines;
 use balcony_projector::{Application, Catalogue, Installation, Projection, Received, Start, TopicSpec, Transform};
 use balcony_service::{Service, Settings, Surface};
-use balcony_store::{ReadModel, Reader, StoreError, Tx, Value};
+use balcony_store::{ReadModel, Reader, StoreError, Tx};
 use maud::html;
 
 /// A comment or a word, and the id that it keeps however often it stands in the log.
@@ -31,14 +28,9 @@ impl Projection for Count {
         &self.0
     }
     async fn apply(&self, words: &[Received<Text>], tx: &mut Tx) -> Result<(), StoreError> {
-        let ids: Vec<_> = words.iter().map(|word| [word.id.into()]).collect();
-        let new = tx.insert_new("counted", &["id"], ["id"], &ids).await?;
         let mut times: BTreeMap<&str, i64> = BTreeMap::new();
-        words.iter().zip(new).filter(|(_, new)| *new).for_each(|(word, _)| *times.entry(&word.event).or_default() += 1);
-        let rows: Vec<[Value<'_>; 2]> = times.into_iter().map(|(word, times)| [word.into(), times.into()]).collect();
-        let add = "INSERT INTO words (word, times) VALUES $rows
-                   ON CONFLICT (word) DO UPDATE SET times = words.times + excluded.times";
-        tx.execute_rows(add, &rows).await.map(drop)
+        Text::new_ones(words, "counted", tx).await?.for_each(|word| *times.entry(word).or_default() += 1);
+        tx.add("words", "word", "times", times).await
     }
 }
 
@@ -53,7 +45,7 @@ struct Cli {
 #[derive(clap::Subcommand)]
 enum Command {
     /// Adds each line of a file, or of standard input (-), as a comment. A file that is added again changes nothing.
-    Add { file: PathBuf },
+    Add(Lines),
     /// Prints the words that were written most often.
     Top { words: Option<i64> },
     #[command(flatten)]
@@ -66,29 +58,10 @@ async fn top(reader: &Reader, words: i64) -> Result<String, StoreError> {
     Ok(top.iter().map(|(times, word)| format!("{times:>8}  {word}\n")).collect())
 }
 
-async fn run(program: &Application, Cli { settings, command }: Cli) -> anyhow::Result<()> {
-    let Some(command) = command else {
-        let service = Service::open(program, &settings, "127.0.0.1:8090").await?;
-        let (projector, reader) = (service.installation().start()?, service.installation().reader().await);
-        let page = async move || {
-            let words = top(&reader, 20).await.map_err(|error| error.to_string())?;
-            Ok::<_, String>(plain_page("word-count", Some(1), &html! { pre { (words) } }))
-        };
-        let routes = Router::new().route("/", get(page));
-        return service.serve(Surface::new(routes, Default::default()), projector).await;
-    };
-    match command {
-        Command::Add { file } => {
-            let installation = Installation::open(program, &settings.installation).await?;
-            println!("{} lines are added", append_lines(&installation, "comments", &file).await?);
-        }
-        Command::Top { words } => {
-            let reader = Installation::beside(program, &settings.installation).await?.reader().await;
-            print!("{}", top(&reader, words.unwrap_or(20)).await?);
-        }
-        Command::Operate(command) => command.run(program, &settings).await?,
-    }
-    Ok(())
+async fn serve(service: Service) -> anyhow::Result<()> {
+    let (projector, reader) = (service.installation().start()?, service.installation().reader().await);
+    let page = async move || top(&reader, 20).await.map(|words| html! { pre { (words) } });
+    service.serve(Surface::of_page("word-count", 1, page), projector).await
 }
 
 fn main() -> ExitCode {
@@ -100,5 +73,15 @@ fn main() -> ExitCode {
         let split = Transform::new("split", [comments], Start::Beginning, words, words_of);
         Catalogue::new().with_reactor(split).with_projection(count)
     });
-    balcony_service::main(&program, |cli: &Cli| &cli.settings, async |cli| run(&program, cli).await)
+    let run = async |Cli { settings, command }| match command {
+        None => serve(Service::open(&program, &settings, "127.0.0.1:8090").await?).await,
+        Some(Command::Add(lines)) => lines.append("comments", &program, &settings.installation).await,
+        Some(Command::Top { words }) => {
+            let installation = Installation::beside(&program, &settings.installation).await?;
+            print!("{}", top(&installation.reader().await, words.unwrap_or(20)).await?);
+            Ok(())
+        }
+        Some(Command::Operate(command)) => command.run(&program, &settings).await,
+    };
+    balcony_service::main(&program, |cli: &Cli| &cli.settings, run)
 }

@@ -1,20 +1,41 @@
 //! Lines of a text as records.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read as _};
-use std::path::Path;
+use std::io::{self, BufRead, BufReader, Read as _, Write as _};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 use balcony_event_log::{Headers, Message};
 use futures_util::stream::{self, TryStreamExt as _};
 use uuid::Uuid;
 
-use crate::Installation;
+use crate::{Application, Installation, Settings};
 
 /// Lines that are appended at the same time.
 const AT_ONCE: usize = 1_000;
 /// The longest line, in bytes; a log takes little more.
 const LINE_BYTES: u64 = 1 << 20;
+
+/// A file, or standard input (`-`), whose lines are to be appended: the arguments of a command.
+#[derive(Debug, Clone, clap::Args)]
+#[group(skip)]
+pub struct Lines {
+    /// The file; - is standard input.
+    file: PathBuf,
+}
+
+impl Lines {
+    /// Appends them to what the program calls `topic` as [`append_lines`] does, and prints how many there were.
+    ///
+    /// # Errors
+    /// As [`Installation::open`] and [`append_lines`].
+    pub async fn append(&self, topic: &str, application: &Application, settings: &Settings) -> anyhow::Result<()> {
+        let installation = Installation::open(application, settings).await?;
+        let lines = append_lines(&installation, topic, &self.file).await?;
+        writeln!(io::stdout(), "{lines} lines are added")?;
+        Ok(())
+    }
+}
 
 /// Appends each line of `file`, or of standard input (`-`), to the topic that the program calls `topic`, and says how many
 /// lines there were. A record has its line, without the line's end, for its payload and no key; its `ce_id` is a UUID made
