@@ -18,6 +18,7 @@ mod edge;
 mod faults;
 mod favourites;
 mod fold;
+mod gateway;
 mod idempotency;
 mod identity_provider;
 mod kafka;
@@ -94,6 +95,7 @@ on_both! {
         streams_end_when_the_process_is_told_to
         a_reader_that_is_too_slow_is_dropped_and_misses_nothing;
     favourites: favourites_and_their_timeline views_are_counted a_journey_is_what_one_did;
+    gateway: tags_of_comments_are_shown_beside_what_balcony_knows;
     reading_room: the_page_is_read_without_script;
     rebuild:
         everything_is_rebuilt_while_people_post_and_read
