@@ -9,7 +9,7 @@ use balcony_store::{Database, ReadModel, Reader, StoreError};
 use lettre::transport::smtp;
 use lettre::{AsyncSmtpTransport, AsyncTransport as _, Tokio1Executor};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
 pub use self::leaving::{LEAVING_PATH, Leaving};
@@ -33,6 +33,8 @@ pub struct CompanyMail {
 pub struct PostOffice {
     head: Letterhead,
     transport: AsyncSmtpTransport<Tokio1Executor>,
+    /// How long sending a letter may take in all.
+    patience: Duration,
     /// Once the installation is open.
     opened: OnceLock<(Reader, Leaving)>,
     /// Mail that waits, by company and the tenth second.
@@ -68,8 +70,16 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 const MOST_TOGETHER: usize = 50;
 /// How long the registry is waited for.
 const REGISTRY_PATIENCE: Duration = Duration::from_secs(10);
-/// How long a server may take for an answer.
-const SERVER_PATIENCE: Duration = Duration::from_secs(30);
+/// How long a server may take to be connected to.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
+/// How long sending a letter may take in all: minutes, since a server may think about what it was sent (RFC 5321, section
+/// 4.5.3.2). It ends before its delivery is given up, lest both go out, this one and the next.
+const SENDING_PATIENCE: Duration = Duration::from_mins(3);
+/// How long a delivery may take: to wait for others, to be looked up, and to be sent.
+const DELIVERY_PATIENCE: Duration = Duration::from_mins(5);
+const _: () = assert!(
+    LONGEST_WAIT.as_secs() + REGISTRY_PATIENCE.as_secs() + SENDING_PATIENCE.as_secs() < DELIVERY_PATIENCE.as_secs()
+);
 /// What a server says that does not like how we sign in: no fault of the mail.
 const SIGNING_IN: [u16; 4] = [530, 534, 535, 538];
 
@@ -104,7 +114,7 @@ impl Reactor for CompanyMail {
         DeliveryPolicy {
             in_flight: 1_000,
             attempts: u32::MAX,
-            patience: Duration::from_secs(120),
+            patience: DELIVERY_PATIENCE,
             first_pause: Duration::from_secs(1),
             longest_pause: Duration::from_secs(30),
             ..DeliveryPolicy::default()
@@ -172,8 +182,8 @@ impl PostOffice {
     pub fn new(url: &str, head: Letterhead) -> Result<Self, WrongPostOffice> {
         let transport = AsyncSmtpTransport::<Tokio1Executor>::from_url(url);
         let transport = transport.map_err(|error| WrongPostOffice(error.to_string()))?;
-        let transport = transport.timeout(Some(SERVER_PATIENCE)).build();
-        Ok(Self { head, transport, opened: OnceLock::new(), waiting: Mutex::default() })
+        let transport = transport.timeout(Some(CONNECT_PATIENCE)).build();
+        Ok(Self { head, transport, patience: SENDING_PATIENCE, opened: OnceLock::new(), waiting: Mutex::default() })
     }
 
     /// Looks up in `database` who gets what, and makes the links by which companies leave with `leaving`. Before that, nothing
@@ -218,7 +228,11 @@ impl PostOffice {
         }
         let ticket = self.opened.get().map(|(_, leaving)| leaving.ticket(CompanyId(batch.company)));
         let sent = match letter(&self.head, &batch.address, ticket.as_deref(), &items) {
-            Ok(letter) => self.transport.send(letter).await.map(drop).map_err(|error| refusal(&error)),
+            Ok(letter) => match timeout(self.patience, self.transport.send(letter)).await {
+                Ok(sent) => sent.map(drop).map_err(|error| refusal(&error)),
+                // Its connection is closed, so that the server does not get the rest when it wakes up.
+                Err(_) => Err(ReactError::Retry("the mail server does not answer".to_owned())),
+            },
             Err(error) => Err(ReactError::Refused(error.to_string())),
         };
         for waiting in together {
@@ -245,4 +259,42 @@ fn refusal(error: &smtp::Error) -> ReactError {
 
 fn retry(error: StoreError) -> ReactError {
     ReactError::Retry(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn item() -> Item {
+        Item {
+            id: Uuid::from_u128(1),
+            at: 0,
+            movie: Uuid::from_u128(2),
+            movie_title: "Ran".to_owned(),
+            author_name: "Mia".to_owned(),
+            title: None,
+            body: "Again.".to_owned(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_letter_is_cut_off_when_the_server_does_not_answer() {
+        let server = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("smtp://{}", server.local_addr().expect("an address"));
+        let head = Letterhead::new("mail.example.org", None, None);
+        let office = PostOffice::new(&url, head).expect("a post office");
+        let office = PostOffice { patience: Duration::from_millis(100), ..office };
+        let (done, is_done) = oneshot::channel();
+        let batch = Batch { company: Uuid::from_u128(3), address: "mail@example.org".to_owned(), number: 0 };
+        timeout(LONG, office.send(&batch, vec![Waiting { item: item(), done }])).await.expect("it is given up");
+        assert!(matches!(is_done.await, Ok(Err(ReactError::Retry(_)))));
+        let (mut connection, _) = server.accept().await.expect("a connection");
+        let mut sent = Vec::new();
+        timeout(LONG, connection.read_to_end(&mut sent)).await.expect("it is closed").expect("nothing goes wrong");
+    }
 }
