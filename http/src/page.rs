@@ -39,9 +39,15 @@ fn content_security_policy(others: &str) -> String {
     )
 }
 
-/// The page `html`, answered with `status`. Its script may also ask `other_origin`.
-pub fn page(status: StatusCode, html: impl Into<Bytes>, other_origin: Option<&str>) -> Response {
-    let policy = content_security_policy(other_origin.unwrap_or_default());
+/// The origin of a URL: a policy that names a path allows that path alone, and nothing below it.
+fn origin(url: &str) -> &str {
+    let begin = url.find("://").map_or(0, |end| end + 3);
+    url[begin..].find('/').map_or(url, |end| &url[..begin + end])
+}
+
+/// The page `html`, answered with `status`. Its script may also ask the origin of the URL `other`.
+pub fn page(status: StatusCode, html: impl Into<Bytes>, other: Option<&str>) -> Response {
+    let policy = content_security_policy(other.map(origin).unwrap_or_default());
     let policy = HeaderValue::try_from(policy).expect("an origin is visible ASCII");
     let headers: [(HeaderName, HeaderValue); 5] = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
@@ -85,10 +91,11 @@ mod tests {
 
     #[test]
     fn a_page_runs_no_script_of_its_own_and_asks_no_other_host() {
-        let response = page(StatusCode::OK, "<p>", Some("http://127.0.0.1:8081"));
+        let response = page(StatusCode::OK, "<p>", Some("http://127.0.0.1:8081/commands"));
         let policy = response.headers()[header::CONTENT_SECURITY_POLICY].to_str().expect("text");
         assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
         assert!(policy.contains("connect-src 'self' http://127.0.0.1:8081;"), "{policy}");
+        assert_eq!(origin("http://127.0.0.1:8081"), "http://127.0.0.1:8081");
         assert_eq!(content_security_policy("").matches("connect-src 'self';").count(), 1);
     }
 

@@ -18,13 +18,15 @@ const MARKUP = "<img src=x onerror=alert(1)> <script>alert(2)</script> & \"quote
 
 for (const kind of deployments()) {
   describe(kind, () => {
-    let it, browser, admin, mia, noa, movie;
+    let it, browser, admin, mia, noa, movie, other;
     before(async () => {
       it = await Installation.start(kind, [BROKEN]);
       browser = await launch();
       [admin, mia, noa] = [it.token("admin", "admin"), it.token("mia"), it.token("noa")];
       movie = (await it.command(admin, "POST", "/v1/movies", { title: "Ran" })).id;
+      other = (await it.command(admin, "POST", "/v1/movies", { title: "Ikiru" })).id;
       await it.settled(`/v1/movies/${movie}`);
+      await it.settled(`/v1/movies/${other}`);
     });
     after(async () => {
       await browser?.close();
@@ -71,6 +73,46 @@ for (const kind of deployments()) {
       assert.equal(await page.inputValue("#body"), "\u200b");
       // The browser notes the answer 422 by itself.
       page.faults = page.faults.filter(fault => !fault.includes("422"));
+      await close(page);
+    });
+
+    test("what is posted and cannot be read back is not said to be lost", async () => {
+      const page = await open(`/movies/${other}`, { token: mia });
+      await page.waitForSelector("#write:not([hidden])");
+      await page.route("**/v1/comments/*?wait=10s", route => route.fulfill({ status: 503, contentType: "application/problem+json", body: "{}" }));
+      await page.fill("#body", "Read by the stream alone.");
+      await page.click("#write button.main");
+      await page.waitForSelector("article.comment:not(.pending) .body:text-is('Read by the stream alone.')");
+      await page.waitForFunction(() => !document.querySelector("article.pending"));
+      assert.equal(await page.inputValue("#body"), "");
+      assert.equal(await page.isVisible("#refusal"), false);
+      page.faults = page.faults.filter(fault => !fault.includes("503"));
+      await close(page);
+    });
+
+    test("what is written outlives the token and the page", async () => {
+      const page = await open(`/movies/${other}`, { token: mia });
+      await page.waitForSelector("#write:not([hidden])");
+      await page.fill("#body", "A long thought.");
+      await page.evaluate(() => sessionStorage.setItem("token", "over"));
+      await page.click("#write button.main");
+      await page.waitForSelector("#refusal:not([hidden])");
+      assert.equal(await page.inputValue("#body"), "A long thought.");
+      await page.click("#who button");
+      await page.fill("#token", mia);
+      await page.click("dialog button.main");
+      await page.waitForSelector("#who a");
+      await page.waitForSelector("#write:not([hidden])");
+      assert.equal(await page.inputValue("#body"), "A long thought.");
+      await page.fill("#q", "thought");
+      await page.waitForURL("**/search?q=thought");
+      await page.goto(`${it.page}/movies/${other}`);
+      await page.waitForSelector("#write:not([hidden])");
+      assert.equal(await page.inputValue("#body"), "A long thought.");
+      await page.click("#write button.main");
+      await page.waitForSelector("article.comment:not(.pending) .body:text-is('A long thought.')");
+      assert.equal(await page.inputValue("#body"), "");
+      page.faults = page.faults.filter(fault => !fault.includes("401"));
       await close(page);
     });
 

@@ -4,13 +4,15 @@
     en: {
       signIn: "Sign in", signOut: "Sign out", token: "Token", why: "Paste a token. It is kept for this tab alone.", cancel: "Cancel",
       wrong: "This token is not accepted.", favorite: "Make a favourite", unfavorite: "No favourite any more", remove: "Delete",
-      removeWhy: "Delete this comment? It cannot be brought back.", sending: "being posted …", on: "on",
+      removeWhy: "Delete this comment? It cannot be brought back.", sending: "being posted …",
+      posted: "posted; it is shown here once the service has caught up", on: "on",
       away: "The connection is away; trying again …", failed: "It could not be sent; what you wrote is still here.",
     },
     ja: {
       signIn: "サインイン", signOut: "サインアウト", token: "トークン", why: "トークンを貼り付けてください。このタブだけに保存されます。", cancel: "やめる",
       wrong: "このトークンは受け付けられません。", favorite: "お気に入りに追加", unfavorite: "お気に入りを解除", remove: "削除",
-      removeWhy: "このコメントを削除しますか？元に戻せません。", sending: "投稿中…", on: "→",
+      removeWhy: "このコメントを削除しますか？元に戻せません。", sending: "投稿中…",
+      posted: "投稿しました。まもなく表示されます。", on: "→",
       away: "接続が切れました。再接続しています…", failed: "送信できませんでした。入力した内容は残っています。",
     },
   };
@@ -30,6 +32,15 @@
     get seen() { return sessionStorage.getItem("seen"); },
     set seen(value) { value ? sessionStorage.setItem("seen", value) : sessionStorage.removeItem("seen"); },
   };
+  // What was written and not posted yet, by movie. It outlives the page, but not the tab.
+  const drafts = {
+    read(movie) { try { return JSON.parse(sessionStorage.getItem(`draft ${movie}`)) ?? {}; } catch { return {}; } },
+    keep(movie, { title, body }) {
+      try {
+        if (title || body) sessionStorage.setItem(`draft ${movie}`, JSON.stringify({ title, body })); else sessionStorage.removeItem(`draft ${movie}`);
+      } catch { /* there is no room: it is in the form */ }
+    },
+  };
   // How many comments a page grows to.
   const MOST_SHOWN = 500;
   let me = null;
@@ -48,6 +59,8 @@
       this.status = status;
     }
   }
+  // Unlike randomUUID this is there over plain HTTP, too.
+  const newKey = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), byte => byte.toString(16).padStart(2, "0")).join("");
   async function ask(path, options = {}) {
     const answer = await fetch(path, { ...options, headers: headers(options.headers), cache: "no-store" });
     if (!answer.ok) throw new Refused(answer.status, await answer.json().catch(() => ({})));
@@ -131,9 +144,15 @@
     // From where the page was read, so that nothing falls between.
     let last = list.dataset.from ?? null, pause = 1000;
     while (!signal.aborted) {
+      await inSight(signal);
+      const attempt = new AbortController(), leave = () => attempt.abort(), hide = () => { if (document.hidden) leave(); };
+      signal.addEventListener("abort", leave);
+      document.addEventListener("visibilitychange", hide);
       try {
-        const answer = await fetch(list.dataset.live, { headers: headers({ Accept: "text/event-stream", ...(last ? { "Last-Event-ID": last } : {}) }), cache: "no-store", signal });
-        if (answer.status >= 400 && answer.status < 500 && answer.status !== 429) return;
+        const answer = await fetch(list.dataset.live, { headers: headers({ Accept: "text/event-stream", ...(last ? { "Last-Event-ID": last } : {}) }), cache: "no-store", signal: attempt.signal });
+        // A token whose time is over: others may go on reading.
+        if (answer.status === 401 && kept.token) { signedOut(); continue; }
+        if (answer.status >= 400 && answer.status < 500 && answer.status !== 429) return away(false);
         if (!answer.ok) throw new Error(String(answer.status));
         away(false);
         pause = 1000;
@@ -151,9 +170,22 @@
             if (frame.id) last = frame.id;
           }
         }
-      } catch { if (!signal.aborted) away(true); }
+      } catch { if (!attempt.signal.aborted) away(true); } finally {
+        signal.removeEventListener("abort", leave);
+        document.removeEventListener("visibilitychange", hide);
+      }
+      if (document.hidden) { pause = 1000; continue; }
       await new Promise(resolve => setTimeout(resolve, pause * (0.5 + Math.random())));
       pause = Math.min(pause * 2, 15000);
+    }
+  }
+  // A page that nobody looks at holds no connection: a browser has six for all pages of a site.
+  async function inSight(signal) {
+    while (document.hidden && !signal.aborted) {
+      await new Promise(resolve => {
+        document.addEventListener("visibilitychange", resolve, { once: true });
+        signal.addEventListener("abort", resolve, { once: true });
+      });
     }
   }
   function parse(block) {
@@ -170,17 +202,21 @@
     if (frame.event === "reset") return again(list, signal);
     if (frame.event === "comment.posted") {
       const comment = JSON.parse(frame.data);
+      settled(list, comment.id);
       if (!$(`c-${comment.id}`)) put(list, card(comment, showsMovie));
     } else if (frame.event === "comment.deleted") {
-      $(`c-${JSON.parse(frame.data).id}`)?.remove();
+      const { id } = JSON.parse(frame.data);
+      settled(list, id);
+      $(`c-${id}`)?.remove();
     }
   }
+  function settled(list, id) { list.querySelector(`:scope > .pending[data-posted="${id}"]`)?.remove(); }
   // The list alone: what somebody writes beside it stays.
   async function again(list, signal) {
     const found = (await page(location.href, signal)).querySelector("[data-live]");
     if (!found || signal.aborted) return;
-    const pending = list.querySelector(":scope > .pending");
-    list.replaceChildren(...(pending ? [pending] : []), ...found.childNodes);
+    const pending = [...list.querySelectorAll(":scope > .pending")].filter(one => !found.querySelector(`#c-${one.dataset.posted}`));
+    list.replaceChildren(...pending, ...found.childNodes);
     showTimes(list);
     list.querySelectorAll("article.comment:not(.pending)").forEach(showDelete);
   }
@@ -195,8 +231,13 @@
     const answer = await ask(url, { headers: { Accept: "text/html" }, signal });
     return new DOMParser().parseFromString(await answer.text(), "text/html");
   }
+  let refreshing = new AbortController();
   async function refresh(url = location.href) {
-    const found = await page(url);
+    // Only what was asked for last is shown.
+    refreshing.abort();
+    const { signal } = refreshing = new AbortController();
+    const found = await page(url, signal);
+    signal.throwIfAborted();
     shown.abort();
     shown = new AbortController();
     away(false);
@@ -211,6 +252,10 @@
     try { me = await (await ask("/v1/me")).json(); } catch (error) {
       if (error.status === 401) kept.token = null;
     }
+  }
+  function signedOut() {
+    kept.token = me = null;
+    showWho();
   }
   function showWho() {
     const who = $("who");
@@ -237,7 +282,7 @@
       if (!me) return;
       dialog.close();
       showWho();
-      refresh().catch(() => enliven());
+      refresh().catch(goOn);
     };
     dialog.addEventListener("close", () => dialog.remove());
     document.body.append(dialog);
@@ -246,35 +291,52 @@
 
   // --- what one can do on a page ---
   function write(form) {
-    form.hidden = false;
-    const refusal = $("refusal"), list = main.querySelector(".comments");
-    let key = crypto.randomUUID();
-    form.oninput = () => { key = crypto.randomUUID(); };
+    const refusal = $("refusal"), list = main.querySelector(".comments"), { movie } = form.dataset;
+    const written = () => ({ title: form.title.value, body: form.body.value });
+    let key = newKey();
+    form.oninput = () => {
+      key = newKey();
+      drafts.keep(movie, written());
+    };
     form.onsubmit = async event => {
       event.preventDefault();
-      const body = { body: form.body.value };
-      if (form.title.value.trim()) body.title = form.title.value;
-      const pending = card({ id: "pending", author: me, title: body.title, body: body.body, posted_at: new Date().toISOString() }, false);
+      if (!me) return signIn();
+      const sent = written(), body = { body: sent.body };
+      if (sent.title.trim()) body.title = sent.title;
+      const pending = card({ id: key, author: me, title: body.title, body: body.body, posted_at: new Date().toISOString() }, false);
       pending.classList.add("pending");
       pending.querySelector(".actions")?.remove();
-      pending.append(make("p", { className: "quiet small", textContent: T.sending }));
+      const state = make("p", { className: "quiet small", textContent: T.sending });
+      pending.append(state);
       list.querySelector(":scope > .empty")?.remove();
       list.prepend(pending);
       refusal.hidden = true;
       form.querySelector("button").disabled = true;
       try {
-        const { id } = await command("POST", `/v1/movies/${form.dataset.movie}/comments`, body, key);
-        form.reset();
-        key = crypto.randomUUID();
-        const comment = await (await ask(`/v1/comments/${id}?wait=10s`)).json();
-        pending.remove();
-        if (!$(`c-${id}`)) put(list, card(comment, false));
+        pending.dataset.posted = (await command("POST", `/v1/movies/${movie}/comments`, body, key)).id;
       } catch (error) {
         pending.remove();
         refusal.textContent = error instanceof Refused ? error.message : T.failed;
         refusal.hidden = false;
+        if (error.status === 401) signedOut();
+        return;
       } finally { form.querySelector("button").disabled = false; }
+      // What was written meanwhile stays.
+      for (const name of ["title", "body"]) if (form[name].value === sent[name]) form[name].value = "";
+      form.oninput();
+      const id = pending.dataset.posted;
+      try {
+        const comment = await (await ask(`/v1/comments/${id}?wait=10s`)).json();
+        pending.remove();
+        if (!$(`c-${id}`)) put(list, card(comment, false));
+      } catch (error) {
+        // It is posted all the same; the stream brings it, or has brought it, unless somebody has deleted it.
+        if (error.status === 410 || $(`c-${id}`)) pending.remove(); else state.textContent = T.posted;
+      }
     };
+    const draft = drafts.read(movie);
+    if (!form.title.value && !form.body.value) [form.title.value, form.body.value] = [draft.title ?? "", draft.body ?? ""];
+    form.hidden = false;
   }
   async function favor(button) {
     const user = button.dataset.user;
@@ -307,6 +369,8 @@
     viewed.add(movie);
     command("POST", `/v1/movies/${movie}/views`).catch(() => {});
   }
+  // What was shown stays, unless something newer was asked for.
+  function goOn(error) { if (error.name !== "AbortError") enliven(); }
   function enliven() {
     showTimes(main);
     for (const article of main.querySelectorAll("article.comment")) showDelete(article);
@@ -348,6 +412,6 @@
     await knowMe();
     showWho();
     // Who is signed in, and what they have done a moment ago, is not in the page as it came.
-    if (kept.token && ($("wants-token") || kept.seen)) await refresh().catch(() => enliven()); else enliven();
+    if (kept.token && ($("wants-token") || kept.seen)) await refresh().catch(goOn); else enliven();
   })();
 })();
