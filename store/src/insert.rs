@@ -12,26 +12,6 @@ use crate::{Columns, StoreError, Tx, Value};
 const BULK_FROM: usize = 64;
 
 impl Tx {
-    /// Adds each number to the count that its key has in `table`: the one in the column `count`, in the row whose primary key is
-    /// the column `key`. A key that is not there yet has counted nothing.
-    ///
-    /// # Errors
-    /// [`StoreError`] as the database answers, such as for a key that is given twice.
-    pub async fn add<'v>(
-        &mut self,
-        table: &str,
-        key: &str,
-        count: &str,
-        numbers: impl IntoIterator<Item = (impl Into<Value<'v>>, i64)>,
-    ) -> Result<(), StoreError> {
-        let rows: Vec<[Value<'v>; 2]> = numbers.into_iter().map(|(key, number)| [key.into(), number.into()]).collect();
-        let sql = format!(
-            "INSERT INTO {table} ({key}, {count}) VALUES $rows
-             ON CONFLICT ({key}) DO UPDATE SET {count} = {table}.{count} + excluded.{count}"
-        );
-        self.execute_rows(&sql, &rows).await.map(drop)
-    }
-
     /// Inserts the rows whose key is not in `table` yet and says of each row whether it was inserted. `key` names the
     /// columns of the table's primary key, which are among `columns`; among rows of one key the first counts.
     ///

@@ -25,6 +25,7 @@ mod on_each;
 mod backend;
 mod checkpoints;
 mod columns;
+mod counts;
 mod database;
 mod demand;
 mod error;
@@ -83,6 +84,7 @@ mod workers;
 
 pub use checkpoints::Claim;
 pub use columns::{Cell, Columns, FromCell};
+pub use counts::add_to_counts;
 pub use database::{Database, Writer};
 pub use demand::Waiting;
 pub use error::StoreError;

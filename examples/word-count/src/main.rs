@@ -8,7 +8,7 @@ use balcony_projector::cloud_event::Identified;
 use balcony_projector::operations::Lines;
 use balcony_projector::{Application, Catalogue, Installation, Projection, Received, Start, TopicSpec, Transform};
 use balcony_service::{Service, Settings, Surface};
-use balcony_store::{ReadModel, Reader, StoreError, Tx};
+use balcony_store::{ReadModel, Reader, StoreError, Tx, add_to_counts};
 use maud::html;
 
 /// A comment or a word, and the id that it keeps however often it stands in the log.
@@ -30,7 +30,7 @@ impl Projection for Count {
     async fn apply(&self, words: &[Received<Text>], tx: &mut Tx) -> Result<(), StoreError> {
         let mut times: BTreeMap<&str, i64> = BTreeMap::new();
         Text::new_ones(words, "counted", tx).await?.for_each(|word| *times.entry(word).or_default() += 1);
-        tx.add("words", "word", "times", times).await
+        add_to_counts(tx, "words", "word", "times", times).await
     }
 }
 
