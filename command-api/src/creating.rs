@@ -94,7 +94,7 @@ impl CommandApi {
     /// Two instances may append under one key at the same time. Every consumer takes the first record of an id and
     /// drops the second; asking the registry after the append tells whose was first.
     pub(crate) async fn create(
-        &self,
+        self: &Arc<Self>,
         creation: &Creation,
         identity: &Identity,
         collection: &str,
@@ -110,14 +110,22 @@ impl CommandApi {
         };
 
         let digest = digest(request.first, request.sent);
-        let _turn = self.in_flight.turn(id, TURN_TIMEOUT).await?;
+        let turn = self.in_flight.turn(id, TURN_TIMEOUT).await?;
         if let Some(first) = self.registry.request(id).await? {
             return self.again(creation, collection, id, &digest, &first).await;
         }
         let mut written = self.introduce(identity, creation).await?;
-        written
-            .merge(&self.recorder.record(id, event(id), Some(digest.clone()), creation.traceparent.as_deref()).await?);
-        let first = self.registry.request_after(id, &written).await?;
+        // Done to its end although the client may leave: when it comes again its turn comes after this one's.
+        let (api, event, traceparent) = (self.clone(), event(id), creation.traceparent.clone());
+        let request_digest = Some(digest.clone());
+        let recording = tokio::spawn(async move {
+            let _turn = turn;
+            let recorded = api.recorder.record(id, event, request_digest, traceparent.as_deref()).await?;
+            let first = api.registry.request_after(id, &recorded).await?;
+            Ok::<_, Problem>((recorded, first))
+        });
+        let (recorded, first) = recording.await.map_err(|error| Problem::internal(&error))??;
+        written.merge(&recorded);
         if first != digest {
             return Err(Problem::key_reused());
         }

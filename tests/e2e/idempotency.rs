@@ -1,10 +1,18 @@
 //! Commands that are sent again under their key.
 
+use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
 use reqwest::StatusCode;
 use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::deployment::Deployment;
+
+/// How often a client leaves.
+const POSTS: u64 = 300;
 
 pub async fn a_repeated_command_is_done_once(deployment: Deployment) {
     let admin = deployment.admin().with_key("register");
@@ -68,6 +76,45 @@ pub async fn twenty_at_once_make_one(deployment: Deployment) {
         .await
         .expect(StatusCode::CREATED);
     assert_eq!(deployment.nobody().having_seen(&last).get(&path).await.items("body"), bodies);
+}
+
+/// A client whose connection breaks while its command is done sends it again.
+pub async fn who_leaves_and_comes_again_makes_one(deployment: Deployment) {
+    let movie = deployment.admin().register_movie("Once").await.id();
+    let path = format!("/v1/movies/{movie}/comments");
+    let mia = deployment.user("Mia");
+    let (address, token) = (mia.commands.trim_start_matches("http://").to_owned(), mia.token().unwrap().to_owned());
+    mia.comment(&movie, "the first, which registers its author").await;
+    let connect = || {
+        let stream = TcpStream::connect(&address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream
+    };
+    let mut posted = BTreeSet::new();
+    for number in 0..POSTS {
+        let body = r#"{"body":"hello"}"#;
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nHost: balcony\r\nAuthorization: Bearer {token}\r\nIdempotency-Key: key-{number}\r\n\
+             Content-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let (mut first, mut second) = (connect(), connect());
+        first.write_all(request.as_bytes()).unwrap();
+        // Somewhere between its request and its answer.
+        std::thread::sleep(Duration::from_micros(100 + 10 * (number % 100)));
+        // Gone, and said to be: the service does not go on for nobody.
+        socket2::SockRef::from(&first).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(first);
+        second.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        second.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
+        posted.insert(answer.rsplit("\r\n\r\n").next().unwrap().to_owned());
+    }
+    let exported = deployment.command(&["export"]).output().unwrap();
+    let exported = String::from_utf8(exported.stdout).unwrap();
+    let records = exported.lines().filter(|line| line.contains("balcony.comment.posted."));
+    assert_eq!((posted.len() as u64, records.count() as u64), (POSTS, POSTS + 1));
 }
 
 pub async fn a_refused_request_does_not_use_up_its_key(deployment: Deployment) {

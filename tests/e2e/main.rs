@@ -76,6 +76,7 @@ on_both! {
     idempotency:
         a_repeated_command_is_done_once
         twenty_at_once_make_one
+        who_leaves_and_comes_again_makes_one
         a_refused_request_does_not_use_up_its_key
         a_repeated_post_of_a_deleted_comment_stays_deleted;
     own_writes:
