@@ -98,6 +98,7 @@ impl IdentityProvider {
                 let mut asked = provider.0.asked.lock().await;
                 *asked = Some(Instant::now());
                 let fetched = provider.fetch().await;
+                *asked = Some(Instant::now());
                 drop(asked);
                 drop(provider);
                 match &fetched {
@@ -139,6 +140,8 @@ impl IdentityProvider {
         if let Err(error) = self.fetch().await {
             tracing::warn!(error, "the identity provider's keys could not be fetched");
         }
+        // Whoever has waited meanwhile has asked for no more than this, however long it took.
+        *asked = Some(Instant::now());
         self.keys().edition != edition
     }
 
@@ -277,6 +280,23 @@ mod tests {
             }
         };
         (IdentityProvider::new(fetch), asked)
+    }
+
+    #[tokio::test]
+    async fn a_provider_that_takes_long_is_asked_once_for_all_who_wait() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let provider = IdentityProvider::new({
+            let asked = asked.clone();
+            move || {
+                asked.fetch_add(1, Ordering::SeqCst);
+                async {
+                    sleep(PAUSE + Duration::from_millis(100)).await;
+                    Err("no answer in time".to_owned())
+                }
+            }
+        });
+        let found = join_all((0..10).map(|_| provider.has_others_than(0))).await;
+        assert!(!found.contains(&true) && asked.load(Ordering::SeqCst) == 1);
     }
 
     #[test]
