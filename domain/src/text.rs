@@ -67,7 +67,12 @@ impl TextRule {
 impl Kind {
     fn forbids(self, character: char) -> bool {
         match self {
-            Self::Line => character.is_control() || is_noncharacter(character) || turns_direction(character),
+            Self::Line => {
+                character.is_control()
+                    || is_noncharacter(character)
+                    || turns_direction(character)
+                    || is_nothing_yet(character)
+            }
             Self::Text => {
                 character.is_control() && !matches!(character, '\t' | '\n' | '\r') || is_noncharacter(character)
             }
@@ -78,6 +83,11 @@ impl Kind {
 /// What Unicode promises never to give a meaning to (the Unicode Standard, section 23.7).
 fn is_noncharacter(character: char) -> bool {
     matches!(character, '\u{FDD0}'..='\u{FDEF}') || u32::from(character) & 0xFFFE == 0xFFFE
+}
+
+/// Unassigned characters that are to be shown as nothing, or are beside those: two names would look alike.
+fn is_nothing_yet(character: char) -> bool {
+    matches!(character, '\u{FFEF}'..='\u{FFF8}')
 }
 
 /// The explicit embeddings, overrides and isolates of the bidirectional algorithm (UAX #9), which reach beyond the text
@@ -189,6 +199,17 @@ mod tests {
         }
         for character in ['\u{FDCF}', '\u{FDF0}', '\u{FFFD}', '\u{10FFFD}'] {
             assert!(RULE.required(Some(&format!("a{character}"))).is_ok(), "{character:?}");
+        }
+    }
+
+    #[test]
+    fn names_have_no_characters_that_may_be_shown_as_nothing_one_day() {
+        for character in ['\u{FFEF}', '\u{FFF0}', '\u{FFF8}'] {
+            assert!(RULE.required(Some(&format!("Mia{character}"))).is_err(), "{character:?}");
+            assert!(LINES.required(Some(&format!("Mia{character}"))).is_ok(), "{character:?}");
+        }
+        for character in ['\u{FFEE}', '\u{FFF9}'] {
+            assert!(RULE.required(Some(&format!("Mia{character}"))).is_ok(), "{character:?}");
         }
     }
 
