@@ -1,12 +1,12 @@
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use balcony_domain::event::CompanyUnsubscribed;
 use balcony_domain::{CompanyId, Event};
 use balcony_http::page::page;
-use balcony_http::{AnyBody, Problem};
+use balcony_http::{AnyBody, PathId, Problem};
 use uuid::Uuid;
 
 use crate::api::CommandApi;
@@ -24,7 +24,7 @@ use crate::command::Command;
 )]
 pub(crate) async fn unsubscribe(
     State(api): State<Arc<CommandApi>>,
-    Path(ticket): Path<String>,
+    PathId(ticket): PathId<String>,
     command: Command,
     _: AnyBody,
 ) -> Result<Response, Problem> {
@@ -43,7 +43,10 @@ pub(crate) async fn unsubscribe(
         (status = 404, description = "The ticket is none of this installation's", body = Problem, content_type = "application/problem+json"),
     ),
 )]
-pub(crate) async fn ask(State(api): State<Arc<CommandApi>>, Path(ticket): Path<String>) -> Result<Response, Problem> {
+pub(crate) async fn ask(
+    State(api): State<Arc<CommandApi>>,
+    PathId(ticket): PathId<String>,
+) -> Result<Response, Problem> {
     api.leaves_by(&ticket)?;
     let form = "<form method=\"post\"><button class=\"main\">No more mail</button></form>";
     Ok(page(StatusCode::OK, document("Mail about comments on your movies", form), None))

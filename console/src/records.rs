@@ -1,9 +1,8 @@
 use axum::Json;
-use axum::extract::Path;
 use axum::response::IntoResponse;
 use balcony_event_log::Positions;
-use balcony_http::Params;
 use balcony_http::list::Page;
+use balcony_http::{Params, PathId};
 use balcony_projector::Moment;
 use balcony_projector::operations::RecordsWanted;
 
@@ -33,7 +32,7 @@ use crate::refusal::Refusal;
 )]
 pub(crate) async fn list(
     AtDesk(desk): AtDesk,
-    Path(topic): Path<String>,
+    PathId(topic): PathId<String>,
     mut params: Params,
 ) -> Result<impl IntoResponse, Refusal> {
     let (partition, offset) = (params.number::<i32>("partition"), params.number::<i64>("from"));

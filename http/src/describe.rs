@@ -5,7 +5,7 @@
 //! declares only what is its own: what it answers when it succeeds, and refusals that no extractor knows of. **Every
 //! refusal is described as a problem document**, those of handlers too.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::MethodRouter;
 use utoipa::openapi::path::{Operation, ParameterIn, PathItem, Paths};
@@ -137,13 +137,6 @@ macro_rules! operation {
     ($handler:path) => {
         $crate::describe::described(::utoipa_axum::routes!($handler), &$handler)
     };
-}
-
-/// The name in a path, which the handler describes.
-impl<T> Describe for Path<T> {
-    fn describe(description: &mut Description<'_>) {
-        description.refuses(StatusCode::NOT_FOUND, "there is nothing of this name");
-    }
 }
 
 /// The state is no part of a request.

@@ -13,7 +13,8 @@ use percent_encoding::percent_decode_str;
 use crate::describe::{Describe, Description};
 use crate::problem::{ERRORS_MAX, FieldError, Problem};
 
-/// The id in a path. One that is no UUID names nothing, so it is not found.
+/// The id in a path, or the name. One that cannot be, such as one that is no UUID or no UTF-8, names nothing, so it is not
+/// found. The library's own `Path` is no parameter of a handler, since it refuses with a plain text.
 #[derive(Debug, Clone, Copy)]
 pub struct PathId<T>(pub T);
 

@@ -115,7 +115,10 @@ impl Server {
                 let connection = Connection { server: self.0.clone(), remote, phases: phases.clone() };
                 tokio::spawn(connection.run(stream, router.clone(), room));
             } else {
-                let room = refusals.clone().acquire_owned().await.expect("the semaphore is never closed");
+                let room = tokio::select! {
+                    room = refusals.clone().acquire_owned() => room.expect("the semaphore is never closed"),
+                    () = &mut stop => break,
+                };
                 tokio::spawn(refuse(self.0.clone(), stream, room));
             }
         }

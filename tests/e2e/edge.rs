@@ -103,6 +103,8 @@ pub async fn options_says_what_a_path_takes(deployment: Deployment) {
     assert!(allowed("/v1/movies").await.contains(&"POST".to_owned()));
     assert_eq!(allowed("/v1/me/favorites/0192f0c1-7c3e-7b0a-9d58-2f6a1b3c4d5e").await, ["DELETE", "PUT"]);
     mia.command(Method::OPTIONS, "/v1/nothing", None).await.problem(404);
+    deployment.nobody().command(Method::POST, "/v1/mail/unsubscribe/%ff", None).await.problem(404);
+    deployment.admin().get("/v1/admin/topics/%ff/records").await.problem(404);
     let refused = mia.command(Method::PATCH, "/v1/movies", Some(&json!({}))).await;
     assert!(refused.header("allow").contains("POST"), "{}", refused.header("allow"));
     refused.problem(405);
