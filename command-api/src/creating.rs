@@ -115,16 +115,15 @@ impl CommandApi {
             return self.again(creation, collection, id, &digest, &first).await;
         }
         let mut written = self.introduce(identity, creation).await?;
-        // Done to its end although the client may leave: when it comes again its turn comes after this one's.
+        // When a client has left and comes again, its turn comes after this one's.
         let (api, event, traceparent) = (self.clone(), event(id), creation.traceparent.clone());
         let request_digest = Some(digest.clone());
-        let recording = tokio::spawn(async move {
-            let _turn = turn;
+        let recording = turn.finish(async move {
             let recorded = api.recorder.record(id, event, request_digest, traceparent.as_deref()).await?;
             let first = api.registry.request_after(id, &recorded).await?;
             Ok::<_, Problem>((recorded, first))
         });
-        let (recorded, first) = recording.await.map_err(|error| Problem::internal(&error))??;
+        let (recorded, first) = recording.await??;
         written.merge(&recorded);
         if first != digest {
             return Err(Problem::key_reused());

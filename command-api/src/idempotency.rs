@@ -62,6 +62,23 @@ impl InFlight {
     }
 }
 
+impl Turn {
+    /// Does `work` to its end, although whoever waits for it may leave, and then ends the turn.
+    ///
+    /// # Errors
+    /// 500 when it panics.
+    pub(crate) async fn finish<T: Send + 'static>(
+        self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let done = tokio::spawn(async move {
+            let _turn = self;
+            work.await
+        });
+        done.await.map_err(|error| Problem::internal(&error))
+    }
+}
+
 impl Drop for Turn {
     fn drop(&mut self) {
         self.guard = None;
@@ -130,9 +147,11 @@ pub(crate) fn digest(first: &[&str], sent: &Map<String, Value>) -> String {
 mod tests {
     use std::future::poll_fn;
     use std::pin::pin;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::task::Poll;
 
     use axum::http::HeaderValue;
+    use tokio::sync::oneshot;
 
     use super::*;
 
@@ -151,6 +170,30 @@ mod tests {
             assert!(key(bad).is_err(), "{bad:?}");
         }
         assert_eq!(IdempotencyKey::take(&HeaderMap::new()).expect("none"), None);
+    }
+
+    #[tokio::test]
+    async fn what_was_begun_in_a_turn_is_done_before_the_next_though_whoever_asked_leaves() {
+        let (in_flight, id, patience) = (InFlight::default(), Uuid::from_u128(1), Duration::from_secs(60));
+        let turn = in_flight.turn(id, patience).await.expect("a turn");
+        let (is_begun, begun) = oneshot::channel();
+        let (go, may_go) = oneshot::channel();
+        let done = Arc::new(AtomicBool::new(false));
+        let of_work = done.clone();
+        let asking = tokio::spawn(turn.finish(async move {
+            is_begun.send(()).expect("the test waits");
+            may_go.await.expect("the test goes on");
+            of_work.store(true, Ordering::SeqCst);
+        }));
+        begun.await.expect("it begins");
+        asking.abort();
+        assert!(asking.await.is_err_and(|error| error.is_cancelled()));
+
+        let mut next = pin!(in_flight.turn(id, patience));
+        assert!(poll_fn(|context| Poll::Ready(next.as_mut().poll(context).is_pending())).await);
+        go.send(()).expect("it goes on");
+        next.await.expect("a turn");
+        assert!(done.load(Ordering::SeqCst));
     }
 
     fn digest_of(json: &str) -> String {

@@ -36,16 +36,22 @@ pub fn service(name: &str) -> Option<String> {
 ///
 /// # Panics
 /// When there is none by then.
-pub async fn eventually<T>(what: &str, patience: Duration, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+pub async fn eventually<T>(what: &str, patience: Duration, ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let answer = within(patience, ask).await;
+    answer.unwrap_or_else(|| panic!("{what}: not within {patience:?}"))
+}
+
+/// The same; `None` when there is no answer by then.
+pub(crate) async fn within<T>(patience: Duration, mut ask: impl AsyncFnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + patience;
     let mut ticks = tokio::time::interval(Duration::from_millis(5));
     // Asking may take longer than that, and others want the processor, too.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        if let Some(answer) = ask().await {
+        let answer = ask().await;
+        if answer.is_some() || Instant::now() >= deadline {
             return answer;
         }
-        assert!(Instant::now() < deadline, "{what}: not within {patience:?}");
     }
 }

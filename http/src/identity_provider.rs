@@ -26,7 +26,9 @@ pub struct IdentityProvider(Arc<Shared>);
 struct Shared {
     fetch: Box<dyn Fn() -> Fetching + Send + Sync>,
     keys: RwLock<Arc<KeySet>>,
-    /// When the keys were asked for last.
+    /// How long after they were asked for they are not asked for again because of a token.
+    pause: Duration,
+    /// When the keys were asked for last: while that goes on when it began, and then when it ended.
     asked: Mutex<Option<Instant>>,
 }
 
@@ -66,7 +68,7 @@ struct Jwk {
 /// How often the keys are fetched, and how often while that fails.
 const EVERY: Duration = Duration::from_mins(5);
 const EVERY_IN_TROUBLE: Duration = Duration::from_secs(5);
-/// How long after they were asked for they are not asked for again because of a token.
+/// How long keys are not asked for again because of a token.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long keys count that could not be fetched again.
 const COUNT_FOR: Duration = Duration::from_hours(24);
@@ -85,8 +87,15 @@ impl IdentityProvider {
     where
         F: Future<Output = Result<Vec<u8>, String>> + Send + 'static,
     {
+        Self::pausing(fetch, PAUSE)
+    }
+
+    fn pausing<F>(fetch: impl Fn() -> F + Send + Sync + 'static, pause: Duration) -> Self
+    where
+        F: Future<Output = Result<Vec<u8>, String>> + Send + 'static,
+    {
         let fetch = move || -> Fetching { Box::pin(fetch()) };
-        Self(Arc::new(Shared { fetch: Box::new(fetch), keys: RwLock::default(), asked: Mutex::default() }))
+        Self(Arc::new(Shared { fetch: Box::new(fetch), keys: RwLock::default(), pause, asked: Mutex::default() }))
     }
 
     /// Begins to fetch the keys now and then, until nobody has this provider any more.
@@ -95,11 +104,7 @@ impl IdentityProvider {
         tokio::spawn(async move {
             let mut is_known_trouble = false;
             while let Some(provider) = shared.upgrade().map(Self) {
-                let mut asked = provider.0.asked.lock().await;
-                *asked = Some(Instant::now());
-                let fetched = provider.fetch().await;
-                *asked = Some(Instant::now());
-                drop(asked);
+                let fetched = provider.fetch(&mut *provider.0.asked.lock().await).await;
                 drop(provider);
                 match &fetched {
                     Ok(()) => is_known_trouble = false,
@@ -129,24 +134,27 @@ impl IdentityProvider {
     /// Whether the keys are others than in `edition`, which they may be because they are fetched now. However many ask, one
     /// fetches for all of them.
     pub(crate) async fn has_others_than(&self, edition: u64) -> bool {
+        let began = Instant::now();
         let mut asked = self.0.asked.lock().await;
         if self.keys().edition != edition {
             return true;
         }
-        if asked.is_some_and(|asked| asked.elapsed() < PAUSE) {
+        // Whoever has waited meanwhile has asked for no more than what has ended, however long that took.
+        if asked.is_some_and(|asked| asked >= began || asked.elapsed() < self.0.pause) {
             return false;
         }
-        *asked = Some(Instant::now());
-        if let Err(error) = self.fetch().await {
+        if let Err(error) = self.fetch(&mut asked).await {
             tracing::warn!(error, "the identity provider's keys could not be fetched");
         }
-        // Whoever has waited meanwhile has asked for no more than this, however long it took.
-        *asked = Some(Instant::now());
         self.keys().edition != edition
     }
 
-    async fn fetch(&self) -> Result<(), String> {
-        let keys = read(&(self.0.fetch)().await?)?;
+    /// Fetches the keys, and notes when: before, too, since whoever fetches may leave.
+    async fn fetch(&self, asked: &mut Option<Instant>) -> Result<(), String> {
+        *asked = Some(Instant::now());
+        let fetched = (self.0.fetch)().await;
+        *asked = Some(Instant::now());
+        let keys = read(&fetched?)?;
         let mut known = self.0.keys.write().unwrap_or_else(PoisonError::into_inner);
         let is_same =
             known.edition > 0 && keys.iter().map(|key| &key.described).eq(known.keys.iter().map(|key| &key.described));
@@ -285,16 +293,16 @@ mod tests {
     #[tokio::test]
     async fn a_provider_that_takes_long_is_asked_once_for_all_who_wait() {
         let asked = Arc::new(AtomicUsize::new(0));
-        let provider = IdentityProvider::new({
-            let asked = asked.clone();
-            move || {
-                asked.fetch_add(1, Ordering::SeqCst);
-                async {
-                    sleep(PAUSE + Duration::from_millis(100)).await;
-                    Err("no answer in time".to_owned())
-                }
+        let counted = asked.clone();
+        let fetch = move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+            async {
+                tokio::task::yield_now().await;
+                Err("no answer in time".to_owned())
             }
-        });
+        };
+        // However long it takes, the pause is over when it ends.
+        let provider = IdentityProvider::pausing(fetch, Duration::ZERO);
         let found = join_all((0..10).map(|_| provider.has_others_than(0))).await;
         assert!(!found.contains(&true) && asked.load(Ordering::SeqCst) == 1);
     }
@@ -387,7 +395,7 @@ mod tests {
         let (provider, _) = provider(documents.to_vec());
         let mut editions = Vec::new();
         for _ in 0..documents.len() {
-            let _ = provider.fetch().await;
+            let _ = provider.fetch(&mut None).await;
             editions.push((provider.keys().edition, provider.keys().keys.len()));
         }
         assert_eq!(editions, [(1, 1), (1, 1), (1, 1), (1, 1), (2, 1), (3, 0)]);

@@ -1,6 +1,6 @@
 //! What a test has on a broker that others have, too.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
@@ -8,6 +8,8 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
+
+use super::within;
 
 /// The topics and groups of a test on a broker: all that have `mark` in their names. They are deleted when this is dropped,
 /// so it is dropped after whoever uses them.
@@ -22,7 +24,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a group is waited for that its members are leaving. One whose members were killed stays until the broker misses
 /// them, and is forgotten then, since nothing is committed in it.
 const LEFT_WITHIN: Duration = Duration::from_millis(500);
-const PAUSE: Duration = Duration::from_millis(50);
 
 impl OnBroker {
     /// All whose names have `mark` in them, which nobody else's have.
@@ -61,15 +62,17 @@ async fn delete(brokers: &str, mark: &str) -> Result<(), KafkaError> {
     let listed = client.fetch_group_list(None, PATIENCE)?;
     let mut groups: Vec<&str> =
         listed.groups().iter().map(|group| group.name()).filter(|name| name.contains(mark)).collect();
-    let until = Instant::now() + LEFT_WITHIN;
-    while !groups.is_empty() {
-        let deleted = admin.delete_groups(&groups, &options).await?;
+    if groups.is_empty() {
+        return Ok(());
+    }
+    let delete_groups = async || {
+        let deleted = match admin.delete_groups(&groups, &options).await {
+            Ok(deleted) => deleted,
+            Err(error) => return Some(Err(error)),
+        };
         let has_members = |group: &&str| deleted.contains(&Err(((*group).to_owned(), RDKafkaErrorCode::NonEmptyGroup)));
         groups.retain(has_members);
-        if Instant::now() >= until {
-            break;
-        }
-        tokio::time::sleep(PAUSE).await;
-    }
-    Ok(())
+        groups.is_empty().then_some(Ok(()))
+    };
+    within(LEFT_WITHIN, delete_groups).await.unwrap_or(Ok(()))
 }
