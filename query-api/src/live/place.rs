@@ -28,8 +28,9 @@ impl Named {
     ) -> Option<HeaderValue> {
         let mut reached = hub.handed_out().borrow().clone()?;
         for name in reads {
-            // Favourites may be behind what was handed out, and whatever a crash has taken back.
-            let of_model = reader.reached(model(reader, name), &reached).await.ok()?;
+            // Favourites may be behind what was handed out, and whatever a crash has taken back. What this process knows will
+            // do: the database is asked where that is nothing, and not for every list.
+            let of_model = reader.reached(model(reader, name), &Positions::new()).await.ok()?;
             if !of_model.covers(&reached) {
                 reached = Arc::new(reached.up_to(&of_model));
             }
