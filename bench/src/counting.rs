@@ -13,10 +13,8 @@ use balcony_store::{Database, DatabasePlace, Settings};
 use tokio::time::{Instant, sleep};
 
 use crate::consumption::{Consumers, microseconds_each};
-use crate::progress::Progress;
 use crate::report::{Line, Report, Section};
-use crate::scratch::Scratch;
-use crate::{Options, events};
+use crate::{Bench, events};
 
 /// How many events are counted at the beginning of the log, and at its end.
 const FEW: u32 = 100_000;
@@ -24,12 +22,8 @@ const FEW: u32 = 100_000;
 const PATIENCE: Duration = Duration::from_secs(900);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-pub(crate) async fn run(
-    options: &Options,
-    scratch: &Scratch,
-    progress: &Progress,
-    report: &mut Report,
-) -> anyhow::Result<()> {
+pub(crate) async fn run(bench: Bench<'_>, report: &mut Report) -> anyhow::Result<()> {
+    let Bench { options, scratch, progress } = bench;
     let most = options.counted().max(3 * FEW);
     let topics = Topics::with_prefix("balcony.");
     let of_each = |name: &Arc<str>| Topic { name: name.clone(), partitions: 1, replication: 1, retention: None };

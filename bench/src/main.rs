@@ -132,6 +132,14 @@ enum Action {
     Scale(scaling::Options),
 }
 
+/// What every scenario measures with.
+#[derive(Clone, Copy)]
+pub(crate) struct Bench<'a> {
+    options: &'a Options,
+    scratch: &'a Scratch,
+    progress: &'a Progress,
+}
+
 impl Options {
     /// How long the load of one round lasts.
     fn round(&self) -> Duration {
@@ -176,9 +184,10 @@ fn main() -> anyhow::Result<()> {
 async fn measure(scenarios: &[Scenario], options: &Options) -> anyhow::Result<()> {
     let scratch = Scratch::new(options)?;
     let progress = Progress::new();
+    let bench = Bench { options, scratch: &scratch, progress: &progress };
     let mut report = Report::default();
     let measured = tokio::select! {
-        measured = run(scenarios, options, &scratch, &progress, &mut report) => measured,
+        measured = run(scenarios, bench, &mut report) => measured,
         interrupted = tokio::signal::ctrl_c() => interrupted.context("no signals").and(Err(anyhow::anyhow!("interrupted"))),
     };
     let cleaned = scratch.remove().await;
@@ -205,39 +214,33 @@ fn command(scenarios: &[Scenario], options: &Options) -> String {
     words.join(" ")
 }
 
-async fn run(
-    scenarios: &[Scenario],
-    options: &Options,
-    scratch: &Scratch,
-    progress: &Progress,
-    report: &mut Report,
-) -> anyhow::Result<()> {
+async fn run(scenarios: &[Scenario], bench: Bench<'_>, report: &mut Report) -> anyhow::Result<()> {
     let all = scenarios.is_empty() || scenarios.contains(&Scenario::All);
     let wanted = |scenario| all || scenarios.contains(&scenario);
-    for deployment in scratch.deployments() {
+    for deployment in bench.scratch.deployments() {
         if wanted(Scenario::Posting) {
-            posting::run(deployment, options, scratch, progress, report).await.context("posting")?;
+            posting::run(bench, deployment, report).await.context("posting")?;
         }
         if wanted(Scenario::Viewing) {
-            viewing::run(deployment, options, scratch, progress, report).await.context("viewing")?;
+            viewing::run(bench, deployment, report).await.context("viewing")?;
         }
         if wanted(Scenario::Visible) {
-            visible::run(deployment, options, scratch, progress, report).await.context("visible")?;
+            visible::run(bench, deployment, report).await.context("visible")?;
         }
         if wanted(Scenario::Streaming) {
-            streaming::run(deployment, options, scratch, progress, report).await.context("streaming")?;
+            streaming::run(bench, deployment, report).await.context("streaming")?;
         }
         if wanted(Scenario::Reading) {
-            reading::run(deployment, options, scratch, progress, report).await.context("reading")?;
+            reading::run(bench, deployment, report).await.context("reading")?;
         }
         if wanted(Scenario::Projecting) {
-            projecting::run(deployment, options, scratch, progress, report).await.context("projecting")?;
+            projecting::run(bench, deployment, report).await.context("projecting")?;
         }
         if wanted(Scenario::Counting) && deployment == Deployment::Embedded {
-            counting::run(options, scratch, progress, report).await.context("counting")?;
+            counting::run(bench, report).await.context("counting")?;
         }
         if wanted(Scenario::Searching) && deployment == Deployment::Distributed {
-            searching::run(options, scratch, progress, report).await.context("searching")?;
+            searching::run(bench, report).await.context("searching")?;
         }
     }
     Ok(())

@@ -5,7 +5,6 @@ use std::time::Duration;
 use balcony_event_log::Topic;
 use balcony_event_log::kafka::KafkaLog;
 
-use crate::Options;
 use crate::consumption::{Consumers, microseconds_each};
 use crate::installation::Installation;
 use crate::load::{self, Requests};
@@ -13,6 +12,7 @@ use crate::process::{Deployment, Process};
 use crate::progress::Progress;
 use crate::report::{Line, Report, Section};
 use crate::scratch::{PARTITIONS, Scratch, text};
+use crate::{Bench, Options};
 
 /// A server that comments are posted to.
 struct Candidate {
@@ -36,13 +36,8 @@ struct Servers {
 const WARM_UP: Duration = Duration::from_secs(10);
 const WARM_UP_QUICK: Duration = Duration::from_secs(4);
 
-pub(crate) async fn run(
-    deployment: Deployment,
-    options: &Options,
-    scratch: &Scratch,
-    progress: &Progress,
-    report: &mut Report,
-) -> anyhow::Result<()> {
+pub(crate) async fn run(bench: Bench<'_>, deployment: Deployment, report: &mut Report) -> anyhow::Result<()> {
+    let Bench { options, scratch, progress } = bench;
     let most_clients = options.clients.iter().copied().max().unwrap_or_default();
     progress.step("posting: starting the servers".to_owned());
     let (name, servers) = match deployment {

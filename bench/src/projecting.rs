@@ -25,11 +25,10 @@ use tokio::task::spawn_blocking;
 use crate::consumption::{Consumers, microseconds_each};
 use crate::events;
 use crate::process::Deployment;
-use crate::progress::Progress;
 use crate::report::{Line, Report, Section};
 use crate::rows::{self, CopyBuffer, Row};
-use crate::scratch::{PARTITIONS, Scratch};
-use crate::{Options, figures, memory};
+use crate::scratch::PARTITIONS;
+use crate::{Bench, figures, memory};
 
 /// Records in one transaction of the bare writers.
 const BATCHES: [u32; 2] = [5_000, 20_000];
@@ -55,16 +54,10 @@ struct Installation<'a> {
     consumers: &'a Consumers,
 }
 
-pub(crate) async fn run(
-    deployment: Deployment,
-    options: &Options,
-    scratch: &Scratch,
-    progress: &Progress,
-    report: &mut Report,
-) -> anyhow::Result<()> {
+pub(crate) async fn run(bench: Bench<'_>, deployment: Deployment, report: &mut Report) -> anyhow::Result<()> {
     let section = match deployment {
-        Deployment::Embedded => embedded(options, scratch, progress).await?,
-        Deployment::Distributed => distributed(options, scratch, progress).await?,
+        Deployment::Embedded => embedded(bench).await?,
+        Deployment::Distributed => distributed(bench).await?,
     };
     report.add(section);
     Ok(())
@@ -72,7 +65,7 @@ pub(crate) async fn run(
 
 // --- Kafka to PostgreSQL ---
 
-async fn distributed(options: &Options, scratch: &Scratch, progress: &Progress) -> anyhow::Result<Section> {
+async fn distributed(Bench { options, scratch, progress }: Bench<'_>) -> anyhow::Result<Section> {
     let (events, brokers) = (options.events(), scratch.brokers()?.to_owned());
     let topics = Topics::with_prefix(&scratch.prefix("projecting"));
     let topic = Topic { name: topics.facts.clone(), partitions: PARTITIONS, replication: 3, retention: None };
@@ -228,7 +221,7 @@ async fn copy(brokers: &str, topic: &str, events: u32, batch: u32, url: &str) ->
 
 // --- the embedded log to SQLite ---
 
-async fn embedded(options: &Options, scratch: &Scratch, progress: &Progress) -> anyhow::Result<Section> {
+async fn embedded(Bench { options, scratch, progress }: Bench<'_>) -> anyhow::Result<Section> {
     let events = options.events();
     let topics = Topics::with_prefix("balcony.");
     let topic = Topic { name: topics.facts.clone(), partitions: 1, replication: 1, retention: None };

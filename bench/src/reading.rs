@@ -11,15 +11,14 @@ use anyhow::{Context as _, ensure};
 use self::bare_query::BareQuery;
 pub(crate) use self::peer::Peer;
 use self::peer::Running;
-use crate::Options;
+use crate::Bench;
 use crate::consumption::{Consumers, microseconds_each};
 use crate::exchange::{Connection, request};
 use crate::installation::{Installation, Library};
 use crate::load::{self, Requests};
 use crate::process::{Deployment, Process};
-use crate::progress::Progress;
 use crate::report::{Line, Report, Section};
-use crate::scratch::{Scratch, text};
+use crate::scratch::text;
 
 /// Comments in a page.
 const PAGE: usize = 20;
@@ -36,13 +35,8 @@ struct Candidate {
     consumers: Consumers,
 }
 
-pub(crate) async fn run(
-    deployment: Deployment,
-    options: &Options,
-    scratch: &Scratch,
-    progress: &Progress,
-    report: &mut Report,
-) -> anyhow::Result<()> {
+pub(crate) async fn run(bench: Bench<'_>, deployment: Deployment, report: &mut Report) -> anyhow::Result<()> {
+    let Bench { options, scratch, progress } = bench;
     let name = deployment.title();
     progress.step(format!("reading, {name}: people post"));
     let parts = ["projector", "command-api", "query-api"];
@@ -76,11 +70,11 @@ pub(crate) async fn run(
         let with_bare_query = is_movie.then_some(&bare_query);
         for clients in CLIENTS {
             let title = format!("reading, {name}, {page}, {clients} clients");
-            report.add(answers.measure(title, clients, with_bare_query, options, scratch, progress).await?);
+            report.add(answers.measure(title, clients, with_bare_query, bench).await?);
         }
     }
     let title = format!("reading, {name}, 90 % lists of a movie, 10 % posts, 16 clients");
-    report.add(mixed(title, &hot, &library, peer, options, scratch, progress).await?);
+    report.add(mixed(title, &hot, &library, peer, bench).await?);
     Ok(())
 }
 
@@ -102,9 +96,7 @@ impl Answers<'_> {
         title: String,
         clients: usize,
         bare_query: Option<&BareQuery>,
-        options: &Options,
-        scratch: &Scratch,
-        progress: &Progress,
+        Bench { options, scratch, progress }: Bench<'_>,
     ) -> anyhow::Result<Section> {
         let mut connection = Connection::open(self.hot.queries()?).await?;
         let body = connection.exchange(&self.question).await?.expect(200)?.body.to_vec();
@@ -181,9 +173,7 @@ async fn mixed(
     hot: &Installation,
     library: &Library,
     peer: Option<(&'static str, &Running)>,
-    options: &Options,
-    scratch: &Scratch,
-    progress: &Progress,
+    Bench { options, scratch, progress }: Bench<'_>,
 ) -> anyhow::Result<Section> {
     let (commands, queries) = (hot.commands()?, hot.queries()?);
     let (_, list) = library.questions().into_iter().find(|(page, _)| *page == MOVIE).context("a movie's page")?;

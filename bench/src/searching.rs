@@ -11,11 +11,9 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
-use crate::Options;
+use crate::Bench;
 use crate::figures::{milliseconds, percentile};
-use crate::progress::Progress;
 use crate::report::{Line, Report, Section};
-use crate::scratch::Scratch;
 
 /// Comments between two commits, as Balcony commits under load.
 const COMMIT: u32 = 40_000;
@@ -42,12 +40,8 @@ struct Asked {
     texts: Vec<String>,
 }
 
-pub(crate) async fn run(
-    options: &Options,
-    scratch: &Scratch,
-    progress: &Progress,
-    report: &mut Report,
-) -> anyhow::Result<()> {
+pub(crate) async fn run(bench: Bench<'_>, report: &mut Report) -> anyhow::Result<()> {
+    let Bench { options, scratch, progress } = bench;
     let comments = options.searched();
     progress.step(format!("searching: indexing {comments} comments"));
     let directory = scratch.path("search");

@@ -12,16 +12,15 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use uuid::Uuid;
 
-use crate::Options;
+use crate::Bench;
 use crate::consumption::{Consumers, microseconds_each};
 use crate::exchange::{Connection, request};
 use crate::figures::{milliseconds, percentile};
 use crate::installation::{Installation, Watched};
 use crate::memory;
 use crate::process::Deployment;
-use crate::progress::Progress;
 use crate::report::{Line, Report, Section};
-use crate::scratch::{Scratch, text};
+use crate::scratch::text;
 
 /// Posts a second, sent when they are due whether or not earlier ones are answered.
 const RATE: u32 = 500;
@@ -65,13 +64,8 @@ struct Watchers {
     _tasks: JoinSet<()>,
 }
 
-pub(crate) async fn run(
-    deployment: Deployment,
-    options: &Options,
-    scratch: &Scratch,
-    progress: &Progress,
-    report: &mut Report,
-) -> anyhow::Result<()> {
+pub(crate) async fn run(bench: Bench<'_>, deployment: Deployment, report: &mut Report) -> anyhow::Result<()> {
+    let Bench { options, scratch, progress } = bench;
     let most = STREAMS.iter().max().copied().unwrap_or_default() + OTHERS;
     let room = Limits::of_process().connections;
     ensure!(room >= most, "{most} connections are wanted, and there is room for {room}: ulimit -n {}", 2 * most);

@@ -1,13 +1,13 @@
 //! Page views taken a second, and how long it takes until all are counted; against the same without projections.
 
-use crate::Options;
 use crate::consumption::{Consumers, microseconds_each};
 use crate::installation::Installation;
 use crate::load::{self, Requests};
 use crate::process::Deployment;
 use crate::progress::Progress;
 use crate::report::{Line, Report, Section};
-use crate::scratch::{Scratch, text};
+use crate::scratch::text;
+use crate::{Bench, Options};
 
 /// A server that views are posted to.
 struct Candidate {
@@ -19,13 +19,8 @@ struct Candidate {
     counts: bool,
 }
 
-pub(crate) async fn run(
-    deployment: Deployment,
-    options: &Options,
-    scratch: &Scratch,
-    progress: &Progress,
-    report: &mut Report,
-) -> anyhow::Result<()> {
+pub(crate) async fn run(bench: Bench<'_>, deployment: Deployment, report: &mut Report) -> anyhow::Result<()> {
+    let Bench { options, scratch, progress } = bench;
     let clients = options.clients.iter().copied().max().unwrap_or_default();
     progress.step("viewing: starting the servers".to_owned());
     let parts = ["projector", "command-api"];

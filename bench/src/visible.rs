@@ -6,14 +6,12 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::Options;
+use crate::Bench;
 use crate::exchange::{Connection, request};
 use crate::figures::{milliseconds, percentile};
 use crate::installation::Installation;
 use crate::process::Deployment;
-use crate::progress::Progress;
 use crate::report::{Line, Report, Section};
-use crate::scratch::Scratch;
 
 /// Posts a second, sent when they are due whether or not earlier ones are answered.
 const RATE: u32 = 1_000;
@@ -43,13 +41,8 @@ struct Servers {
     old: Arc<[u8]>,
 }
 
-pub(crate) async fn run(
-    deployment: Deployment,
-    options: &Options,
-    scratch: &Scratch,
-    progress: &Progress,
-    report: &mut Report,
-) -> anyhow::Result<()> {
+pub(crate) async fn run(bench: Bench<'_>, deployment: Deployment, report: &mut Report) -> anyhow::Result<()> {
+    let Bench { options, scratch, progress } = bench;
     let name = deployment.title();
     progress.step(format!("visible, {name}: starting the servers"));
     let parts = ["projector", "command-api", "query-api"];
