@@ -23,6 +23,7 @@ pub(crate) struct Heartbeat {
 }
 
 /// After how long a worker that has not told anything is taken to be dead.
+#[cfg(feature = "operations")]
 pub(crate) const DEAD_AFTER: Duration = Duration::from_secs(12);
 /// How often it is told.
 const EVERY: Duration = Duration::from_secs(3);
