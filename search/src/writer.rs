@@ -1,9 +1,11 @@
 use std::collections::HashMap;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use balcony_event_log::Positions;
 use tantivy::schema::TantivyDocument;
-use tantivy::{IndexWriter, Term, indexer::IndexWriterOptions};
+use tantivy::indexer::{IndexWriterOptions, NoMergePolicy};
+use tantivy::{IndexWriter, Term};
 use uuid::Uuid;
 
 use crate::analysis::{Analyzer, Indexed};
@@ -22,7 +24,7 @@ const HEAP: usize = 64 << 20;
 /// on from its positions.
 pub struct Writer {
     index: Index,
-    writer: IndexWriter<Prepared>,
+    writer: Merged,
     /// The last commit.
     committed: Arc<Snapshot>,
     /// What has been learned since.
@@ -33,19 +35,25 @@ pub struct Writer {
     failed: bool,
 }
 
+/// Tantivy's writer, whose merges go on in threads of their own when it is dropped, and then replace what the index
+/// consists of and remove files. Two of them at a time would remove each other's, so the lock is kept until the merges
+/// have ended.
+struct Merged(Option<IndexWriter<Prepared>>);
+
 impl Index {
     /// The writer of the index.
     ///
     /// # Errors
-    /// [`Error::Locked`] when there is one already, and for a moment after one was dropped while this process starts
-    /// another one, which holds its locks until it runs; [`Error::Damaged`], [`Error::Unavailable`].
+    /// [`Error::Locked`] when there is one already, until the merges of one that was dropped have ended, and for a
+    /// moment after one was dropped while this process starts another one, which holds its locks until it runs;
+    /// [`Error::Damaged`], [`Error::Unavailable`].
     pub fn writer(&self) -> Result<Writer, Error> {
         let options = IndexWriterOptions::builder()
             .memory_budget_per_thread(HEAP)
             .num_worker_threads(1)
             .num_merge_threads(1)
             .build();
-        let writer = self.tantivy().writer_with_options(options)?;
+        let writer = Merged(Some(self.tantivy().writer_with_options(options)?));
         writer.set_merge_policy(Box::new(Merging::default()));
         // Files of a writer that was killed.
         writer.garbage_collect_files().wait()?;
@@ -140,13 +148,15 @@ impl Writer {
         Ok(())
     }
 
-    /// Ends the writer after the merges that are under way. Dropping it leaves them undone, which is safe too; what
-    /// was not committed is lost either way.
+    /// Ends the writer after the merges that are under way. Dropping it lets them end while nobody waits, and begins no
+    /// other; what was not committed is lost either way.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
-    pub fn close(self) -> Result<(), Error> {
-        self.writer.wait_merging_threads()?;
+    pub fn close(mut self) -> Result<(), Error> {
+        if let Some(writer) = self.writer.0.take() {
+            writer.wait_merging_threads()?;
+        }
         self.index.reload()
     }
 
@@ -160,5 +170,28 @@ impl Writer {
 
     fn usable(&self) -> Result<(), Error> {
         if self.failed { Err(Error::Failed) } else { Ok(()) }
+    }
+}
+
+impl Deref for Merged {
+    type Target = IndexWriter<Prepared>;
+
+    fn deref(&self) -> &Self::Target {
+        self.0.as_ref().expect("there until it is closed or dropped")
+    }
+}
+
+impl DerefMut for Merged {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        self.0.as_mut().expect("there until it is closed or dropped")
+    }
+}
+
+impl Drop for Merged {
+    fn drop(&mut self) {
+        let Some(writer) = self.0.take() else { return };
+        writer.set_merge_policy(Box::new(NoMergePolicy));
+        // What cannot be merged any more has been logged, and the last commit stands.
+        std::thread::spawn(move || drop(writer.wait_merging_threads()));
     }
 }

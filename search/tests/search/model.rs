@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
-use balcony_search::{Check, Index, Kept, Query, Writer};
+use balcony_search::{Check, Error, Index, Kept, Query, Writer};
 use proptest::prelude::*;
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -62,6 +63,17 @@ fn check_found(index: &Index, model: &Model) {
     }
 }
 
+/// The writer, once the merges of the one before have ended.
+fn unlocked(index: &Index) -> Writer {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        match index.writer() {
+            Err(Error::Locked) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(1)),
+            writer => return writer.expect("a writer"),
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
 
@@ -91,7 +103,7 @@ proptest! {
                 Step::Reopen => {
                     drop((writer, index));
                     index = Index::open(directory.path(), Check::Checksums).expect("an index");
-                    writer = index.writer().expect("a writer");
+                    writer = unlocked(&index);
                     model = committed.clone();
                 }
             }
@@ -113,9 +125,33 @@ fn there_is_one_writer() {
     let index = Index::create(directory.path()).expect("an index");
     let writer = index.writer().expect("a writer");
     let other = Index::open(directory.path(), Check::Structure).expect("an index");
-    assert!(matches!(other.writer(), Err(balcony_search::Error::Locked)));
+    assert!(matches!(other.writer(), Err(Error::Locked)));
     drop(writer);
-    assert!(other.writer().is_ok());
+    unlocked(&other);
+}
+
+/// The threads of a writer that is dropped while it merges replace what the index consists of and remove files.
+#[test]
+fn there_is_no_other_writer_until_the_merges_of_the_one_before_have_ended() {
+    let directory = TempDir::new().expect("a directory");
+    let index = Index::create(directory.path()).expect("an index");
+    let mut added = 0;
+    let was_locked = (0..10).any(|_| {
+        let mut writer = unlocked(&index);
+        for _ in 0..8 {
+            for _ in 0..1_000 {
+                added += 1;
+                writer.add(&comment(added, "alpha")).expect("added");
+            }
+            writer.commit(&at(i64::try_from(added).expect("few"))).expect("committed");
+        }
+        drop(writer);
+        matches!(index.writer(), Err(Error::Locked))
+    });
+    assert!(was_locked);
+    unlocked(&index).close().expect("closed");
+    let found = index.search(&Query::new("alpha")).expect("searched").total;
+    assert_eq!(u128::from(found), added);
 }
 
 #[test]
