@@ -3,8 +3,8 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use balcony_event_log::Positions;
-use tantivy::schema::TantivyDocument;
 use tantivy::indexer::{IndexWriterOptions, NoMergePolicy};
+use tantivy::schema::TantivyDocument;
 use tantivy::{IndexWriter, Term};
 use uuid::Uuid;
 

@@ -46,8 +46,10 @@ mod ending;
 mod greeting;
 #[cfg(feature = "identity-provider")]
 mod identity_provider;
+mod keys;
 mod listeners;
 mod process;
+mod secret_file;
 mod service;
 pub mod settings;
 mod surface;

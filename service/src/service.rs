@@ -9,7 +9,7 @@ use balcony_http::probes::{self, Check, Readiness};
 use balcony_http::rate_limit::Limiter;
 use balcony_http::server::{Limits, Server};
 use balcony_http::service::{self, Edge};
-use balcony_http::{Authority, Consistency, auth, telemetry};
+use balcony_http::{Authority, Consistency, telemetry};
 use balcony_projector::operations::Desk;
 use balcony_projector::{Application, Decode, Deployment, Installation, Projector, State};
 use balcony_statistics::http::StatisticsApi;
@@ -21,6 +21,7 @@ use utoipa::openapi::OpenApi;
 use crate::authority::{authority, follow};
 use crate::ending::told_to_end;
 use crate::greeting::{self, FirstToken};
+use crate::keys::Keys;
 use crate::listeners::{Listeners, Operators};
 use crate::settings::Settings;
 use crate::surface::{Greeting, Needs, Surface};
@@ -34,6 +35,7 @@ pub struct Service {
     deployment: Deployment,
     listeners: Listeners,
     installation: Arc<Installation>,
+    keys: Keys,
     consistency: Consistency,
     edge: Edge,
     server: Server,
@@ -62,10 +64,11 @@ impl Service {
         if let Some(provider) = edge.authority.provider() {
             follow(provider, settings)?;
         }
-        let key = key_for(&edge.authority, &installation, CONSISTENCY);
+        let keys = Keys::of(&edge.authority, &installation, &deployment).await?;
+        let key = keys.key_for(CONSISTENCY);
         let consistency = Consistency::new(installation.identity(), installation.topics.names(), &key);
         let application = application.clone();
-        Ok(Self { application, deployment, listeners, installation, consistency, edge, server })
+        Ok(Self { application, deployment, listeners, installation, keys, consistency, edge, server })
     }
 
     /// The installation.
@@ -86,7 +89,7 @@ impl Service {
 
     /// A key for `purpose`: the same in every process of the installation, and of no use for anything else.
     pub fn key_for(&self, purpose: &str) -> [u8; 32] {
-        key_for(&self.edge.authority, &self.installation, purpose)
+        self.keys.key_for(purpose)
     }
 
     /// Makes and checks the tokens that say who a client is.
@@ -239,12 +242,6 @@ impl Service {
             Greeting::Nothing => None,
         })
     }
-}
-
-/// Made of the installation's secret; where it has none, of what nobody but an operator sees.
-fn key_for(authority: &Authority, installation: &Installation, purpose: &str) -> [u8; 32] {
-    let key = authority.key_for(purpose);
-    key.unwrap_or_else(|| auth::key_of(installation.identity().as_bytes(), purpose))
 }
 
 /// What each step of this process is doing, for operators.

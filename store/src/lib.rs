@@ -41,6 +41,7 @@ mod generations;
 #[cfg(feature = "postgres")]
 mod incarnation;
 mod insert;
+mod installation_key;
 mod leftovers;
 mod lent;
 mod limits;

@@ -1,22 +1,29 @@
 //! Tokens of an identity provider, whose keys are fetched from a server of the test's own.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use balcony_domain::CompanyId;
+use balcony_event_log::TopicPartition;
 use balcony_event_log::testing::eventually;
+use balcony_http::auth::key_of;
+use balcony_http::{Consistency, ConsistencyToken};
+use balcony_read_models::Leaving;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use p256::elliptic_curve::sec1::ToEncodedPoint as _;
 use p256::pkcs8::EncodePrivateKey as _;
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use rsa::pkcs1::EncodeRsaPrivateKey as _;
 use rsa::rand_core::OsRng;
 use rsa::traits::PublicKeyParts as _;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use uuid::Uuid;
 
 use crate::client::Client;
 use crate::deployment::{Deployment, Kind, authority};
@@ -264,6 +271,51 @@ async fn services_apart_need_no_secret_beside_a_provider() {
     assert_eq!(seen.items("title"), ["Ikiru"]);
     let forged = admin.with_header("consistency-token", "AgAAAAAAAAAAAAAAAAAAAAAA");
     assert_eq!(forged.get("/v1/movies").await.problem(422), ["Consistency-Token:"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_of_an_installation_without_a_secret_are_its_own() {
+    let mut deployment = Deployment::embedded_idle();
+    let Kind::Embedded { data_dir } = &deployment.kind else { unreachable!("it is embedded") };
+    let key = data_dir.join("installation-key");
+    has_keys_of_its_own(&mut deployment).await;
+    assert_eq!(std::fs::metadata(key).unwrap().permissions().mode() & 0o777, 0o600);
+    if let Some(services) = Services::shared() {
+        has_keys_of_its_own(&mut Deployment::distributed_idle(&services).await).await;
+    }
+}
+
+/// Nothing that can be seen of the installation makes what its processes honour, and they honour what each of them makes.
+async fn has_keys_of_its_own(deployment: &mut Deployment) {
+    let signer = Signer::p256("e");
+    let provider = Provider::start(&[&signer]).await;
+    provider.settings_of(deployment);
+    deployment.start_all().await;
+    let admin = signer.sign(&json!({"role": "admin"}));
+    let made = client(deployment, &admin).register_movie("Ikiru").await;
+    let reads = async |deployment: &Deployment, token: &str| {
+        client(deployment, &admin).with_header("consistency-token", token).get("/v1/movies").await
+    };
+    let token = made.header("consistency-token");
+    assert_eq!(reads(deployment, &token).await.expect(StatusCode::OK).items("title"), ["Ikiru"]);
+
+    let log = deployment.log_beside().await.unwrap();
+    let (identity, topics) = (log.identity().await.unwrap(), deployment.topics());
+    let seen = |purpose| key_of(identity.as_bytes(), purpose);
+    let names = vec![topics.facts.clone(), topics.views.clone()];
+    let forger = Consistency::new(&identity, names, &seen("consistency token"));
+    let at_the_start = [(TopicPartition::new(topics.facts, 0), 0)].into_iter().collect();
+    let forged = forger.header(&ConsistencyToken(at_the_start)).1;
+    assert_eq!(reads(deployment, forged.to_str().unwrap()).await.problem(422), ["Consistency-Token:"]);
+    let forged = Leaving::new(&seen("leaving")).ticket(CompanyId(Uuid::from_u128(7)));
+    let link = format!("/v1/mail/unsubscribe/{forged}");
+    client(deployment, &admin).command(Method::GET, &link, None).await.problem(404);
+
+    while let Some(process) = deployment.processes.first().map(|process| process.name.clone()) {
+        deployment.kill(&process);
+    }
+    deployment.start_all().await;
+    reads(deployment, &token).await.expect(StatusCode::OK);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,10 +3,13 @@ use std::collections::BTreeMap;
 use balcony_event_log::{Position, TopicPartition};
 use balcony_store::{BuildOptions, Database, Founding, Lost, Mark, Scratch, Uuid};
 
+use futures_util::future::join_all;
+
 use super::model;
 
 on_both! {
     an_installation_is_founded_once_and_may_get_more_topics
+    an_installation_has_one_key_whoever_comes_first
     a_mark_only_moves_on
     what_is_lost_counts_once
     a_database_is_told_from_others_where_processes_share_it
@@ -28,6 +31,20 @@ async fn an_installation_is_founded_once_and_may_get_more_topics(scratch: Scratc
     assert_eq!(database.found(&more).await.unwrap(), grown);
     assert_eq!(database.found(&first).await.unwrap(), grown, "a program with fewer topics takes none away");
     assert_eq!(database.founding().await.unwrap(), Some(grown));
+}
+
+async fn an_installation_has_one_key_whoever_comes_first(scratch: Scratch) {
+    let database = Database::open(scratch.settings()).await.unwrap();
+    let at_once = join_all((1..=8).map(|byte| {
+        let database = database.clone();
+        async move { database.installation_key(&[byte; 32]).await.unwrap() }
+    }));
+    let keys = at_once.await;
+    assert!((1..=8).any(|byte| keys[0] == [byte; 32]), "{keys:?}");
+    assert!(keys.iter().all(|key| *key == keys[0]), "{keys:?}");
+    drop(database);
+    let again = Database::open(scratch.settings()).await.unwrap();
+    assert_eq!(again.installation_key(&[9; 32]).await.unwrap(), keys[0]);
 }
 
 fn mark(partition: i32, offset: i64, digest: u128) -> Mark {
