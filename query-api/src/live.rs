@@ -30,8 +30,8 @@ use tokio::time::timeout;
 
 use self::ends::Ends;
 use self::feed::Feed;
+use self::hub::{ALL_SINCE, Hub, MOST_MISSED, Refused};
 pub(crate) use self::hub::{Audience, Favorites};
-use self::hub::{Hub, Refused};
 use self::place::{LAST_EVENT_ID, Named};
 use self::stream::Stream;
 use crate::hot::Hot;
@@ -93,7 +93,7 @@ impl Live {
     }
 
     /// How many entries were taken in, and how far everything below was read by then, once there is anything.
-    pub(crate) async fn begun(&self) -> Result<(u64, Positions), Problem> {
+    pub(crate) async fn begun(&self) -> Result<(u64, Arc<Positions>), Problem> {
         self.handed_out(&Positions::new()).await.then_some(()).ok_or_else(unavailable)?;
         self.0.hub.taken_in().ok_or_else(unavailable)
     }
@@ -119,10 +119,12 @@ impl Live {
         if let Some(from) = last.and_then(|last| ids.read(&last)) {
             // Another node may be further.
             if self.handed_out(&from).await {
-                match hub.subscribe(audience, from, favorites.clone()) {
+                match hub.subscribe(audience, from, favorites.clone(), MOST_MISSED) {
                     Err(Refused::TooOld) => {}
                     subscribed => {
                         let subscription = subscribed?;
+                        let (missed, looked_at) = (subscription.backlog.len(), subscription.looked_at);
+                        tracing::debug!(missed, looked_at, "a stream goes on");
                         return Ok(Stream::new(subscription, ids.clone(), reader.clone(), false).into_body());
                     }
                 }
@@ -130,11 +132,11 @@ impl Live {
         }
         let (_, reached) = self.begun().await?;
         // Without the log there is nothing newer than what was read.
-        let from = self.0.ends.now().await.unwrap_or(reached);
+        let from = self.0.ends.now().await.unwrap_or_else(|| Positions::clone(&reached));
         // Whoever reads a list once the stream stands, or is told to, finds what was before it. Where that takes too long,
         // the stream begins all the same.
         self.handed_out(&from).await;
-        let subscription = hub.subscribe(audience, from, favorites)?;
+        let subscription = hub.subscribe(audience, from, favorites, ALL_SINCE)?;
         Ok(Stream::new(subscription, ids.clone(), reader.clone(), resumed).into_body())
     }
 }

@@ -218,7 +218,7 @@ impl Feed {
 
     async fn hand_out(&self, deliveries: &[Outgoing], reached: &Positions) {
         for deliveries in deliveries.chunks(CHUNK) {
-            let entries: Vec<&Entry> = deliveries.iter().map(|delivery| &delivery.entry).collect();
+            let entries: Vec<&Entry> = deliveries.iter().map(|delivery| &*delivery.entry).collect();
             let frames = self.as_of(reached, || frame::of(&self.reader, &entries)).await;
             for (delivery, frame) in deliveries.iter().zip(frames) {
                 let Some(frame) = frame else { continue };

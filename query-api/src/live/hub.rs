@@ -8,7 +8,7 @@ use balcony_event_log::Positions;
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
-use super::history::{Entry, History, What};
+use super::history::{Entry, History, Missed, TooMuch, Wanted, What};
 
 /// All streams of a node, and the history that they go back to.
 #[derive(Debug)]
@@ -34,7 +34,9 @@ pub(super) struct Subscription {
     audience: Audience,
     stream: u64,
     /// What it was to be sent before it subscribed, with where it begins.
-    pub(super) backlog: VecDeque<Entry>,
+    pub(super) backlog: VecDeque<Arc<Entry>>,
+    /// How many entries were looked at for that.
+    pub(super) looked_at: usize,
     pub(super) from: Positions,
     /// What it is sent from then on. It ends when the stream is to end.
     pub(super) queue: mpsc::Receiver<Bytes>,
@@ -43,9 +45,9 @@ pub(super) struct Subscription {
 /// Something for some streams.
 #[derive(Debug)]
 pub(super) struct Outgoing {
-    pub(super) entry: Entry,
+    pub(super) entry: Arc<Entry>,
     /// How far the node has come with it.
-    pub(super) reached: Positions,
+    pub(super) reached: Arc<Positions>,
     targets: Vec<Target>,
 }
 
@@ -61,7 +63,7 @@ struct Target {
 /// Why a stream cannot begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refused {
-    /// The history does not go back so far.
+    /// The history does not go back so far, or there is too much since.
     TooOld,
     /// Nothing is read now.
     Closed,
@@ -107,6 +109,10 @@ struct Timeline {
 const HISTORY: usize = 50_000;
 /// How many events may wait for one stream's reader. One that is further behind is dropped.
 const QUEUE: usize = 256;
+/// How many entries are looked at for one stream that goes on where it was. Whoever has missed more reads the list again.
+pub(super) const MOST_MISSED: usize = 1_000;
+/// How many of what has come since the log's end was seen. It is what is being handed out, and no client says where it begins.
+pub(super) const ALL_SINCE: usize = HISTORY;
 /// How many streams a node has open at the most.
 const MOST_STREAMS: usize = 20_000;
 
@@ -137,7 +143,7 @@ impl Hub {
     }
 
     /// How many entries were taken in, and everything below which positions with them; `None` while nothing is read.
-    pub(super) fn taken_in(&self) -> Option<(u64, Positions)> {
+    pub(super) fn taken_in(&self) -> Option<(u64, Arc<Positions>)> {
         let state = self.state();
         state.history.as_ref().map(|history| (history.taken_in(), history.reached().clone()))
     }
@@ -160,14 +166,16 @@ impl Hub {
         state.followers.clear();
     }
 
-    /// Lets a stream begin with everything for `audience` at `from` and above. A timeline comes with its
-    /// user's `favorites`.
+    /// Lets a stream begin with everything for `audience` at `from` and above, for which `most` entries are looked at. A
+    /// timeline comes with its user's `favorites`.
     pub(super) fn subscribe(
         self: &Arc<Self>,
         audience: Audience,
         from: Positions,
         favorites: Option<Favorites>,
+        most: usize,
     ) -> Result<Subscription, Refused> {
+        let (sender, queue) = mpsc::channel(QUEUE);
         let mut state = self.state();
         let state = &mut *state;
         let history = state.history.as_ref().ok_or(Refused::Closed)?;
@@ -177,36 +185,38 @@ impl Hub {
         if state.open >= MOST_STREAMS {
             return Err(Refused::Full);
         }
+        let favorites = match audience {
+            Audience::Timeline(user) if !state.timelines.contains_key(&user) => {
+                let favorites = favorites.ok_or(Refused::Closed)?;
+                Some((user, favorites.with_what_came_since(user, history).ok_or(Refused::TooOld)?))
+            }
+            _ => None,
+        };
+        let missed = match (audience, &favorites) {
+            (Audience::Movie(movie), _) => history.since(&from, Wanted::Movie(movie), most)?,
+            (Audience::Timeline(_), Some((_, favorites))) => history.since(&from, Wanted::Authors(favorites), most)?,
+            (Audience::Timeline(user), None) => match state.timelines.get(&user) {
+                Some(timeline) => history.since(&from, Wanted::Authors(&timeline.favorites), most)?,
+                None => Missed::default(),
+            },
+        };
+        if let Some((user, favorites)) = favorites {
+            for author in &favorites {
+                state.followers.entry(*author).or_default().insert(user);
+            }
+            state.timelines.insert(user, Timeline { favorites, streams: Streams::new() });
+        }
         let beyond = (!history.reached().covers(&from)).then(|| Box::new(from.clone()));
-        let (sender, queue) = mpsc::channel(QUEUE);
         let stream = state.next_stream;
         let opened = Stream { queue: sender, from: beyond };
-        let backlog = match audience {
-            Audience::Movie(movie) => {
-                state.movies.entry(movie).or_default().insert(stream, opened);
-                let is_on = |entry: &&Entry| entry.comment().is_some_and(|comment| comment.movie == movie);
-                history.since(&from).filter(is_on).cloned().collect()
-            }
-            Audience::Timeline(user) => {
-                if !state.timelines.contains_key(&user) {
-                    let favorites = favorites.ok_or(Refused::Closed)?;
-                    let favorites = favorites.with_what_came_since(user, history).ok_or(Refused::TooOld)?;
-                    for author in &favorites {
-                        state.followers.entry(*author).or_default().insert(user);
-                    }
-                    state.timelines.insert(user, Timeline { favorites, streams: Streams::new() });
-                }
-                let timeline = state.timelines.entry(user).or_default();
-                timeline.streams.insert(stream, opened);
-                let is_by = |entry: &&Entry| {
-                    entry.comment().is_some_and(|comment| timeline.favorites.contains(&comment.author))
-                };
-                history.since(&from).filter(is_by).cloned().collect()
-            }
+        match audience {
+            Audience::Movie(movie) => state.movies.entry(movie).or_default().insert(stream, opened),
+            Audience::Timeline(user) => state.timelines.entry(user).or_default().streams.insert(stream, opened),
         };
         state.next_stream += 1;
         state.open += 1;
-        Ok(Subscription { hub: self.clone(), audience, stream, backlog, from, queue })
+        let Missed { entries, looked_at } = missed;
+        Ok(Subscription { hub: self.clone(), audience, stream, backlog: entries.into(), looked_at, from, queue })
     }
 
     /// Takes in what was read, and gives what of it is for somebody. Favourites count before comments do.
@@ -218,11 +228,11 @@ impl Hub {
         let mut deliveries = Vec::new();
         for entry in entries {
             let Some(history) = &mut state.history else { return Vec::new() };
+            let entry = Arc::new(entry);
             history.push(entry.clone());
-            let reached = history.reached().clone();
             let targets = state.targets(&entry);
-            if !targets.is_empty() {
-                deliveries.push(Outgoing { entry, reached, targets });
+            if let Some(history) = state.history.as_ref().filter(|_| !targets.is_empty()) {
+                deliveries.push(Outgoing { entry, reached: history.reached().clone(), targets });
             }
         }
         if let Some(history) = &mut state.history {
@@ -241,7 +251,7 @@ impl Hub {
                 // It has this already.
                 Some(from) if !delivery.entry.is_from(from) => continue,
                 Some(from) => {
-                    let mut positions = delivery.reached.clone();
+                    let mut positions = Positions::clone(&delivery.reached);
                     positions.merge(from);
                     frame(&positions)
                 }
@@ -353,14 +363,25 @@ impl Favorites {
     /// The favourites as `history` leaves them; `None` when it does not remember all that has changed.
     fn with_what_came_since(self, user: Uuid, history: &History) -> Option<HashSet<Uuid>> {
         let mut favorites = self.of;
-        for entry in history.after(self.taken_in)? {
-            match entry.what {
-                What::Favorite { follower, followee, stands: true } if follower == user => favorites.insert(followee),
-                What::Favorite { follower, followee, stands: false } if follower == user => favorites.remove(&followee),
-                _ => continue,
-            };
+        let mut changed = HashSet::new();
+        for entry in history.favorites_after(self.taken_in, user)? {
+            let What::Favorite { followee, stands, .. } = entry.what else { continue };
+            // The newest change of each stands.
+            if changed.insert(followee) {
+                if stands {
+                    favorites.insert(followee)
+                } else {
+                    favorites.remove(&followee)
+                };
+            }
         }
         Some(favorites)
+    }
+}
+
+impl From<TooMuch> for Refused {
+    fn from(_: TooMuch) -> Self {
+        Self::TooOld
     }
 }
 
@@ -471,7 +492,8 @@ mod tests {
     impl Client {
         fn open(node: &Node, audience: Audience, last: Positions) -> Self {
             let favorites = no_favorites(&node.hub);
-            let stream = node.hub.subscribe(audience, last.clone(), Some(favorites)).expect("it goes back so far");
+            let stream = node.hub.subscribe(audience, last.clone(), Some(favorites), MOST_MISSED);
+            let stream = stream.expect("it goes back so far");
             Self { has: Vec::new(), last, stream }
         }
 
@@ -575,7 +597,8 @@ mod tests {
         let node = Node::new();
         let looked_up = no_favorites(&node.hub);
         node.take_in(vec![favorite(1, 0, true)], &[(partition(1), 1)].into_iter().collect());
-        let stream = node.hub.subscribe(Audience::Timeline(READER), beginning(), Some(looked_up)).expect("a stream");
+        let stream = node.hub.subscribe(Audience::Timeline(READER), beginning(), Some(looked_up), MOST_MISSED);
+        let stream = stream.expect("a stream");
         node.take_in(vec![post(0, 0, MOVIE, AUTHOR)], &[(partition(0), 1)].into_iter().collect());
         assert_eq!(stream.queue.len(), 1);
     }
@@ -585,7 +608,7 @@ mod tests {
         let hub = Hub::new();
         let begins: Positions = (0..PARTITIONS).map(|number| (partition(number), 5)).collect();
         hub.begin(begins.clone());
-        let subscribe = |from: Positions| hub.subscribe(Audience::Movie(MOVIE), from, None).map(drop);
+        let subscribe = |from: Positions| hub.subscribe(Audience::Movie(MOVIE), from, None, MOST_MISSED).map(drop);
         assert_eq!(subscribe(begins.clone()), Ok(()));
         let mut older = begins.clone();
         older.set(partition(1), 4);
@@ -601,13 +624,72 @@ mod tests {
     fn what_was_let_go_is_too_old() {
         let hub = Hub::new();
         hub.begin(beginning());
-        let entries = (0..HISTORY as i64 + 1).map(|offset| post(0, offset, MOVIE, AUTHOR)).collect();
+        let movie = |offset| if offset < MOST_MISSED as i64 { MOVIE } else { Uuid::nil() };
+        let entries = (0..HISTORY as i64 + 1).map(|offset| post(0, offset, movie(offset), AUTHOR)).collect();
         hub.take_in(entries, &Positions::new());
-        let subscribe = |from: Positions| hub.subscribe(Audience::Movie(MOVIE), from, None);
+        let subscribe = |from: Positions| hub.subscribe(Audience::Movie(MOVIE), from, None, MOST_MISSED);
         assert_eq!(subscribe(beginning()).map(drop), Err(Refused::TooOld));
         let mut from = beginning();
         from.set(partition(0), 1);
-        assert_eq!(subscribe(from).expect("it goes back so far").backlog.len(), HISTORY);
+        assert_eq!(subscribe(from).expect("it goes back so far").backlog.len(), MOST_MISSED - 1);
+    }
+
+    /// A history that is full, on 500 movies and by 500 authors in turn.
+    fn full() -> Arc<Hub> {
+        let hub = Hub::new();
+        hub.begin(beginning());
+        let post = |at: i64| {
+            let number = at % i64::from(PARTITIONS);
+            let (movie, author) =
+                (Uuid::from_u128(1_000 + at as u128 % 500), Uuid::from_u128(5_000 + at as u128 % 500));
+            post(number as i32, at / i64::from(PARTITIONS), movie, author)
+        };
+        hub.take_in((0..HISTORY as i64).map(post).collect(), &Positions::new());
+        hub
+    }
+
+    #[test]
+    fn a_crowd_that_comes_again_looks_at_what_it_watches_and_at_nothing_else() {
+        let hub = full();
+        let crowd = 1_000;
+        let looked_at = |audience: &dyn Fn(u128) -> (Audience, Favorites)| -> (usize, usize) {
+            let mut work = (0, 0);
+            for watcher in 0..crowd {
+                let (audience, favorites) = audience(watcher);
+                let stream = hub.subscribe(audience, beginning(), Some(favorites), MOST_MISSED).expect("a stream");
+                work = (work.0 + stream.looked_at, work.1 + stream.backlog.len());
+            }
+            work
+        };
+        // Each of 500 subjects has a hundred entries.
+        let each = HISTORY / 500;
+        let movies = |watcher: u128| (Audience::Movie(Uuid::from_u128(1_000 + watcher % 500)), no_favorites(&hub));
+        assert_eq!(looked_at(&movies), (crowd as usize * each, crowd as usize * each));
+        let timelines = |watcher: u128| {
+            let of = [Uuid::from_u128(5_000 + watcher % 500), AUTHOR].into();
+            (Audience::Timeline(Uuid::from_u128(9_000 + watcher)), Favorites { of, ..no_favorites(&hub) })
+        };
+        assert_eq!(looked_at(&timelines), (crowd as usize * each, crowd as usize * each));
+    }
+
+    #[test]
+    fn what_was_missed_is_shared_and_whoever_missed_too_much_is_told_so() {
+        let hub = full();
+        let movie = Audience::Movie(Uuid::from_u128(1_000));
+        let streams = [0; 2].map(|_| hub.subscribe(movie, beginning(), None, MOST_MISSED).expect("a stream"));
+        let mut pairs = streams[0].backlog.iter().zip(&streams[1].backlog);
+        assert!(pairs.all(|(one, other)| Arc::ptr_eq(one, other)));
+
+        let more = (0..MOST_MISSED as i64 + 1).map(|offset| post(0, HISTORY as i64 + offset, MOVIE, AUTHOR));
+        hub.take_in(more.collect(), &Positions::new());
+        let mut from = Positions::clone(&hub.taken_in().expect("it has begun").1);
+        from.set(partition(0), HISTORY as i64);
+        let subscribe =
+            |from, most| hub.subscribe(Audience::Movie(MOVIE), from, None, most).map(|stream| stream.backlog.len());
+        assert_eq!(subscribe(from.clone(), MOST_MISSED), Err(Refused::TooOld));
+        assert_eq!(subscribe(from.clone(), ALL_SINCE), Ok(MOST_MISSED + 1));
+        from.set(partition(0), HISTORY as i64 + 1);
+        assert_eq!(subscribe(from, MOST_MISSED), Ok(MOST_MISSED));
     }
 
     #[test]

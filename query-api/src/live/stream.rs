@@ -1,6 +1,7 @@
 //! The body of a stream.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -71,7 +72,7 @@ impl Stream {
     /// The next events of those that were missed.
     async fn catch_up(&mut self) -> Result<Bytes, StoreError> {
         let Subscription { backlog, from, .. } = &mut self.subscription;
-        let entries: Vec<Entry> = backlog.drain(..backlog.len().min(CHUNK)).collect();
+        let entries: Vec<Arc<Entry>> = backlog.drain(..backlog.len().min(CHUNK)).collect();
         let mut reached = Positions::new();
         entries.iter().for_each(|entry| reached.advance(&entry.partition, entry.offset + 1));
         let since = self.reader.standing();
@@ -80,7 +81,7 @@ impl Stream {
                 return Err(StoreError::NotReady(name.to_owned()));
             }
         }
-        let frames = frame::of(&self.reader, &entries.iter().collect::<Vec<_>>()).await?;
+        let frames = frame::of(&self.reader, &entries.iter().map(|entry| &**entry).collect::<Vec<_>>()).await?;
         self.reader.stayed_on(&since)?;
 
         let mut text = String::new();
