@@ -47,7 +47,8 @@ impl<T: Clone> SharedLook<T> {
             return seen.what.clone();
         }
         let began = Instant::now();
-        let what = look().await;
+        // Few go this way; the others do not carry its state with them.
+        let what = Box::pin(look()).await;
         *last = Some(Seen { began, what: what.clone() });
         what
     }

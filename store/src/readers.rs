@@ -18,6 +18,12 @@ impl Readers {
         sql: Cow<'static, str>,
         params: &[Value<'_>],
     ) -> Result<Vec<R>, StoreError> {
-        on_each!(self, Self, |readers| readers.fetch(sql, params).await)
+        match self {
+            // Whoever does not come to a query at all does not carry its state about.
+            #[cfg(feature = "postgres")]
+            Self::Postgres(readers) => Box::pin(readers.fetch(sql, params)).await,
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(readers) => readers.fetch(sql, params).await,
+        }
     }
 }
