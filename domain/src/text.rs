@@ -36,6 +36,9 @@ impl TextRule {
     /// `text` trimmed, or `None` when nothing of it can be seen.
     pub(crate) fn optional(&self, text: Option<&str>) -> Result<Option<String>, Violation> {
         let trimmed = text.unwrap_or_default().trim();
+        if is_printable_ascii(trimmed) && trimmed.len() <= self.max {
+            return Ok((!trimmed.is_empty()).then(|| trimmed.to_owned()));
+        }
         if let Some(character) = trimmed.chars().find(|&character| self.kind.forbids(character)) {
             let detail = format!("has the character U+{:04X}, which is not allowed", u32::from(character));
             return Err(Violation::new(self.field, detail));
@@ -78,6 +81,12 @@ impl Kind {
             }
         }
     }
+}
+
+/// Whether every character is one of ASCII that can be printed, blanks among them. What most texts are is found without
+/// looking at each character by itself.
+fn is_printable_ascii(text: &str) -> bool {
+    text.bytes().fold(true, |all, byte| all & matches!(byte, b' '..=b'~'))
 }
 
 /// What Unicode promises never to give a meaning to (the Unicode Standard, section 23.7).
@@ -175,6 +184,18 @@ mod tests {
         assert_eq!(RULE.optional(Some("\u{200B}a")), Ok(Some("\u{200B}a".into())));
         // Marks that take room of their own can be seen.
         assert_eq!(RULE.optional(Some("\u{93E}")), Ok(Some("\u{93E}".into())));
+    }
+
+    #[test]
+    fn every_character_of_ascii_is_looked_at() {
+        for byte in 0..=127_u8 {
+            let text = format!("a{}b", char::from(byte));
+            let allowed = (b' '..=b'~').contains(&byte);
+            assert_eq!(RULE.required(Some(&text)).is_ok(), allowed, "{byte}");
+            let allowed = allowed || matches!(byte, b'\t' | b'\n' | b'\r');
+            assert_eq!(LINES.required(Some(&text)).is_ok(), allowed, "{byte}");
+        }
+        assert!(RULE.required(Some("abc def")).is_err(), "too long");
     }
 
     #[test]

@@ -101,7 +101,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        sent(request).await.and_then(fields).map(Self)
+        sent(request).await.and_then(|sent| fields(&sent)).map(Self)
     }
 }
 
@@ -110,7 +110,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for SentJson<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         let sent = sent(request).await?;
-        Ok(Self { fields: fields(sent.clone())?, sent })
+        Ok(Self { fields: fields(&sent)?, sent })
     }
 }
 
@@ -204,8 +204,8 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 /// Reads `T` from the fields of a body.
-fn fields<T: DeserializeOwned>(sent: Map<String, Value>) -> Result<T, Problem> {
-    serde_path_to_error::deserialize(Value::Object(sent)).map_err(|error| {
+fn fields<T: DeserializeOwned>(sent: &Map<String, Value>) -> Result<T, Problem> {
+    serde_path_to_error::deserialize(sent).map_err(|error| {
         let message = error.inner().to_string();
         // serde names an unknown field only in its message: unknown field `x`, expected …
         let unknown = message.strip_prefix("unknown field `").and_then(|rest| rest.rsplit_once("`, expected"));
@@ -237,7 +237,7 @@ mod tests {
     }
 
     fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-        json::object(bytes).and_then(fields)
+        json::object(bytes).and_then(|sent| fields(&sent))
     }
 
     fn refused(bytes: &[u8]) -> (StatusCode, String) {

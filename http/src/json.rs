@@ -14,14 +14,14 @@ use crate::problem::{FieldError, Problem};
 /// for an object that has a key twice, and for a number that no double (IEEE 754) is near.
 pub(crate) fn object(bytes: &[u8]) -> Result<Map<String, Value>, Problem> {
     let malformed = |error: serde_json::Error| Problem::malformed(format!("the body is not JSON: {error}"));
-    // What is no JSON at all is malformed, whatever stands before the place where it breaks off.
-    serde_json::from_slice::<IgnoredAny>(bytes).map_err(malformed)?;
-
     let mut reading = Reading::default();
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = match Node(&mut reading).deserialize(&mut deserializer) {
+    let read = Node(&mut reading).deserialize(&mut deserializer);
+    let value = match read.and_then(|value| deserializer.end().map(|()| value)) {
         Ok(value) => value,
         Err(error) if is_out_of_range(&error) => {
+            // What is no JSON at all is malformed, whatever stands before the place where it breaks off.
+            serde_json::from_slice::<IgnoredAny>(bytes).map_err(malformed)?;
             let error = FieldError::at(&reading.path, "is a number beyond what a double can hold");
             return Err(Problem::invalid(vec![error]));
         }

@@ -1,12 +1,13 @@
 //! The metrics of a service: `PREFIX_http_request_seconds`, a histogram of its requests, and whatever else the process
 //! counts.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request};
 use axum::http::{Method, StatusCode};
-use metrics::Label;
+use metrics::{Histogram, Label};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 /// Upper bounds of the buckets of histograms in seconds.
@@ -22,7 +23,12 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(1);
 pub struct Telemetry {
     recorded: PrometheusHandle,
     request_seconds: Arc<str>,
+    /// What was counted before. There is no end of methods and routes but that of the routes themselves.
+    known: Arc<RwLock<Known>>,
 }
+
+/// The histograms of requests by method and status, then by route. Looking one up among all metrics costs more.
+type Known = HashMap<(&'static str, StatusCode), HashMap<Box<str>, Histogram>>;
 
 /// Starts counting for the whole process, once, from within a runtime. The names of a service's metrics begin with
 /// `prefix` and `_`.
@@ -50,7 +56,7 @@ async fn keep_up(recorded: PrometheusHandle) {
 impl Telemetry {
     /// The metrics that a recorder of the program's own has; their names begin with `prefix` and `_`.
     pub fn new(prefix: &str, recorded: PrometheusHandle) -> Self {
-        Self { recorded, request_seconds: format!("{prefix}_http_request_seconds").into() }
+        Self { recorded, request_seconds: format!("{prefix}_http_request_seconds").into(), known: Arc::default() }
     }
 
     /// The metrics in Prometheus's text format.
@@ -60,14 +66,24 @@ impl Telemetry {
 
     /// Counts a request that was answered with `status`, by method, route and status, with its time.
     pub(crate) fn count(&self, request: Timer, status: StatusCode) {
-        let route = request.route.as_ref().map_or("unknown", MatchedPath::as_str).to_owned();
+        let seconds = request.started.elapsed().as_secs_f64();
+        let route = request.route.as_ref().map_or("unknown", MatchedPath::as_str);
+        let kind = (request.method, status);
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(histogram) = known.get(&kind).and_then(|routes| routes.get(route)) {
+            histogram.record(seconds);
+            return;
+        }
+        drop(known);
         let labels = [
             Label::from_static_parts("method", request.method),
-            Label::new("route", route),
+            Label::new("route", route.to_owned()),
             Label::new("status", status.as_str().to_owned()),
         ];
-        let seconds = request.started.elapsed().as_secs_f64();
-        metrics::histogram!(self.request_seconds.clone(), labels.iter()).record(seconds);
+        let histogram = metrics::histogram!(self.request_seconds.clone(), labels.iter());
+        histogram.record(seconds);
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.entry(kind).or_default().insert(route.into(), histogram);
     }
 }
 
