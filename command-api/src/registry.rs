@@ -79,11 +79,7 @@ impl Registry {
         if let Some(found) = self.find_comment(comment).await? {
             return Ok(Some(found));
         }
-        let standing = self.reader.standing();
-        self.catch_up().await?;
-        let found = self.find_comment(comment).await?;
-        self.reader.stayed_on(&standing)?;
-        Ok(found)
+        self.at_the_end(|| self.find_comment(comment)).await
     }
 
     /// The digest of the request that made `id` under an idempotency key.
@@ -91,17 +87,16 @@ impl Registry {
         if let Some(found) = self.find_request(id).await? {
             return Ok(Some(found));
         }
-        let standing = self.reader.standing();
-        self.catch_up().await?;
-        let found = self.find_request(id).await?;
-        self.reader.stayed_on(&standing)?;
-        Ok(found)
+        self.at_the_end(|| self.find_request(id)).await
     }
 
     /// The same, once the registry has come to `written`, where the request is.
     pub(crate) async fn request_after(&self, id: Uuid, written: &Positions) -> Result<String, Problem> {
-        self.wait_for(written).await.map_err(|_| Problem::outcome_unknown())?;
-        self.find_request(id).await?.ok_or_else(Problem::outcome_unknown)
+        let find = async || -> Result<Option<String>, Problem> {
+            self.wait_for(written).await.map_err(|_| Problem::outcome_unknown())?;
+            Ok(self.find_request(id).await?)
+        };
+        self.reader.undisturbed(find).await?.ok_or_else(Problem::outcome_unknown)
     }
 
     /// Waits until the registry has come to `written`.
@@ -137,11 +132,20 @@ impl Registry {
         if self.find(what).await? {
             return Ok(true);
         }
-        let standing = self.reader.standing();
-        self.catch_up().await?;
-        let found = self.find(what).await?;
-        self.reader.stayed_on(&standing)?;
-        Ok(found)
+        self.at_the_end(|| self.find(what)).await
+    }
+
+    /// What `find` gives of a registry that has been read up to where the log ends.
+    async fn at_the_end<T, F: Future<Output = Result<T, StoreError>>>(
+        &self,
+        find: impl Fn() -> F,
+    ) -> Result<T, Problem> {
+        let find = || async {
+            // Boxed, as in [`Reader::undisturbed`].
+            Box::pin(self.catch_up()).await?;
+            Ok(find().await?)
+        };
+        self.reader.undisturbed(find).await
     }
 
     async fn find(&self, what: Known) -> Result<bool, StoreError> {

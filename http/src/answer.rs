@@ -24,7 +24,7 @@ pub struct Answer {
     waited: Option<Waited>,
 }
 
-/// What was waited for, which a crash of the database or a rollback may take back.
+/// What was waited for, which may not be there any more after a crash of the database, or in another generation.
 struct Waited {
     reader: Reader,
     since: Standing,
@@ -53,7 +53,7 @@ pub enum Freshness {
 
 /// How many bytes of a body's digest tell it from others.
 const TAG_BYTES: usize = 16;
-/// How often a query is done. Two rollbacks or crashes within one are for its client to try again.
+/// How often a query is done. Two switches, rollbacks or crashes within one are for its client to try again.
 const TIMES: usize = 3;
 
 /// Middleware that does a query again when what it had waited for was taken back while it was read. Queries change

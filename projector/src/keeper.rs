@@ -292,15 +292,18 @@ impl Tasks {
     /// Lets the live generation of a replica be read once it has caught up, and until then the one before.
     fn serve(&mut self, replica: &AnyReplica, live: Option<i64>, complaint: Option<&String>) {
         let shown = |number: i64| Some(self.followers.get(&number)?.shown.as_ref()?.borrow().clone());
+        let served_goes_on = self.served.and_then(shown).and_then(|shown| shown.caught_up()).is_some();
         if let Some((number, shown)) = live.and_then(|number| Some((number, shown(number)?)))
             && let Some(view) = shown.caught_up()
         {
             // A copy that was started again has opened its store anew, and only that view moves on.
-            view.serve(shown.positions);
-            self.served = Some(number);
+            let other_goes_on = served_goes_on && self.served != Some(number);
+            if view.serve(shown.positions, other_goes_on) {
+                self.served = Some(number);
+            }
             return;
         }
-        if self.served.and_then(shown).and_then(|shown| shown.caught_up()).is_some() {
+        if served_goes_on {
             return;
         }
         self.served = None;

@@ -59,15 +59,14 @@ impl Newest {
         sql: impl Into<Cow<'static, str>>,
         params: &[Value<'_>],
     ) -> Result<Vec<R>, NewestError> {
-        let standing = self.reader.standing();
-        let ends = self.log.ends(&model.topics).await?;
-        // Boxed, lest the futures of those who call this nest deeper than the compiler looks.
-        let waiting = Box::pin(self.reader.wait_for(model, &ends, Instant::now() + PATIENCE));
-        if !waiting.await? {
-            return Err(NewestError::Behind(model.name.clone()));
-        }
-        let rows = self.reader.fetch(sql, params).await?;
-        self.reader.stayed_on(&standing)?;
-        Ok(rows)
+        let (sql, ends) = (sql.into(), self.log.ends(&model.topics).await?);
+        let deadline = Instant::now() + PATIENCE;
+        let read = || async {
+            if !self.reader.wait_for(model, &ends, deadline).await? {
+                return Err(NewestError::Behind(model.name.clone()));
+            }
+            Ok(self.reader.fetch(sql.clone(), params).await?)
+        };
+        self.reader.undisturbed(read).await
     }
 }

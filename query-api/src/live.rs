@@ -63,7 +63,7 @@ pub(crate) async fn named(
     let since = node.reader.standing();
     let place = node.named.place(&node.hub, &node.reader, &node.ids, reads).await;
     let mut response = next.run(request).await;
-    // After a crash or a rollback the list may be of before.
+    // After a crash, or of another generation, the list may be of before.
     if let Some(place) = place.filter(|_| node.reader.stayed_on(&since).is_ok()) {
         response.headers_mut().insert(LAST_EVENT_ID, place);
     }

@@ -55,13 +55,14 @@ async fn watch_timeline(api: &QueryApi, user: Uuid, last: Option<Vec<u8>>) -> Re
     let live = api.live()?;
     // What changes from here on is in the history; what was before is looked up.
     let (taken_in, reached) = live.begun().await?;
-    let since = api.reader.standing();
-    if !api.read_models.wait_for(balcony_read_models::Favorites::NAME, &reached, Instant::now() + PATIENCE).await? {
-        return Err(Problem::projection_behind());
-    }
-    let favorites: Vec<(Uuid,)> =
-        api.reader.fetch("SELECT followee_id FROM favorites WHERE follower_id = $1", &[user.into()]).await?;
-    api.reader.stayed_on(&since)?;
+    let deadline = Instant::now() + PATIENCE;
+    let read = || async {
+        if !api.read_models.wait_for(balcony_read_models::Favorites::NAME, &reached, deadline).await? {
+            return Err(Problem::projection_behind());
+        }
+        Ok(api.reader.fetch("SELECT followee_id FROM favorites WHERE follower_id = $1", &[user.into()]).await?)
+    };
+    let favorites: Vec<(Uuid,)> = api.reader.undisturbed(read).await?;
     let favorites = Favorites { of: favorites.into_iter().map(|(id,)| id).collect(), taken_in };
     live.watch(Audience::Timeline(user), last, Some(favorites)).await
 }

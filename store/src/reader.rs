@@ -38,6 +38,8 @@ struct Slot {
 pub struct Standing {
     incarnation: Incarnation,
     went_back: u64,
+    /// How often another generation of a read model has taken the place of the one before.
+    replaced: u64,
     /// How often the reader was bound to other generations.
     bindings: u64,
     /// How often it was told that a generation had changed otherwise than by the log.
@@ -53,6 +55,8 @@ struct Bound {
     readers: Option<Readers>,
     /// How often the reader was bound to an older generation of a read model than before.
     went_back: u64,
+    /// How often it was bound to generations among which one of those before was not any more.
+    replaced: u64,
     /// How often it was bound to others.
     bindings: u64,
     /// At the checkpoints of each of the generations.
@@ -70,6 +74,9 @@ enum Haste {
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often a waiting reader looks at the checkpoints when nobody tells of progress.
 const CHECK_EVERY: Duration = Duration::from_millis(200);
+/// How often something is read that does not stand. Two switches, rollbacks or crashes within one reading are for whoever
+/// asked to try again.
+const TIMES: usize = 3;
 
 impl Reader {
     /// A reader of `models`. Each is read once it has a live generation of its version.
@@ -167,8 +174,9 @@ impl Reader {
     /// A read model that is not live yet may become so meanwhile. Any number of those who wait ask the database as often as
     /// one, and whoever brings it on in this process does not put off what is waited for.
     ///
-    /// What is read after it has that, unless the database crashed or a generation was rolled back between:
+    /// What is read after it has that, unless the database crashed between or another generation is read by then:
     /// [`Reader::stayed_on`] says so, asked after the reading about what there was before the waiting.
+    /// [`Reader::undisturbed`] does it all.
     ///
     /// # Errors
     /// [`StoreError::NotReady`] when it still has no live generation of its version then, and [`StoreError`] as the
@@ -245,6 +253,7 @@ impl Reader {
         Standing {
             incarnation: progress.incarnation(),
             went_back: bound.went_back,
+            replaced: bound.replaced,
             bindings: bound.bindings,
             changes: progress.changes(),
         }
@@ -295,8 +304,9 @@ impl Reader {
         self.database.progress().generation_ticks()
     }
 
-    /// Checks that everything since `standing` was given stood on it, so that neither a crash nor a rollback has taken
-    /// anything back meanwhile. A switch takes nothing back: the new generation has come as far as the one before.
+    /// Checks that everything since `standing` was given stood on it: no crash has taken anything back meanwhile, and what
+    /// was waited for was read from the generations that it was waited for in. One that was switched away from may have
+    /// gone on for a moment, until those who work on it know, and the new one has not that yet; after a rollback even less.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`]; what was waited for has to be waited for again.
@@ -308,7 +318,33 @@ impl Reader {
         if now.went_back != standing.went_back {
             return Err(StoreError::away("a read model was rolled back meanwhile"));
         }
+        if now.replaced != standing.replaced {
+            return Err(StoreError::away("a read model was switched to another generation meanwhile"));
+        }
         Ok(())
+    }
+
+    /// What `read` gives, which waits for something and then reads it, so that all of it [stood](Reader::stayed_on) on the
+    /// same. It is done again, three times at the most, where something came between.
+    ///
+    /// # Errors
+    /// What `read` says, and [`StoreError::Unavailable`] when something came between each time.
+    pub async fn undisturbed<T, E, F>(&self, read: impl Fn() -> F) -> Result<T, E>
+    where
+        E: From<StoreError>,
+        F: Future<Output = Result<T, E>>,
+    {
+        let mut times = 1;
+        loop {
+            let standing = self.standing();
+            // Boxed, lest the futures of those who call this nest deeper than the compiler looks.
+            let found = Box::pin(read()).await;
+            match self.stayed_on(&standing) {
+                Ok(()) => return found,
+                Err(_) if times < TIMES => times += 1,
+                Err(error) => return found.and(Err(error.into())),
+            }
+        }
     }
 
     /// The connections that read the live generation of `model`, and its place among those that they read. Where none was
@@ -406,9 +442,10 @@ async fn rebind(slot: &Slot, database: &Database, models: &[ReadModel]) -> Resul
     let readers = (!schemas.is_empty()).then(|| database.backend.readers(&schemas));
     // Queries under way keep the readers that they have.
     let went_back = now.went_back + u64::from(now.is_ahead_of(&generations));
+    let replaced = now.replaced + u64::from(!now.generations.iter().all(|before| generations.contains(before)));
     let bindings = now.bindings + 1;
     let looks = generations.iter().map(|_| SharedLook::default()).collect();
-    *now = Arc::new(Bound { generations, readers, went_back, bindings, looks });
+    *now = Arc::new(Bound { generations, readers, went_back, replaced, bindings, looks });
     Ok(now.clone())
 }
 

@@ -76,10 +76,13 @@ async fn what_is_in_the_log(installation: &Installation, source: &str) -> anyhow
     let collected = Collected::new(installation.topics.names());
     let model = collected.read_model();
     let (ends, reader) = (installation.log.ends(&model.topics).await?, installation.reader().await);
-    while !reader.wait_for(model, &ends, Instant::now() + PATIENCE).await? {
-        tracing::warn!("what is in the log is not known yet");
-    }
-    standing(&reader, source).await
+    let read = || async {
+        while !reader.wait_for(model, &ends, Instant::now() + PATIENCE).await? {
+            tracing::warn!("what is in the log is not known yet");
+        }
+        standing(&reader, source).await
+    };
+    reader.undisturbed(read).await
 }
 
 impl Collector<'_> {

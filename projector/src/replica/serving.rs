@@ -92,16 +92,25 @@ impl<V: Clone> Serving<V> {
         let _ = self.waiting.subscribe().wait_for(|count| *count > 0).await;
     }
 
-    /// Lets `view` be read from now on, which has come to `positions`.
-    pub(crate) fn serve(&self, id: u64, view: V, positions: Positions) {
+    /// Lets `view` be read from now on, which has come to `positions`, and says whether it is. It is not while another is
+    /// read that has come further and `goes_on`: whoever has waited for that one finds in this what was waited for.
+    pub(crate) fn serve(&self, id: u64, view: V, positions: Positions, goes_on: bool) -> bool {
+        let mut is_read = true;
         self.state.send_if_modified(|state| {
-            let is_news = !matches!(&*state, State::Open { id: current, positions: reached, .. }
-                if *current == id && reached.covers(&positions));
+            let is_news = match &*state {
+                State::Open { id: current, positions: reached, .. } if *current == id => !reached.covers(&positions),
+                State::Open { positions: reached, .. } if goes_on && !positions.covers(reached) => {
+                    is_read = false;
+                    false
+                }
+                _ => true,
+            };
             if is_news {
                 *state = State::Open { id, view, positions };
             }
             is_news
         });
+        is_read
     }
 
     /// Notes that the view `id` has come to `positions`.
@@ -147,7 +156,7 @@ mod tests {
             async move { serving.wait_for(&at(3), Instant::now() + Duration::from_secs(30)).await }
         });
         serving.is_wanted().await;
-        serving.serve(1, "view", at(0));
+        assert!(serving.serve(1, "view", at(0), false));
         assert_eq!(serving.wait_for(&at(3), Instant::now()).await, Ok(false));
         serving.moved(2, &at(3));
         assert_eq!(serving.wait_for(&at(3), Instant::now()).await, Ok(false), "another view has come so far");
@@ -156,5 +165,18 @@ mod tests {
         assert_eq!(*serving.waiting.borrow(), 0, "nobody waits any more");
         serving.close("gone".into());
         assert_eq!(serving.view().err().as_deref(), Some("gone"));
+    }
+
+    #[test]
+    fn a_view_that_has_come_less_far_waits_for_its_turn() {
+        let serving = Serving::<&str>::default();
+        assert!(serving.serve(1, "before", at(3), true));
+        serving.moved(1, &at(5));
+        assert!(!serving.serve(2, "next", at(4), true));
+        assert_eq!(serving.view(), Ok("before"), "who has waited for 5 reads what has it");
+        assert!(serving.serve(2, "next", at(5), true));
+        assert_eq!(serving.view(), Ok("next"));
+        assert!(serving.serve(3, "the only one left", at(0), false));
+        assert_eq!(serving.view(), Ok("the only one left"));
     }
 }

@@ -166,8 +166,9 @@ pub(crate) trait AnyStore: Send + Sync {
 
 /// The view of a store that was opened, and what it is served through.
 pub(crate) trait AnyView: Send + Sync {
-    /// Lets it be read from now on. Reads under way end with the view they began with.
-    fn serve(&self, positions: Positions);
+    /// Lets it be read from now on, and says whether it is; see [`Serving::serve`]. Reads under way end with the view they
+    /// began with.
+    fn serve(&self, positions: Positions, other_goes_on: bool) -> bool;
     /// Tells who waits that the view, if it is the one that is read, has come to `positions`.
     fn moved(&self, positions: &Positions);
     /// Waits until somebody waits for it to move.
@@ -241,8 +242,8 @@ struct Viewed<S: ReplicaStore> {
 }
 
 impl<S: ReplicaStore> AnyView for Viewed<S> {
-    fn serve(&self, positions: Positions) {
-        self.serving.serve(self.id, self.view.clone(), positions);
+    fn serve(&self, positions: Positions, other_goes_on: bool) -> bool {
+        self.serving.serve(self.id, self.view.clone(), positions, other_goes_on)
     }
 
     fn moved(&self, positions: &Positions) {

@@ -168,7 +168,7 @@ impl Feed {
         loop {
             let since = self.reader.standing();
             self.wait_for_queries(reached).await;
-            // A crash of the database may have taken back what was waited for.
+            // A crash of the database, or another generation, may not have what was waited for.
             match read().await.and_then(|found| self.reader.stayed_on(&since).map(|()| found)) {
                 Ok(found) => return found,
                 Err(error) => tracing::debug!(%error, "live streams wait for the database"),

@@ -75,14 +75,15 @@ impl Stream {
         let entries: Vec<Arc<Entry>> = backlog.drain(..backlog.len().min(CHUNK)).collect();
         let mut reached = Positions::new();
         entries.iter().for_each(|entry| reached.advance(&entry.partition, entry.offset + 1));
-        let since = self.reader.standing();
-        for name in [Registry::NAME, Comments::NAME] {
-            if !self.reader.wait_for(model(&self.reader, name), &reached, Instant::now() + PATIENCE).await? {
-                return Err(StoreError::NotReady(name.to_owned()));
+        let read = || async {
+            for name in [Registry::NAME, Comments::NAME] {
+                if !self.reader.wait_for(model(&self.reader, name), &reached, Instant::now() + PATIENCE).await? {
+                    return Err(StoreError::NotReady(name.to_owned()));
+                }
             }
-        }
-        let frames = frame::of(&self.reader, &entries.iter().map(|entry| &**entry).collect::<Vec<_>>()).await?;
-        self.reader.stayed_on(&since)?;
+            frame::of(&self.reader, &entries.iter().map(|entry| &**entry).collect::<Vec<_>>()).await
+        };
+        let frames = self.reader.undisturbed(read).await?;
 
         let mut text = String::new();
         for (entry, frame) in entries.iter().zip(frames) {

@@ -121,7 +121,10 @@ impl Charts {
 /// The chart as it is now. How far it has come is asked before, so that it is at least so far.
 async fn snapshot(api: &StatisticsApi, chart: usize, plan: &Plan) -> Result<Snapshot, Problem> {
     let reader = api.read_models.reader();
-    let positions = reader.checkpoints(&api.model).await?;
-    let drawing = plan.draw(reader, now()).await?;
-    Ok(Snapshot { frame: Frame::new("chart", &Moved { chart, drawing }), positions })
+    let read = || async {
+        let positions = reader.checkpoints(&api.model).await?;
+        let drawing = plan.draw(reader, now()).await?;
+        Ok(Snapshot { frame: Frame::new("chart", &Moved { chart, drawing }), positions })
+    };
+    reader.undisturbed(read).await
 }

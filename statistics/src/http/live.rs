@@ -61,9 +61,13 @@ async fn stream_of(api: &StatisticsApi, wanted: Wanted, last: Option<Vec<u8>>) -
 
 /// The counts as they are now. How far they have come is asked before, so that it is at least so far.
 async fn snapshot(api: &StatisticsApi, wanted: &Wanted) -> Result<Snapshot, Problem> {
-    let positions = api.read_models.reader().checkpoints(&api.model).await?;
-    let frame = Frame::new("stats", &counts(api, wanted).await?);
-    Ok(Snapshot { frame, positions })
+    let reader = api.read_models.reader();
+    let read = || async {
+        let positions = reader.checkpoints(&api.model).await?;
+        let frame = Frame::new("stats", &counts(api, wanted).await?);
+        Ok(Snapshot { frame, positions })
+    };
+    reader.undisturbed(read).await
 }
 
 impl From<Full> for Problem {
