@@ -21,7 +21,7 @@ use crate::api::CommandApi;
 use crate::command::Command;
 use crate::idempotency::{IdempotencyKey, TURN_TIMEOUT, digest};
 
-/// A command that makes something, once under each key. Other commands may be repeated as they are, and have none.
+/// A command that is done once under each key. Other commands may be repeated as they are, and have none.
 pub(crate) struct Creation {
     command: Command,
     key: Option<IdempotencyKey>,
@@ -45,10 +45,10 @@ pub(crate) struct Created {
 }
 
 impl Creation {
-    /// The id of what this command makes when it carries a key.
-    fn derived_id(&self, identity: &Identity) -> Option<Uuid> {
+    /// The id of what this command of `user` makes when it carries a key.
+    pub(crate) fn derived_id(&self, user: UserId) -> Option<Uuid> {
         let Self { key, method, path, .. } = self;
-        key.as_ref().map(|key| id_of_request(UserId(identity.user), method, path, key.as_str()))
+        key.as_ref().map(|key| id_of_request(user, method, path, key.as_str()))
     }
 }
 
@@ -101,7 +101,7 @@ impl CommandApi {
         request: Request<'_>,
         event: impl FnOnce(Uuid) -> Event,
     ) -> Result<Response, Problem> {
-        let Some(id) = creation.derived_id(identity) else {
+        let Some(id) = creation.derived_id(UserId(identity.user)) else {
             let mut written = self.introduce(identity, creation).await?;
             // Made after the introduction, so that it sorts after it within a millisecond.
             let id = Uuid::now_v7();

@@ -30,7 +30,30 @@ impl Recorder {
         request_digest: Option<String>,
         traceparent: Option<&str>,
     ) -> Result<Positions, Problem> {
-        let recorded = Recorded { id, time: now(), request_digest, traceparent: traceparent.map(str::to_owned), event };
+        self.record_at(now(), id, event, request_digest, traceparent).await
+    }
+
+    /// The same for what stands behind something that happened at `earliest`, by a clock that may be ahead of this one.
+    pub(crate) async fn record_after(
+        &self,
+        earliest: Timestamp,
+        id: Uuid,
+        event: Event,
+        request_digest: Option<String>,
+        traceparent: Option<&str>,
+    ) -> Result<Positions, Problem> {
+        self.record_at(now().max(earliest), id, event, request_digest, traceparent).await
+    }
+
+    async fn record_at(
+        &self,
+        time: Timestamp,
+        id: Uuid,
+        event: Event,
+        request_digest: Option<String>,
+        traceparent: Option<&str>,
+    ) -> Result<Positions, Problem> {
+        let recorded = Recorded { id, time, request_digest, traceparent: traceparent.map(str::to_owned), event };
         let recorded = Logged(recorded);
         let position = self.log.append(self.topics.of(&recorded.event), recorded.message()).await?;
         metrics::counter!(self.counter.clone(), "type" => recorded.event.type_name()).increment(1);

@@ -4,6 +4,7 @@ use std::time::Duration;
 use balcony_domain::{CommentId, CompanyId, MovieId, Topics, UserId};
 use balcony_event_log::{EventLog, LogError, Positions, SharedLook};
 use balcony_http::Problem;
+use balcony_read_models::Subscription;
 use balcony_store::{ReadModel, Reader, StoreError};
 use quick_cache::sync::Cache;
 use tokio::time::Instant;
@@ -97,6 +98,11 @@ impl Registry {
             Ok(self.find_request(id).await?)
         };
         self.reader.undisturbed(find).await?.ok_or_else(Problem::outcome_unknown)
+    }
+
+    /// Whether the company gets mail; `None` where there is no such company.
+    pub(crate) async fn subscription(&self, company: CompanyId) -> Result<Option<Subscription>, Problem> {
+        self.at_the_end(|| Subscription::of(company, &self.reader)).await
     }
 
     /// Waits until the registry has come to `written`.

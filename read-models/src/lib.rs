@@ -14,6 +14,7 @@ mod registry;
 mod repetitions;
 mod search;
 mod statistics;
+mod subscription;
 
 use balcony_domain::Topics;
 use balcony_projector::Catalogue;
@@ -26,6 +27,7 @@ pub use journeys::Journeys;
 pub use registry::Registry;
 pub use search::Search;
 pub use statistics::Statistics;
+pub use subscription::Subscription;
 
 /// Every step of Balcony. Here a new one is listed.
 pub fn steps(topics: &Topics) -> Catalogue {

@@ -6,13 +6,16 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use balcony_domain::CompanyId;
 use balcony_event_log::testing::eventually;
+use balcony_read_models::Leaving;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::task::JoinSet;
 
 use crate::client::Client;
-use crate::deployment::{Deployment, root};
+use crate::deployment::{Deployment, Kind, authority, root};
 
 /// A digest waits for a minute at the most.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -248,8 +251,82 @@ pub async fn a_company_that_unsubscribed_gets_no_mail_until_it_is_registered_aga
     assert!(mails.iter().all(|mail| !mail["text"].as_str().unwrap().contains("meanwhile")), "{mails:?}");
 }
 
+pub async fn a_company_leaves_once_however_often_it_says_so(mut deployment: Deployment) {
+    deployment.start_all().await;
+    let commands = match &deployment.kind {
+        Kind::Embedded { .. } => vec![deployment.process("balcony").url.clone()],
+        Kind::Distributed { .. } => {
+            deployment.start("another", &["command-api"]).await;
+            ["command-api", "another"].map(|name| deployment.process(name).url.clone()).to_vec()
+        }
+    };
+    let admin = deployment.admin();
+    let company = json!({"name": "Ōmori Pictures", "contact_email": "press@omori.example"});
+    let register = async || admin.post("/v1/companies", &company).await.expect(StatusCode::CREATED);
+    let id = register().await.id();
+    let leaving = Leaving::new(&authority().key_for("leaving").unwrap());
+    let path = format!("/v1/mail/unsubscribe/{}", leaving.ticket(CompanyId(id.parse().unwrap())));
+    let click = |at: &str, client: Client| {
+        let url = format!("{at}{path}");
+        async move { client.send(Method::POST, url, None).await.unwrap() }
+    };
+    let nobody = deployment.nobody();
+    let events = || {
+        let exported = deployment.command(&["export"]).output().unwrap();
+        assert!(exported.status.success(), "{}", String::from_utf8_lossy(&exported.stderr));
+        let text = String::from_utf8(exported.stdout).unwrap();
+        let lines = text.lines().filter(|line| line.contains("balcony.company.unsubscribed.v1"));
+        let ids = lines.map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].to_string());
+        ids.collect::<Vec<_>>()
+    };
+
+    let at_once: JoinSet<_> = (0..40).map(|number| click(&commands[number % commands.len()], nobody.clone())).collect();
+    for answer in at_once.join_all().await {
+        let answer = answer.expect(StatusCode::OK);
+        assert!(answer.text.contains("no more mail"), "{}", answer.text);
+        nobody.clone().having_seen(&answer).get("/v1/movies").await.expect(StatusCode::OK);
+    }
+    for _ in 0..5 {
+        click(&commands[0], nobody.clone()).await.expect(StatusCode::OK);
+    }
+    // Instances that look at the same moment may both write it down: as one event.
+    let first = events();
+    assert!(first.len() <= commands.len() && first.iter().all(|id| *id == first[0]), "{first:?}");
+
+    // What was undone can be done again. Under a key it is the same request, whatever became of it.
+    register().await;
+    let under_key = nobody.clone().with_key("k");
+    click(&commands[0], under_key.clone()).await.expect(StatusCode::OK);
+    let second = events();
+    assert_eq!(second.len(), first.len() + 1);
+    register().await;
+    click(&commands[0], under_key).await.expect(StatusCode::OK);
+    assert_eq!(events(), second);
+    click(&commands[0], nobody.clone()).await.expect(StatusCode::OK);
+    assert_eq!(events().len(), second.len() + 1);
+    click(&commands[0], nobody.with_header("idempotency-key", "a b")).await.problem(422);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn links_are_followed_as_often_as_an_address_may_write() {
+    let mut deployment = Deployment::embedded_idle();
+    deployment.settings.push(("RATE_LIMIT", "1".to_owned()));
+    deployment.start_all().await;
+    let nobody = deployment.nobody();
+    let mut answers = Vec::new();
+    for _ in 0..300 {
+        answers.push(nobody.command(Method::POST, "/v1/mail/unsubscribe/none", None).await.status.as_u16());
+    }
+    assert!(answers.contains(&404) && answers.contains(&429), "{answers:?}");
+}
+
 mod embedded {
     use crate::deployment::Deployment;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_company_leaves_once_however_often_it_says_so() {
+        super::a_company_leaves_once_however_often_it_says_so(Deployment::embedded_idle()).await;
+    }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_company_that_unsubscribed_gets_no_mail_until_it_is_registered_again() {
@@ -271,6 +348,13 @@ mod embedded {
 mod distributed {
     use crate::deployment::Deployment;
     use balcony_test_support::Services;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_company_leaves_once_however_often_it_says_so() {
+        let Some(services) = Services::shared() else { return };
+        let deployment = Deployment::distributed_idle(&services).await;
+        super::a_company_leaves_once_however_often_it_says_so(deployment).await;
+    }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_company_that_unsubscribed_gets_no_mail_until_it_is_registered_again() {
