@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -15,7 +15,7 @@ use uuid::Uuid;
 pub use self::leaving::{LEAVING_PATH, Leaving};
 pub use self::letter::Letterhead;
 use self::letter::{Item, letter};
-use crate::{Logged, Registry};
+use crate::{Logged, Registry, Subscription};
 
 mod leaving;
 mod letter;
@@ -68,17 +68,17 @@ const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// Comments in one mail.
 const MOST_TOGETHER: usize = 50;
-/// How long the registry is waited for.
+/// How long the registry is waited for when a comment comes, and may take to be asked again before it is sent.
 const REGISTRY_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a server may take to be connected to.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
 /// How long sending a letter may take in all: minutes, since a server may think about what it was sent (RFC 5321, section
 /// 4.5.3.2). It ends before its delivery is given up, lest both go out, this one and the next.
 const SENDING_PATIENCE: Duration = Duration::from_mins(3);
-/// How long a delivery may take: to wait for others, to be looked up, and to be sent.
+/// How long a delivery may take: to be looked up, to wait for others, to be looked up again, and to be sent.
 const DELIVERY_PATIENCE: Duration = Duration::from_mins(5);
 const _: () = assert!(
-    LONGEST_WAIT.as_secs() + REGISTRY_PATIENCE.as_secs() + SENDING_PATIENCE.as_secs() < DELIVERY_PATIENCE.as_secs()
+    LONGEST_WAIT.as_secs() + 2 * REGISTRY_PATIENCE.as_secs() + SENDING_PATIENCE.as_secs() < DELIVERY_PATIENCE.as_secs()
 );
 /// What a server says that does not like how we sign in: no fault of the mail.
 const SIGNING_IN: [u16; 4] = [530, 534, 535, 538];
@@ -140,28 +140,29 @@ impl CompanyMail {
         let (reader, _) = opened.ok_or_else(|| ReactError::Retry("no mail is sent from here".to_owned()))?;
         let wanted = Positions::after(&delivery.position);
         let deadline = Instant::now() + REGISTRY_PATIENCE;
-        if !reader.wait_for(&self.registry, &wanted, deadline).await.map_err(retry)? {
-            return Err(ReactError::Retry("the registry is behind".to_owned()));
-        }
-        // One that was deleted meanwhile is not sent. An address that unsubscribed gets mail again once a company is
-        // registered with it.
-        let sql = "SELECT companies.id, companies.contact_email, movies.title, users.display_name
+        // One that was deleted meanwhile is not sent.
+        let sql = "SELECT companies.id, movies.title, users.display_name
                    FROM movies
                    JOIN companies ON companies.id = movies.company_id
                    JOIN users ON users.id = $2
                    JOIN comment_authors ON comment_authors.comment_id = $3 AND comment_authors.deleted_at IS NULL
-                   WHERE movies.id = $1 AND NOT EXISTS (
-                       SELECT 1 FROM companies AS leaving
-                       JOIN unsubscriptions ON unsubscriptions.company_id = leaving.id
-                       WHERE leaving.contact_email = companies.contact_email AND NOT EXISTS (
-                           SELECT 1 FROM companies AS later WHERE later.contact_email = companies.contact_email
-                               AND later.registered_at > unsubscriptions.unsubscribed_at))";
+                   WHERE movies.id = $1";
         let params = [post.movie_id.0.into(), post.author_id.0.into(), post.comment_id.0.into()];
-        let rows: Vec<(Uuid, String, String, String)> = reader.fetch(sql, &params).await.map_err(retry)?;
-        let Some((company, address, movie_title, author_name)) = rows.into_iter().next() else { return Ok(None) };
+        let read = || async {
+            if !reader.wait_for(&self.registry, &wanted, deadline).await? {
+                return Ok(None);
+            }
+            reader.fetch::<(Uuid, String, String)>(sql, &params).await.map(Some)
+        };
+        let rows = reader.undisturbed(read).await.map_err(retry)?;
+        let rows = rows.ok_or_else(|| ReactError::Retry("the registry is behind".to_owned()))?;
+        let Some((company, movie_title, author_name)) = rows.into_iter().next() else { return Ok(None) };
+        let subscription = Subscription::of(CompanyId(company), reader).await.map_err(retry)?;
+        let Some(Subscription { address, .. }) = subscription.filter(Subscription::is_on) else { return Ok(None) };
         let at = delivery.event.time.milliseconds();
         let item = Item {
             id: delivery.id,
+            comment: post.comment_id.0,
             at,
             movie: post.movie_id.0,
             movie_title,
@@ -221,6 +222,15 @@ impl PostOffice {
     async fn send(&self, batch: &Batch, mut together: Vec<Waiting>) {
         // What nobody waits for any more is delivered again, here or elsewhere.
         together.retain(|waiting| !waiting.done.is_closed());
+        let mut together = match timeout(REGISTRY_PATIENCE, self.still_wanted(batch, &together)).await {
+            Ok(Ok(wanted)) => {
+                let (wanted, others) = together.into_iter().partition(|waiting| wanted.contains(&waiting.item.comment));
+                tell(others, &Ok(()));
+                wanted
+            }
+            Ok(Err(error)) => return tell(together, &Err(retry(error))),
+            Err(_) => return tell(together, &Err(ReactError::Retry("the registry does not answer".to_owned()))),
+        };
         together.sort_by_key(|waiting| (waiting.item.at, waiting.item.id));
         let items: Vec<&Item> = together.iter().map(|waiting| &waiting.item).collect();
         if items.is_empty() {
@@ -235,10 +245,32 @@ impl PostOffice {
             },
             Err(error) => Err(ReactError::Refused(error.to_string())),
         };
-        for waiting in together {
-            // Whoever has left is delivered it again.
-            let _ = waiting.done.send(sent.clone());
+        tell(together, &sent);
+    }
+
+    /// Looks again at what was looked up when the comments came, which is up to half a minute ago, and gives those that
+    /// are still to be sent.
+    async fn still_wanted(&self, batch: &Batch, together: &[Waiting]) -> Result<HashSet<Uuid>, StoreError> {
+        // Nothing comes here before it is open.
+        let Some((reader, _)) = self.opened.get() else { return Ok(HashSet::new()) };
+        let subscription = Subscription::of(CompanyId(batch.company), reader).await?;
+        let mut wanted = HashSet::new();
+        if !subscription.is_some_and(|found| found.is_on() && found.address == batch.address) {
+            return Ok(wanted);
         }
+        let sql = "SELECT comment_id FROM comment_authors WHERE comment_id = $1 AND deleted_at IS NULL";
+        for Waiting { item, .. } in together {
+            let standing: Vec<(Uuid,)> = reader.fetch(sql, &[item.comment.into()]).await?;
+            wanted.extend(standing.into_iter().map(|(comment,)| comment));
+        }
+        Ok(wanted)
+    }
+}
+
+/// Says what has become of them. Whoever has left is delivered it again.
+fn tell(together: Vec<Waiting>, done: &Result<(), ReactError>) {
+    for waiting in together {
+        let _ = waiting.done.send(done.clone());
     }
 }
 
@@ -263,6 +295,7 @@ fn retry(error: StoreError) -> ReactError {
 
 #[cfg(test)]
 mod tests {
+    use balcony_store::{Scratch, Value, Writer};
     use tokio::io::AsyncReadExt as _;
     use tokio::net::TcpListener;
 
@@ -270,9 +303,86 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(60);
 
+    /// A post office over a registry that a test writes, and a server that takes no mail.
+    struct World {
+        office: PostOffice,
+        server: TcpListener,
+        writer: Writer,
+        _scratch: Scratch,
+    }
+
+    impl World {
+        /// One in which the mail of the comment is wanted.
+        async fn new() -> Self {
+            let scratch = Scratch::sqlite().expect("a folder");
+            let database = Database::open(scratch.settings()).await.expect("a database");
+            let topics = Topics::with_prefix("t.");
+            let model = balcony_projector::Projection::read_model(&Registry::new(&topics)).clone();
+            let generation = database.live_or_new(&model).await.expect("a generation");
+            let server = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let url = format!("smtp://{}", server.local_addr().expect("an address"));
+            let head = Letterhead::new("mail.example.org", None, None);
+            let office = PostOffice::new(&url, head).expect("a post office");
+            let office = PostOffice { patience: Duration::from_millis(100), ..office };
+            office.open(&database, &topics, Leaving::new(&[0; 32])).await;
+            let world = Self { office, server, writer: database.writer(&generation), _scratch: scratch };
+            world.register(batch().company, 10).await;
+            let post = "INSERT INTO comment_authors (comment_id, author_id) VALUES ($1, $1)";
+            world.write(post, &[item().comment.into()]).await;
+            world
+        }
+
+        async fn write(&self, sql: &'static str, params: &[Value<'_>]) {
+            let mut tx = self.writer.begin().await.expect("a transaction");
+            tx.execute(sql, params).await.expect("a statement");
+            tx.commit().await.expect("a commit");
+        }
+
+        /// Registers a company with the address at a time.
+        async fn register(&self, company: Uuid, at: i64) {
+            let sql = "INSERT INTO companies (id, name, contact_email, registered_at) VALUES ($1, 'c', $2, $3)";
+            self.write(sql, &[company.into(), batch().address.into(), at.into()]).await;
+        }
+
+        async fn send(&self) -> Result<(), ReactError> {
+            let (done, is_done) = oneshot::channel();
+            let together = vec![Waiting { item: item(), done }];
+            timeout(LONG, self.office.send(&batch(), together)).await.expect("it ends");
+            is_done.await.expect("it is told")
+        }
+
+        /// Whether the server is turned to, which is tried again. What it is not turned to for is done.
+        async fn is_tried(&self) -> bool {
+            match (self.send().await, timeout(Duration::ZERO, self.server.accept()).await) {
+                (Err(ReactError::Retry(_)), Ok(Ok(_))) => true,
+                (Ok(()), Err(_)) => false,
+                (sent, connected) => panic!("{sent:?} with {connected:?}"),
+            }
+        }
+    }
+
+    fn batch() -> Batch {
+        Batch { company: Uuid::from_u128(3), address: "mail@example.org".to_owned(), number: 0 }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_nobody_wants_any_more_at_the_moment_of_sending_is_not_sent() {
+        let world = World::new().await;
+        assert!(world.is_tried().await, "it is wanted");
+        let leave = "INSERT INTO unsubscriptions (company_id, unsubscribed_at) VALUES ($1, 20)";
+        world.write(leave, &[batch().company.into()]).await;
+        assert!(!world.is_tried().await, "the company has unsubscribed");
+        world.register(Uuid::from_u128(5), 30).await;
+        assert!(world.is_tried().await, "another was registered with the address");
+        let delete = "UPDATE comment_authors SET deleted_at = 40 WHERE comment_id = $1";
+        world.write(delete, &[item().comment.into()]).await;
+        assert!(!world.is_tried().await, "the comment was deleted");
+    }
+
     fn item() -> Item {
         Item {
             id: Uuid::from_u128(1),
+            comment: Uuid::from_u128(4),
             at: 0,
             movie: Uuid::from_u128(2),
             movie_title: "Ran".to_owned(),
@@ -282,18 +392,11 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(flavor = "multi_thread")]
     async fn a_letter_is_cut_off_when_the_server_does_not_answer() {
-        let server = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let url = format!("smtp://{}", server.local_addr().expect("an address"));
-        let head = Letterhead::new("mail.example.org", None, None);
-        let office = PostOffice::new(&url, head).expect("a post office");
-        let office = PostOffice { patience: Duration::from_millis(100), ..office };
-        let (done, is_done) = oneshot::channel();
-        let batch = Batch { company: Uuid::from_u128(3), address: "mail@example.org".to_owned(), number: 0 };
-        timeout(LONG, office.send(&batch, vec![Waiting { item: item(), done }])).await.expect("it is given up");
-        assert!(matches!(is_done.await, Ok(Err(ReactError::Retry(_)))));
-        let (mut connection, _) = server.accept().await.expect("a connection");
+        let world = World::new().await;
+        assert!(matches!(world.send().await, Err(ReactError::Retry(_))));
+        let (mut connection, _) = world.server.accept().await.expect("a connection");
         let mut sent = Vec::new();
         timeout(LONG, connection.read_to_end(&mut sent)).await.expect("it is closed").expect("nothing goes wrong");
     }

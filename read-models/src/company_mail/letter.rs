@@ -24,6 +24,7 @@ pub struct Letterhead {
 pub(super) struct Item {
     /// The same whenever it is delivered.
     pub(super) id: Uuid,
+    pub(super) comment: Uuid,
     /// When it was posted, in milliseconds since 1970.
     pub(super) at: i64,
     pub(super) movie: Uuid,
@@ -192,6 +193,7 @@ mod tests {
     fn item(number: u128) -> Item {
         Item {
             id: Uuid::from_u128(number),
+            comment: Uuid::from_u128(number),
             at: 0,
             movie: Uuid::from_u128(1),
             movie_title: "七人の侍".into(),
