@@ -6,7 +6,7 @@ use crate::{LogError, Positions, Record, TopicPartition};
 
 /// What a [`Reader`] hands out.
 #[derive(Debug)]
-pub enum Incoming {
+pub enum Incoming<R = Record> {
     /// These partitions are this member's from now on. Nothing of them comes before [`Reader::start`] says where
     /// to begin.
     Assigned(Vec<TopicPartition>),
@@ -14,24 +14,35 @@ pub enum Incoming {
     /// writes must fence by epoch.
     Revoked(Vec<TopicPartition>),
     /// Records, in order within each partition.
-    Records(Batch),
+    Records(Batch<R>),
 }
 
 /// Records and how far the reader has come with them.
-#[derive(Debug, Default)]
-pub struct Batch {
-    /// The records, in order within each partition. Empty when only a hole was passed.
-    pub records: Vec<Record>,
+#[derive(Debug)]
+pub struct Batch<R = Record> {
+    /// The records, or what stands for them, in order within each partition. Empty when only a hole was passed.
+    pub records: Vec<R>,
     /// Where reading goes on for every partition this batch has moved: everything below was delivered, holes
     /// included.
     pub reached: Positions,
 }
 
-impl Batch {
+impl<R> Batch<R> {
     /// Appends what was read after this batch.
     pub fn extend(&mut self, next: Self) {
         self.records.extend(next.records);
         self.reached.merge(&next.reached);
+    }
+
+    /// The same with what `of` gives for each record.
+    pub fn map<S>(self, of: impl FnMut(R) -> S) -> Batch<S> {
+        Batch { records: self.records.into_iter().map(of).collect(), reached: self.reached }
+    }
+}
+
+impl<R> Default for Batch<R> {
+    fn default() -> Self {
+        Self { records: Vec::new(), reached: Positions::new() }
     }
 }
 

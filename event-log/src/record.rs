@@ -27,17 +27,22 @@ impl Headers {
 
     /// The value of the first header called `name`.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
-        self.iter().find(|(candidate, _)| *candidate == name).map(|(_, value)| value)
+        self.pairs().find(|(candidate, _)| *candidate == name.as_bytes()).map(|(_, value)| value)
     }
 
     /// Every header in order. A name that is not UTF-8 cannot come in: see [`Headers::push`].
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.pairs().map(|(name, value)| (std::str::from_utf8(name).expect("names are pushed as str"), value))
+    }
+
+    /// Every name and value in order.
+    fn pairs(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let mut start = 0;
         self.ends.iter().map(move |&(name_end, value_end)| {
             let name = &self.buffer[start..name_end as usize];
             let value = &self.buffer[name_end as usize..value_end as usize];
             start = value_end as usize;
-            (std::str::from_utf8(name).expect("names are pushed as str"), value)
+            (name, value)
         })
     }
 

@@ -12,6 +12,7 @@ use crate::error::WorkError;
 use crate::observer::Observer;
 use crate::projection::AnyProjection;
 use crate::rows::Rows;
+use crate::taken;
 
 /// How often workers of the generation may come between.
 const ATTEMPTS: usize = 20;
@@ -62,7 +63,7 @@ async fn take(
     let mut reader = log.read(from);
     while !applier.positions().covers(ends) {
         if let Incoming::Records(batch) = reader.next().await? {
-            applier.apply(below(batch, ends)).await?;
+            applier.apply(below(taken::own(batch), ends)).await?;
         }
     }
     Ok(())

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use balcony_event_log::{Batch, Positions, TopicPartition};
+use balcony_event_log::{Positions, TopicPartition};
 use balcony_store::{Database, Generation, StoreError};
 use tokio::time::Instant;
 
@@ -12,6 +12,7 @@ use crate::observer::Observer;
 use crate::parking::{Failures, ParkedKeys, PassedOver, key};
 use crate::received::Reads;
 use crate::sink::{NotWritten, Sink};
+use crate::taken::Batch;
 
 /// Applies batches to one generation, wherever its events go. What cannot be decoded or applied is found and set
 /// aside with what follows of its key.

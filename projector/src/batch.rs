@@ -1,10 +1,11 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use balcony_event_log::{Batch, Positions, Record, TopicPartition};
+use balcony_event_log::{Positions, Record, TopicPartition};
 
 use crate::parking::{ParkedKeys, PassedOver, Reason, is_behind, key};
 use crate::received::{Events, Reads, Verdict};
+use crate::taken::{Batch, Taken};
 
 /// A batch that was decoded: what is applied, what is set aside, and how far it brings each partition.
 pub(crate) struct Decoded {
@@ -61,7 +62,7 @@ impl Decoded {
                 }
             };
             newly_parked.insert(key(record));
-            decoded.set_aside.push(SetAside { record: record.clone(), reason });
+            decoded.set_aside.push(SetAside { record: Record::clone(record), reason });
         }
         decoded.events = Arc::new(events);
         decoded
@@ -69,7 +70,8 @@ impl Decoded {
 
     /// A batch of which every record failed in the same way.
     pub(crate) fn failed(reads: &dyn Reads, batch: &Batch, error: &str) -> Self {
-        let set_aside = |record: &Record| SetAside { record: record.clone(), reason: Reason::Failed(error.to_owned()) };
+        let set_aside =
+            |record: &Taken| SetAside { record: Record::clone(record), reason: Reason::Failed(error.to_owned()) };
         Self {
             events: Arc::new(reads.events(0)),
             set_aside: batch.records.iter().map(set_aside).collect(),
@@ -146,7 +148,7 @@ mod tests {
             !record.key.starts_with(b"x")
         }
 
-        fn decode(&self, record: &Record, events: &mut Events) -> Verdict {
+        fn decode(&self, record: &Taken, events: &mut Events) -> Verdict {
             events.decode::<Byte>(record)
         }
     }
@@ -163,6 +165,7 @@ mod tests {
     }
 
     fn batch(records: Vec<Record>) -> Batch {
+        let records: Vec<_> = records.into_iter().map(Taken::Own).collect();
         let mut reached = Positions::new();
         for record in &records {
             reached.advance(&record.partition, record.offset + 1);
@@ -241,7 +244,8 @@ mod tests {
             for record in &second.records {
                 prop_assert!(record.offset >= first.reached.next_offset(&record.partition));
             }
-            prop_assert_eq!([first.records, second.records].concat(), records);
+            let halves = [first.records, second.records].concat();
+            prop_assert_eq!(halves.iter().map(|taken| Record::clone(taken)).collect::<Vec<_>>(), records);
         }
 
         #[test]
@@ -252,7 +256,7 @@ mod tests {
             let cut = below(whole, &target);
             prop_assert!(target.covers(&cut.reached) && reached.covers(&cut.reached));
             for record in records {
-                let kept = cut.records.contains(&record);
+                let kept = cut.records.iter().any(|taken| **taken == record);
                 prop_assert_eq!(kept, record.offset < cut.reached.next_offset(&record.partition));
             }
         }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use balcony_event_log::{Batch, EventLog, Incoming, LogError, Positions, Reader, TopicPartition};
+use balcony_event_log::{EventLog, Incoming, LogError, Positions, Reader, TopicPartition};
 use balcony_store::{
     Database, Generation, GenerationState, GenerationTx, ListedGeneration, ParkedRecord, StoreError, TableDigest,
     Writer,
@@ -21,6 +21,7 @@ use crate::projection::AnyProjection;
 use crate::rows::Rows;
 use crate::sink::Sink as _;
 use crate::supervise::{catch_panic, supervise};
+use crate::taken::{self, Batch};
 
 /// The most records in one transaction of a copy: rows that many of them change, such as counts, are written once
 /// for all, while two batches of large comments still fit into some hundred megabytes.
@@ -399,7 +400,7 @@ impl Source {
             match self.reader.next().await {
                 Ok(Incoming::Records(mut next)) => {
                     self.reader.fill(&mut next, MOST_RECORDS - batch.records.len());
-                    let next = below(next, &self.target);
+                    let next = below(taken::own(next), &self.target);
                     self.reached.merge(&next.reached);
                     batch.extend(next);
                 }

@@ -8,8 +8,9 @@ use balcony_event_log::{Headers, Message, Record};
 use balcony_store::{StoreError, Tx};
 use uuid::Uuid;
 
+use crate::decode::Decode;
 use crate::moment::Moment;
-use crate::received::{Decode, Received};
+use crate::received::Received;
 
 /// An event, and the id by which it is known however often it stands in the log. The event's own fields and methods are
 /// reached directly.
@@ -34,7 +35,7 @@ impl<E> Identified<E> {
     ) -> Result<impl Iterator<Item = &'e Self>, StoreError> {
         let ids: Vec<_> = events.iter().map(|event| [event.id.into()]).collect();
         let new = tx.insert_new(table, &["id"], ["id"], &ids).await?;
-        Ok(events.iter().zip(new).filter(|(_, is_new)| *is_new).map(|(event, _)| &event.value))
+        Ok(events.iter().zip(new).filter(|(_, is_new)| *is_new).map(|(event, _)| &**event))
     }
 }
 

@@ -7,9 +7,10 @@ use balcony_event_log::{
 };
 use balcony_store::{ReadModel, StoreError, Tx, Uuid, Value};
 
+use crate::decode::Decode;
 use crate::newest::{Newest, NewestError};
 use crate::projection::Projection;
-use crate::received::{Decode, Received};
+use crate::received::Received;
 
 /// Appends what comes from outside (files, rows, another log), each version of each thing once, however often the process
 /// is killed and started again: **the log itself says what was taken**, in headers of the record, and the read model

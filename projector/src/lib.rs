@@ -27,6 +27,7 @@ mod catalogue;
 mod circle;
 mod clock;
 pub mod cloud_event;
+mod decode;
 #[cfg(feature = "operations")]
 mod errands;
 mod error;
@@ -63,6 +64,7 @@ pub mod settings;
 mod sink;
 mod source;
 mod supervise;
+mod taken;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 mod trouble;
@@ -72,6 +74,7 @@ pub use bound::{BindError, BoundLog, Unrecognised};
 pub use builder::build;
 pub use catalogue::{Catalogue, Step, UnknownStep};
 pub use circle::circle;
+pub use decode::Decode;
 #[cfg(feature = "operations")]
 pub use errands::{ErrandError, Errands};
 #[cfg(feature = "operations")]
@@ -88,7 +91,7 @@ pub use projector::Projector;
 pub use reactor::{
     AnyReactor, Delivery, DeliveryPolicy, ParkedDeliveries, Publisher, ReactError, Reactor, Start, Transform,
 };
-pub use received::{Decode, Received};
+pub use received::Received;
 pub use replica::{AnyReplica, Opened, Replica, ReplicaError, ReplicaFolder, ReplicaPlace, ReplicaStore, Serving};
 pub use report::{BatchMeans, Kind, Process, RebuildState, State, StepState};
 #[cfg(feature = "operations")]

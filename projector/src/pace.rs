@@ -1,12 +1,12 @@
 use std::time::Duration;
 
-use balcony_event_log::Batch;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use crate::sink::{Due, Sink};
 use crate::source::Fill;
 use crate::supervise::told_to;
+use crate::taken::Batch;
 
 /// The most records in one batch. Batches grow to it with the backlog: a follower takes whatever has come while it
 /// applied the last one.
@@ -78,6 +78,7 @@ mod tests {
     use crate::batch::Decoded;
     use crate::parking::ParkedKeys;
     use crate::sink::{Claimed, NotWritten};
+    use crate::taken;
 
     /// Writes nothing, rests as long as the test says, and is wanted when it says so.
     struct Nowhere {
@@ -121,7 +122,7 @@ mod tests {
         fn written(&mut self, _: &Positions) {}
     }
 
-    fn batch(records: usize) -> Batch {
+    fn batch(records: usize) -> balcony_event_log::Batch {
         let record = |offset| Record {
             partition: TopicPartition::new("events", 0),
             offset,
@@ -130,7 +131,7 @@ mod tests {
             headers: Default::default(),
             payload: Vec::new(),
         };
-        Batch { records: (0..).map(record).take(records).collect(), reached: Positions::new() }
+        balcony_event_log::Batch { records: (0..).map(record).take(records).collect(), reached: Positions::new() }
     }
 
     struct Case {
@@ -153,7 +154,7 @@ mod tests {
 
         /// How many records begin with `records`.
         async fn gather(&mut self, records: usize) -> usize {
-            let mut batch = batch(records);
+            let mut batch = taken::own(batch(records));
             self.pace.gather(&mut batch, &mut self.reader, &self.sink, &mut self.stop.subscribe()).await;
             batch.records.len()
         }

@@ -3,7 +3,9 @@ use std::sync::Arc;
 use balcony_event_log::{BoxFuture, Record, TopicPartition};
 use balcony_store::{ReadModel, StoreError, Tx};
 
-use crate::received::{Decode, Events, Reads, Received, Verdict};
+use crate::decode::Decode;
+use crate::received::{Events, Reads, Received, Verdict};
+use crate::taken::Taken;
 
 /// Turns events into the rows of one read model.
 ///
@@ -106,7 +108,7 @@ impl Reads for AnyProjection {
         self.0.wants(record)
     }
 
-    fn decode(&self, record: &Record, events: &mut Events) -> Verdict {
+    fn decode(&self, record: &Taken, events: &mut Events) -> Verdict {
         self.0.decode(record, events)
     }
 }
@@ -123,7 +125,7 @@ trait Erased: Send + Sync {
     fn inherits(&self, topic: &str, version: u32) -> bool;
     fn events(&self, capacity: usize) -> Events;
     fn wants(&self, record: &Record) -> bool;
-    fn decode(&self, record: &Record, events: &mut Events) -> Verdict;
+    fn decode(&self, record: &Taken, events: &mut Events) -> Verdict;
     fn apply<'a>(&'a self, events: &'a Events, tx: &'a mut Tx) -> BoxFuture<'a, Result<(), StoreError>>;
     fn inherit<'a>(
         &'a self,
@@ -151,7 +153,7 @@ impl<P: Projection> Erased for P {
         Projection::wants(self, record)
     }
 
-    fn decode(&self, record: &Record, events: &mut Events) -> Verdict {
+    fn decode(&self, record: &Taken, events: &mut Events) -> Verdict {
         events.decode::<P::Event>(record)
     }
 

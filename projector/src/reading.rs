@@ -3,12 +3,15 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use balcony_event_log::{Batch, EventLog, Incoming, LogError, Positions, Reader, Record, TopicPartition};
+use balcony_event_log::{EventLog, Incoming, LogError, Positions, Reader, Record, TopicPartition};
 use tokio::sync::watch;
 
-/// The most records that are kept for who has not taken them yet, and their bytes. Who is further behind reads by itself.
+use crate::taken::{Batch, Taken};
+
+/// The most records that are kept for who has not taken them yet, and their bytes in the log; their events take about as much
+/// again. Who is further behind reads by itself.
 const MOST_RECORDS: usize = 20_000;
-const MOST_BYTES: usize = 16 << 20;
+const MOST_BYTES: usize = 8 << 20;
 /// The most records of one piece.
 const PIECE_RECORDS: usize = 4_000;
 /// How far ahead of the reading somebody may join it and pass over what lies between; from there on the reading moves to
@@ -138,7 +141,7 @@ impl Reading {
             return;
         }
         match incoming {
-            Ok(Incoming::Records(batch)) => window.push_batch(batch),
+            Ok(Incoming::Records(batch)) => window.push_batch(batch.map(Taken::shared)),
             Err(LogError::Unavailable(reason)) => window.push(Piece::Away(reason)),
             // Nobody is assigned what it has asked for.
             Ok(Incoming::Assigned(_) | Incoming::Revoked(_)) => {}
@@ -262,7 +265,7 @@ impl Part {
         // Whoever holds it waits, because there is nothing.
         let Ok(mut open) = self.reading.open.try_lock() else { return Ok(None) };
         if self.is_at_the_end() {
-            let mut batch = Batch::default();
+            let mut batch = balcony_event_log::Batch::default();
             open.reader(&self.reading).fill(&mut batch, PIECE_RECORDS);
             if batch.reached.is_empty() {
                 return Ok(None);
@@ -346,8 +349,8 @@ impl Drop for Part {
 }
 
 /// What of `batch` is new to who stands at `at`.
-fn records_of(batch: &Batch, at: &Positions) -> Vec<Record> {
-    let is_new = |record: &&Record| is_new(record, at);
+fn records_of(batch: &Batch, at: &Positions) -> Vec<Taken> {
+    let is_new = |record: &&Taken| is_new(record, at);
     batch.records.iter().filter(is_new).cloned().collect()
 }
 

@@ -2,32 +2,12 @@
 
 use std::any::Any;
 use std::ops::Deref;
+use std::sync::Arc;
 
 use balcony_event_log::{Record, TopicPartition};
 
-/// An event as it is read back from a record.
-pub trait Decode: Send + Sync + Sized + 'static {
-    /// Reads the event. `None` is an event of a type this program does not know, which is passed over.
-    ///
-    /// # Errors
-    /// A text for the operator that says what is wrong with a record that should be an event and is not.
-    fn decode(record: &Record) -> Result<Option<Self>, String>;
-}
-
-/// For a step that reads records as they are, whatever they say.
-impl Decode for Record {
-    fn decode(record: &Record) -> Result<Option<Self>, String> {
-        Ok(Some(record.clone()))
-    }
-}
-
-/// For a step whose events are texts: the payload, in UTF-8.
-impl Decode for String {
-    fn decode(record: &Record) -> Result<Option<Self>, String> {
-        let text = std::str::from_utf8(&record.payload).map_err(|error| error.to_string())?;
-        Ok(Some(text.to_owned()))
-    }
-}
+use crate::decode::Decode;
+use crate::taken::Taken;
 
 /// An event and where it stands in the log. The event's own fields and methods are reached directly.
 #[derive(Debug, Clone)]
@@ -38,8 +18,8 @@ pub struct Received<E> {
     pub offset: i64,
     /// When its record was appended, in milliseconds since 1970; 0 when the log does not know.
     pub appended_at: i64,
-    /// The event.
-    pub value: E,
+    /// The event, which other steps may read at the same time.
+    pub value: Arc<E>,
 }
 
 impl<E> Deref for Received<E> {
@@ -75,7 +55,7 @@ pub(crate) trait Reads: Send + Sync {
     fn wants(&self, record: &Record) -> bool;
 
     /// Decodes a record that is wanted and adds it to `events`.
-    fn decode(&self, record: &Record, events: &mut Events) -> Verdict;
+    fn decode(&self, record: &Taken, events: &mut Events) -> Verdict;
 }
 
 const SAME_TYPE: &str = "events stay with the step that decoded them";
@@ -85,11 +65,11 @@ impl Events {
         Self { of_its_type: Box::new(Vec::<Received<E>>::with_capacity(capacity)), count: 0 }
     }
 
-    pub(crate) fn decode<E: Decode>(&mut self, record: &Record) -> Verdict {
-        match E::decode(record) {
+    pub(crate) fn decode<E: Decode>(&mut self, record: &Taken) -> Verdict {
+        match record.event::<E>() {
             Ok(Some(value)) => {
                 let events: &mut Vec<Received<E>> = self.of_its_type.downcast_mut().expect(SAME_TYPE);
-                let Record { partition, offset, timestamp, .. } = record;
+                let Record { partition, offset, timestamp, .. } = &**record;
                 events.push(Received { partition: partition.clone(), offset: *offset, appended_at: *timestamp, value });
                 self.count += 1;
                 Verdict::Applies

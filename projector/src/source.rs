@@ -1,9 +1,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use balcony_event_log::{Batch, Incoming, LogError, Positions, Reader, TopicPartition};
+use balcony_event_log::{Incoming, LogError, Positions, Reader, TopicPartition};
 
 use crate::reading::{Left, Part, Reading, is_new};
+use crate::taken::{self, Batch, Taken};
 
 /// Where a follower's records come from: from the reading that all steps of the process share, while it stands at about the
 /// same place, and otherwise from a reader of its own. Which partitions it reads, its group says, if it is in one; so that
@@ -61,7 +62,7 @@ impl Source {
     }
 
     /// Waits for what comes next. Cancelling the wait loses nothing.
-    pub(crate) async fn next(&mut self) -> Result<Incoming, LogError> {
+    pub(crate) async fn next(&mut self) -> Result<Incoming<Taken>, LogError> {
         loop {
             if let Some(error) = self.put_back.pop_front() {
                 return Err(error);
@@ -80,7 +81,7 @@ impl Source {
                     }
                     // Whether the log is there, whoever reads it knows better.
                     Ok(Incoming::Records(_)) | Err(LogError::Unavailable(_)) if has_begun => {}
-                    other => return other,
+                    other => return other.map(taken::own_of),
                 },
                 came = self.records.next(&mut self.at), if has_begun => match came {
                     Ok(Ok(Some(batch))) => {
@@ -149,7 +150,7 @@ impl Fill for Source {
         match &mut self.records {
             Records::None => {}
             Records::Own(reader) => {
-                let mut more = Batch::default();
+                let mut more = balcony_event_log::Batch::default();
                 reader.fill(&mut more, most.saturating_sub(batch.records.len()));
                 if let Some(more) = own(more, &mut self.at) {
                     batch.extend(more);
@@ -171,17 +172,19 @@ impl Fill for Source {
 
 impl Fill for Reader {
     fn fill(&mut self, batch: &mut Batch, most: usize) {
-        Reader::fill(self, batch, most);
+        let mut more = balcony_event_log::Batch::default();
+        Reader::fill(self, &mut more, most.saturating_sub(batch.records.len()));
+        batch.extend(taken::own(more));
     }
 }
 
 /// What of a batch that was read for nobody else is new to who stands at `at`, which it moves.
-fn own(mut batch: Batch, at: &mut Positions) -> Option<Batch> {
+fn own(mut batch: balcony_event_log::Batch, at: &mut Positions) -> Option<Batch> {
     let is_back = batch.reached.is_empty();
     batch.records.retain(|record| is_new(record, at));
     batch.reached.retain(|partition| at.names(partition));
     at.merge(&batch.reached);
-    (is_back || !batch.reached.is_empty()).then_some(batch)
+    (is_back || !batch.reached.is_empty()).then(|| taken::own(batch))
 }
 
 /// What `reader` hands out next; nothing ever where there is none.
@@ -285,7 +288,7 @@ mod tests {
             let next = tokio::time::timeout(PATIENCE, self.source.next()).await.expect("something comes");
             let Ok(Incoming::Records(mut batch)) = next else { panic!("records come: {next:?}") };
             self.source.fill(&mut batch, 10_000);
-            self.came.extend(batch.records);
+            self.came.extend(batch.records.iter().map(|taken| Record::clone(taken)));
         }
 
         async fn take_to(&mut self, count: usize) {

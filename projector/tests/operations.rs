@@ -81,7 +81,7 @@ impl Projection for Sales {
     }
 
     async fn apply(&self, events: &[Received<Sale>], tx: &mut Tx) -> Result<(), StoreError> {
-        for Received { value: Sale(what), .. } in events {
+        for Sale(what) in events.iter().map(|event| &**event) {
             if self.faults.has(what) {
                 return Err(StoreError::refusal(format!("{what} has no price")));
             }

@@ -74,7 +74,7 @@ impl Projection for Jobs {
 
     async fn apply(&self, ends: &[Received<End>], tx: &mut Tx) -> Result<(), StoreError> {
         let (mut finishes, mut outputs) = (Vec::<[Value<'_>; 5]>::new(), Vec::<[Value<'_>; 2]>::new());
-        for End { job_id, finish, body } in ends.iter().map(|end| &end.value) {
+        for End { job_id, finish, body } in ends.iter().map(|end| &**end) {
             match finish {
                 Some(Finish { hippo_name: step, is_success, finish_time: time }) => {
                     let (step, time) = (step.as_str().into(), time.as_str().into());

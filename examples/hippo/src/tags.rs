@@ -60,7 +60,7 @@ impl Projection for Tags {
 
     /// A comment that is tagged again has the tags that come last: its messages have one key.
     async fn apply(&self, all: &[Received<Tagged>], tx: &mut Tx) -> Result<(), StoreError> {
-        let newest: BTreeMap<Uuid, &Tagged> = all.iter().map(|one| (one.comment_id, &one.value)).collect();
+        let newest: BTreeMap<Uuid, &Tagged> = all.iter().map(|one| (one.comment_id, &**one)).collect();
         let body = |one: &Tagged| serde_json::to_value(one).expect("tags are plain JSON");
         let row = |one: &Tagged| [one.comment_id.into(), one.author_id.into(), body(one).into()];
         let rows: Vec<[Value<'_>; 3]> = newest.into_values().map(row).collect();

@@ -13,6 +13,7 @@ use crate::kept::read;
 use crate::projection::AnyProjection;
 use crate::received::{Reads as _, Verdict};
 use crate::replica::AnyReplica;
+use crate::taken::Taken;
 
 /// What became of parked records.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -255,7 +256,7 @@ impl<'s> Live<'s> {
 
     /// Applies a record and takes it from the parked ones, or notes why it failed again. Says whether it was applied.
     async fn apply(&mut self, parked: &ParkedRecord, outcome: &mut Outcome) -> Result<bool, StoreError> {
-        let Some(error) = self.refusal(&record(parked)).await? else {
+        let Some(error) = self.refusal(&record(parked).into()).await? else {
             self.tx.unpark(parked.id).await?;
             outcome.applied += 1;
             return Ok(true);
@@ -270,7 +271,7 @@ impl<'s> Live<'s> {
     }
 
     /// Why the record cannot be decoded or applied; otherwise it is applied, or passed over as a worker would.
-    async fn refusal(&mut self, record: &Record) -> Result<Option<String>, StoreError> {
+    async fn refusal(&mut self, record: &Taken) -> Result<Option<String>, StoreError> {
         let projection = match self.step {
             Retried::Projection(projection) => projection,
             Retried::Replica(replica) => return Ok(refusal_of_replica(replica, record)),
@@ -305,7 +306,7 @@ impl<'s> Live<'s> {
 }
 
 /// Why the record cannot be taken in; `None` for one that a store passes over.
-fn refusal_of_replica(replica: &AnyReplica, record: &Record) -> Option<String> {
+fn refusal_of_replica(replica: &AnyReplica, record: &Taken) -> Option<String> {
     let mut events = replica.events(1);
     if !replica.wants(record) {
         return None;

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::error::ReactError;
 use super::publisher::Publisher;
-use crate::received::Decode;
+use crate::decode::Decode;
 
 /// Does something about each event that cannot be taken back: sends a mail, calls a webhook, publishes a message.
 ///

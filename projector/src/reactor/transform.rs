@@ -6,7 +6,7 @@ use futures_util::stream::{self, TryStreamExt as _};
 use super::error::ReactError;
 use super::publisher::Publisher;
 use super::spec::{Delivery, Reactor, Start};
-use crate::received::Decode;
+use crate::decode::Decode;
 
 /// Messages about one event that are published at the same time.
 const AT_ONCE: usize = 100;

@@ -5,7 +5,9 @@ use balcony_event_log::{BoxFuture, Positions, Record};
 use balcony_store::ReadModel;
 
 use super::serving::Serving;
-use crate::received::{Decode, Events, Reads, Received, Verdict};
+use crate::decode::Decode;
+use crate::received::{Events, Reads, Received, Verdict};
+use crate::taken::Taken;
 
 /// A store of one node's own that follows the log: a search index, a cache, a file. Its commit carries the positions, so
 /// that store and checkpoint are one; nothing of it is shared but the generations, which stand in the database, and the
@@ -139,7 +141,7 @@ impl Reads for AnyReplica {
         self.0.wants(record)
     }
 
-    fn decode(&self, record: &Record, events: &mut Events) -> Verdict {
+    fn decode(&self, record: &Taken, events: &mut Events) -> Verdict {
         self.0.decode(record, events)
     }
 }
@@ -181,7 +183,7 @@ trait Erased: Send + Sync {
     fn read_model(&self) -> &ReadModel;
     fn events(&self, capacity: usize) -> Events;
     fn wants(&self, record: &Record) -> bool;
-    fn decode(&self, record: &Record, events: &mut Events) -> Verdict;
+    fn decode(&self, record: &Taken, events: &mut Events) -> Verdict;
     fn open(&self, place: &ReplicaPlace<'_>) -> Result<OpenedAny, ReplicaError>;
     fn close(&self, reason: String);
 }
@@ -204,7 +206,7 @@ impl<R: Replica> Erased for Served<R> {
         self.replica.wants(record)
     }
 
-    fn decode(&self, record: &Record, events: &mut Events) -> Verdict {
+    fn decode(&self, record: &Taken, events: &mut Events) -> Verdict {
         events.decode::<R::Event>(record)
     }
 

@@ -3,7 +3,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use balcony_event_log::{Batch, Positions, Record, TopicPartition};
+use balcony_event_log::{Positions, Record, TopicPartition};
 use balcony_store::{BuildOptions, Generation, ReadModel, StoreError, Tx, Writer};
 
 use super::contents::Contents;
@@ -15,6 +15,7 @@ use crate::observer::Observer;
 use crate::projection::{AnyProjection, Projection};
 use crate::received::Received;
 use crate::rows::Rows;
+use crate::taken::{Batch, Taken};
 
 /// A projection and a log for it.
 pub(super) struct Case {
@@ -157,7 +158,7 @@ impl Case {
         let committed = worker.applier.positions();
         let records = batch.records.iter().map(|&number| &self.records[number]);
         let records = records.filter(|record| record.offset >= committed.next_offset(&record.partition));
-        let records: Vec<Record> = records.cloned().collect();
+        let records: Vec<_> = records.cloned().map(Taken::Own).collect();
         let reached = records.iter().map(|record| (record.partition.clone(), record.offset + 1));
         Batch { reached: reached.collect::<Positions>(), records }
     }

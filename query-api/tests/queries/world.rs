@@ -104,7 +104,7 @@ impl World {
         let position = appended.expect("memory does not wait").unwrap();
         let written = Positions::after(&position);
         let Position { partition, offset } = position;
-        self.log.push(Received { partition, offset, appended_at: at, value });
+        self.log.push(Received { partition, offset, appended_at: at, value: value.into() });
         written
     }
 
