@@ -10,6 +10,7 @@ use axum::http::request::Parts;
 use balcony_event_log::Positions;
 use futures_util::StreamExt as _;
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 use utoipa::IntoParams;
 
@@ -30,6 +31,10 @@ pub struct Frame {
 #[derive(Debug, Clone)]
 pub struct EventIds(Consistency);
 
+/// What a stream shows whose events each replace the one before: a digest, the same on every node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shown([u8; SHOWN_BYTES]);
+
 /// The id of the last event that the client has of a stream, as it was sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastEventId(pub Option<Vec<u8>>);
@@ -47,6 +52,10 @@ struct LastEventIdHeader {
     #[param(rename = "Last-Event-ID", nullable = false)]
     last_event_id: Option<String>,
 }
+
+const SHOWN_BYTES: usize = 8;
+/// What stands in an id before what is shown, and in no positions.
+const SHOWS: u8 = b'.';
 
 /// How often a comment line is sent.
 pub const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -81,6 +90,21 @@ pub fn heartbeat(id: Option<&str>) -> String {
     }
 }
 
+impl Shown {
+    /// What the stream called `stream` shows with `frame`.
+    pub fn of(stream: &str, frame: &Frame) -> Self {
+        let digest = Sha256::new().chain_update(stream).chain_update([0]).chain_update(&frame.data).finalize();
+        let mut shown = [0; SHOWN_BYTES];
+        shown.copy_from_slice(&digest[..SHOWN_BYTES]);
+        Self(shown)
+    }
+
+    fn read(text: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(text).ok().filter(|text| text.len() == 2 * SHOWN_BYTES)?;
+        u64::from_str_radix(text, 16).ok().map(|shown| Self(shown.to_be_bytes()))
+    }
+}
+
 impl EventIds {
     /// The ids of the installation whose tokens `consistency` makes.
     pub fn new(consistency: Consistency) -> Self {
@@ -95,6 +119,19 @@ impl EventIds {
     /// The positions that `text` stands for, if it is an id of this installation.
     pub fn read(&self, text: &[u8]) -> Option<Positions> {
         self.0.read(text).map(|token| token.0)
+    }
+
+    /// The id of an event that shows everything as of `positions` anew. **Whoever has what is shown has missed nothing**, so a
+    /// stream that goes on from it repeats nothing.
+    pub fn text_of_shown(&self, positions: &Positions, shown: Shown) -> String {
+        format!("{}{}{:016x}", self.text(positions), char::from(SHOWS), u64::from_be_bytes(shown.0))
+    }
+
+    /// The positions that `text` stands for, if it is an id of this installation, and what was shown with it, if it says so.
+    pub fn read_shown(&self, text: &[u8]) -> Option<(Positions, Option<Shown>)> {
+        let at = text.iter().position(|byte| *byte == SHOWS);
+        let (positions, shown) = at.map_or((text, None), |at| (&text[..at], Shown::read(&text[at + 1..])));
+        Some((self.read(positions)?, shown))
     }
 }
 
@@ -150,6 +187,23 @@ mod tests {
         assert_eq!(Frame::reset().with_id("AQ"), "id: AQ\nevent: reset\ndata: {}\n\n");
         let text = Frame::new("said", &json!({"body": "one\r\ntwo\u{2028}three"}));
         assert!(!text.data.contains(['\n', '\r']), "{text:?}");
+    }
+
+    #[test]
+    fn an_id_names_what_is_shown_and_one_without_names_positions() {
+        let ids = EventIds::new(Consistency::new("an installation", vec!["t".into()], &[7; 32]));
+        let positions = [(balcony_event_log::TopicPartition::new("t", 1), 9)].into_iter().collect();
+        let frame = |count: u32| Frame::new("counted", &json!({"count": count}));
+        let shown = Shown::of("a", &frame(1));
+        assert!(shown != Shown::of("a", &frame(2)) && shown != Shown::of("b", &frame(1)));
+        let text = ids.text_of_shown(&positions, shown);
+        assert_eq!(ids.read_shown(text.as_bytes()), Some((positions.clone(), Some(shown))));
+        assert_eq!(ids.read_shown(ids.text(&positions).as_bytes()), Some((positions.clone(), None)));
+        for wrong in [&text[1..], "x", ".0000000000000000", ""] {
+            assert_eq!(ids.read_shown(wrong.as_bytes()), None, "{wrong}");
+        }
+        let cut = &text[..text.len() - 1];
+        assert_eq!(ids.read_shown(cut.as_bytes()), Some((positions, None)));
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! What services on an event log share at their edge: who asks ([`auth`]), what was sent ([`body`], [`params`]), what
-//! the client has seen ([`consistency`]), how queries wait for that ([`query`], [`reading`]) and are answered ([`answer`],
+//! the client has seen ([`consistency`]), how queries wait for that ([`query`], [`reading`]), how much of it one client may have at a time ([`shares`]) and are answered ([`answer`],
 //! [`list`], [`events`]), what is answered when something is wrong ([`problem`]), how all of it is described ([`describe`]), what every service shows of itself ([`service`]), whether it is ready ([`probes`]), and how it is served ([`server`]). **Nothing here knows what the events
 //! are**: the names that clients and operators see come from the program.
 
@@ -28,6 +28,7 @@ pub mod reading;
 mod role;
 pub mod server;
 pub mod service;
+pub mod shares;
 pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -40,4 +41,5 @@ pub use identity_provider::IdentityProvider;
 pub use params::{NoParams, Params, PathId};
 pub use problem::{FieldError, FieldPlace, Problem};
 pub use role::{Role, UnknownRole};
+pub use shares::{Client, Share, Shares};
 pub use token::Expected;

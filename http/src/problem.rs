@@ -241,6 +241,11 @@ impl Problem {
             .retry_after(retry_after)
     }
 
+    /// 429: the client holds as much of something as it may; `detail` says of what, and what to do.
+    pub(crate) fn too_much(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too much at a time", detail)
+    }
+
     /// 431: there are too many headers, or they are too long.
     pub(crate) fn head_too_large() -> Self {
         let detail = "the headers of the request are too many or too long";

@@ -13,7 +13,7 @@ use crate::consistency::Patience;
 use crate::describe::{Describe, Description};
 use crate::events::Stopping;
 use crate::reading::ReadModels;
-use crate::{Params, Problem};
+use crate::{Client, Params, Problem};
 
 /// What comes with every query: its parameters, and how long it waits for what the client's token stands for.
 pub struct Query {
@@ -22,6 +22,7 @@ pub struct Query {
     patience: Patience,
     headers: HeaderMap,
     stopping: Stopping,
+    client: Client,
 }
 
 /// The parameters of every query.
@@ -52,7 +53,7 @@ impl Query {
     /// of them share one deadline.
     ///
     /// # Errors
-    /// 422 for parameters that are wrong and for a token that is malformed, of another installation, or from beyond the
+    /// 429 where the client has many queries that wait; 422 for parameters that are wrong and for a token that is malformed, of another installation, or from beyond the
     /// log's end; 503 when a read model is behind and older data is not wanted.
     ///
     /// # Panics
@@ -62,7 +63,7 @@ impl Query {
         let token = read_models.consistency().token(&self.headers)?;
         let deadline = Instant::now() + self.patience.wait;
         let since = read_models.reader().standing();
-        let _turn = read_models.turn(&token)?;
+        let _turn = read_models.turn(self.client, &token)?;
         for name in reads {
             let has_come = read_models.wait_for_written(name, &token, deadline).await?;
             if has_come {
@@ -81,10 +82,11 @@ impl Query {
 impl<S: Send + Sync> FromRequestParts<S> for Query {
     type Rejection = Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        let client = Client::from_request_parts(parts, state).await?;
         let mut params = Params::new(parts.uri.query());
         let patience = Patience::take(&mut params);
-        Ok(Self { params, patience, headers: parts.headers.clone(), stopping: Stopping::of(parts) })
+        Ok(Self { params, patience, headers: parts.headers.clone(), stopping: Stopping::of(parts), client })
     }
 }
 

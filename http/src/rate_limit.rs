@@ -14,7 +14,7 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use uuid::Uuid;
 
 pub use crate::proxies::{NotANetwork, TrustedProxies};
-use crate::{Problem, Visitor, consistency};
+use crate::{Client, Problem, Visitor, consistency};
 
 /// How often one user may ask: `on` (200 requests a second on average), a number of requests a second, or `off`.
 ///
@@ -126,17 +126,19 @@ impl Limiter {
         self
     }
 
-    /// Whether the request with this head may be looked at now. It counts against its user, or without one against its
+    /// Whether the request with this head may be looked at now, and whom it counts for: its user, or without one its
     /// address; a user is one of those at an address, too.
     ///
     /// # Errors
     /// 429, with the seconds after which there is room again.
-    pub(crate) fn admit(&self, parts: &Parts, visitor: Option<&Visitor>) -> Result<(), Problem> {
-        let Some(buckets) = &self.buckets else { return Ok(()) };
+    pub(crate) fn admit(&self, parts: &Parts, visitor: Option<&Visitor>) -> Result<Client, Problem> {
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
         let address = peer.map(|peer| self.proxies.client(peer, &parts.headers));
         let user = visitor.and_then(|visitor| visitor.0.as_ref()).map(|identity| identity.user);
-        buckets.check(self.class(parts), user, address).map_err(Problem::too_many)
+        if let Some(buckets) = &self.buckets {
+            buckets.check(self.class(parts), user, address).map_err(Problem::too_many)?;
+        }
+        Ok(Client::new(user, address))
     }
 
     fn class(&self, parts: &Parts) -> Class {
@@ -191,7 +193,7 @@ impl Buckets {
 
 /// The addresses that count as one: of IPv6 a whole /64, which one household or machine has to itself. An address of IPv4
 /// that is written as one of IPv6 is itself.
-fn network(address: IpAddr) -> IpAddr {
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => IpAddr::V6((address.to_bits() & !u128::from(u64::MAX)).into()),
@@ -317,7 +319,7 @@ mod tests {
             let request = Request::builder().header("x-forwarded-for", client).body(()).expect("a request");
             let (mut parts, ()) = request.into_parts();
             parts.extensions.insert(ConnectInfo(SocketAddr::from(([10, 0, 0, 1], 4711))));
-            limiter.admit(&parts, visitor).map_err(|problem| problem.status().as_u16())
+            limiter.admit(&parts, visitor).map(drop).map_err(|problem| problem.status().as_u16())
         };
         // Neither a token nor a user: as with a token that is refused.
         while admit("203.0.113.1", None).is_ok() {}

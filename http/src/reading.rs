@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use balcony_event_log::{EventLog, Positions};
 use balcony_store::{ReadModel, Reader};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::log_end::LogEnd;
-use crate::{Consistency, ConsistencyToken, FieldError, Problem};
+use crate::{Client, Consistency, ConsistencyToken, FieldError, Problem, Share, Shares};
 
 /// The read models of a service: those of a [`Reader`], and what is elsewhere, such as an index. Cheap to clone.
 #[derive(Clone)]
@@ -22,6 +22,14 @@ pub struct ReadModels {
     log_end: Option<LogEnd>,
     /// What queries that wait take one of.
     turns: Arc<Semaphore>,
+    shares: Shares,
+}
+
+/// The right to wait.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    _turn: OwnedSemaphorePermit,
+    _share: Share,
 }
 
 /// A read model that is in no database.
@@ -33,8 +41,8 @@ struct Elsewhere {
 
 type Waiting = Pin<Box<dyn Future<Output = Result<bool, Problem>> + Send>>;
 
-/// How many queries may wait for what was written, in one process.
-const WAITERS: usize = 1_024;
+/// How many queries may wait for what was written, in one process: half of them from one address.
+const WAITERS: usize = 2_048;
 /// How long it is waited before the log is asked whether what is waited for was ever written.
 const SOON: Duration = Duration::from_millis(250);
 
@@ -42,7 +50,8 @@ impl ReadModels {
     /// Those of `reader`, for clients whose tokens `consistency` reads.
     pub fn new(reader: Reader, consistency: Consistency) -> Self {
         let turns = Arc::new(Semaphore::new(WAITERS));
-        Self { reader, consistency, elsewhere: Arc::default(), log_end: None, turns }
+        let shares = Shares::of("queries that wait for what was written", WAITERS);
+        Self { reader, consistency, elsewhere: Arc::default(), log_end: None, turns, shares }
     }
 
     /// The same and `model`, for whose positions `wait` waits until a deadline; it says whether they were reached.
@@ -122,12 +131,14 @@ impl ReadModels {
         if soon < deadline { self.wait_for(name, &token.0, deadline).await } else { Ok(false) }
     }
 
-    /// The right to wait for `token`, until it is dropped. Nobody needs one to wait for nothing.
-    pub(crate) fn turn(&self, token: &ConsistencyToken) -> Result<Option<SemaphorePermit<'_>>, Problem> {
+    /// The right of `client` to wait for `token`, until it is dropped. Nobody needs one to wait for nothing.
+    pub(crate) fn turn(&self, client: Client, token: &ConsistencyToken) -> Result<Option<Turn>, Problem> {
         if token.0.is_empty() {
             return Ok(None);
         }
-        let turn = self.turns.try_acquire();
-        turn.map(Some).map_err(|_| Problem::unavailable("too many queries wait for what was written; try again"))
+        let _share = self.shares.take(client)?;
+        let turn = self.turns.clone().try_acquire_owned();
+        let full = || Problem::unavailable("too many queries wait for what was written; try again");
+        turn.map(|_turn| Some(Turn { _turn, _share })).map_err(|_| full())
     }
 }

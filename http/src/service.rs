@@ -46,7 +46,7 @@ const REFUSALS: &[(StatusCode, &str)] = &[
     (StatusCode::SERVICE_UNAVAILABLE, "there are as many connections as the service takes"),
     (
         StatusCode::TOO_MANY_REQUESTS,
-        "the user or the address asks too often; `Retry-After` says when there is room again",
+        "the user or the address asks too often, or holds as much as it may; `Retry-After` says when to try again",
     ),
 ];
 
@@ -143,13 +143,14 @@ impl Edge {
         let (mut parts, mut body) = request.into_parts();
         let visitor = self.authority.visitor(&parts.headers).await;
         // Whatever else is wrong with it, a request counts.
-        self.limiter.admit(&parts, visitor.as_ref().ok())?;
+        let client = self.limiter.admit(&parts, visitor.as_ref().ok())?;
         body::check(&parts.headers)?;
         if !body::is_awaited(&parts.headers) {
             body = body::read(body).await?.into();
             *is_unread = false;
         }
         parts.extensions.insert(visitor?);
+        parts.extensions.insert(client);
         Ok(Request::from_parts(parts, body))
     }
 }

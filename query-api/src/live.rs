@@ -23,14 +23,14 @@ use axum::middleware::Next;
 use axum::response::Response;
 use balcony_event_log::{EventLog, Positions};
 use balcony_http::events::EventIds;
-use balcony_http::{Consistency, Problem};
+use balcony_http::{Client, Consistency, Problem, Shares};
 use balcony_store::Reader;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use self::ends::Ends;
 use self::feed::Feed;
-use self::hub::{ALL_SINCE, Hub, MOST_MISSED, Refused};
+use self::hub::{ALL_SINCE, Hub, MOST_MISSED, MOST_STREAMS, Refused};
 pub(crate) use self::hub::{Audience, Favorites};
 use self::place::{LAST_EVENT_ID, Named};
 use self::stream::Stream;
@@ -46,6 +46,7 @@ struct Node {
     ends: Ends,
     reader: Reader,
     named: Named,
+    shares: Shares,
     feed: JoinHandle<()>,
 }
 
@@ -83,7 +84,8 @@ impl Live {
         let ends = Ends::new(log.clone(), facts.clone());
         let feed = Feed { log, facts, reader: reader.clone(), hub: hub.clone(), ids: ids.clone(), hot };
         let feed = tokio::spawn(feed.run());
-        Self(Arc::new(Node { hub, ids, ends, reader, named: Named::default(), feed }))
+        let shares = Shares::of("open streams", MOST_STREAMS);
+        Self(Arc::new(Node { hub, ids, ends, reader, named: Named::default(), shares, feed }))
     }
 
     /// Ends every stream, and lets none begin.
@@ -106,14 +108,16 @@ impl Live {
         timeout(PATIENCE, handed_out.wait_for(has_come)).await.is_ok_and(|waited| waited.is_ok())
     }
 
-    /// A stream for `audience`, from where `last` says, or from now.
+    /// A stream of `client` for `audience`, from where `last` says, or from now.
     pub(crate) async fn watch(
         &self,
+        client: Client,
         audience: Audience,
         last: Option<Vec<u8>>,
         favorites: Option<Favorites>,
     ) -> Result<Body, Problem> {
-        let Node { hub, ids, reader, .. } = &*self.0;
+        let Node { hub, ids, reader, shares, .. } = &*self.0;
+        let share = shares.take(client)?;
         self.begun().await?;
         let resumed = last.is_some();
         if let Some(from) = last.and_then(|last| ids.read(&last)) {
@@ -125,7 +129,7 @@ impl Live {
                         let subscription = subscribed?;
                         let (missed, looked_at) = (subscription.backlog.len(), subscription.looked_at);
                         tracing::debug!(missed, looked_at, "a stream goes on");
-                        return Ok(Stream::new(subscription, ids.clone(), reader.clone(), false).into_body());
+                        return Ok(Stream::new(subscription, share, ids.clone(), reader.clone(), false).into_body());
                     }
                 }
             }
@@ -137,7 +141,7 @@ impl Live {
         // the stream begins all the same.
         self.handed_out(&from).await;
         let subscription = hub.subscribe(audience, from, favorites, ALL_SINCE)?;
-        Ok(Stream::new(subscription, ids.clone(), reader.clone(), resumed).into_body())
+        Ok(Stream::new(subscription, share, ids.clone(), reader.clone(), resumed).into_body())
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use axum::extract::State;
 use axum::response::Response;
 use balcony_domain::{MovieId, Timestamp, UserId};
-use balcony_http::Problem;
+use balcony_http::{Client, Problem};
 use balcony_read_models::{Comments, Registry};
 use balcony_search::{Cursor, Snippets, Sort};
 use serde::Serialize;
@@ -92,7 +92,7 @@ const LONGEST_MARKING: Duration = Duration::from_millis(250);
         (status = 503, description = "The index is being built, or too many are searching"),
     ),
 )]
-pub(crate) async fn search(State(api): State<QueryApi>, mut query: Query) -> Result<Response, Problem> {
+pub(crate) async fn search(State(api): State<QueryApi>, client: Client, mut query: Query) -> Result<Response, Problem> {
     let params = &mut query.params;
     let text = params.text("q");
     if text.is_none() {
@@ -118,16 +118,17 @@ pub(crate) async fn search(State(api): State<QueryApi>, mut query: Query) -> Res
     (wanted.limit, wanted.after) = (page.limit(), page.after.map(|FoundKey(after)| after));
 
     let answer = query.wait(&api.read_models, READS).await?;
-    Ok(answer.public_list(find(&api, wanted, &page).await))
+    Ok(answer.public_list(find(&api, client, wanted, &page).await))
 }
 
 async fn find(
     api: &QueryApi,
+    client: Client,
     wanted: balcony_search::Query,
     page: &PageRequest<FoundKey>,
 ) -> Result<FoundPage, Problem> {
     let index = api.search.index()?;
-    let searching = api.search.in_turn(move || {
+    let searching = api.search.in_turn(client, move || {
         let found = index.search(&wanted);
         (wanted, found)
     });
@@ -145,7 +146,7 @@ async fn find(
         let Some(row) = comments.remove(&hit.id) else { continue };
         listed.push((Comment::try_from(row)?, hit.score));
     }
-    let items = api.search.in_turn(move || with_snippets(&wanted, listed)).await?;
+    let items = api.search.in_turn(client, move || with_snippets(&wanted, listed)).await?;
     let next_cursor = found.next.map(|next| page.cursor(&FoundKey(next)));
     Ok(FoundPage { items, next_cursor, total: found.total, total_is_exact: found.total_is_exact })
 }

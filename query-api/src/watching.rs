@@ -6,7 +6,7 @@ use axum::response::Response;
 use balcony_domain::MovieId;
 use balcony_http::events::LastEventId;
 use balcony_http::query::Query;
-use balcony_http::{Identity, PathId, Problem};
+use balcony_http::{Client, Identity, PathId, Problem};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -24,13 +24,14 @@ use crate::{comments, me, movies};
 pub(crate) async fn movie(
     State(api): State<QueryApi>,
     PathId(id): PathId<MovieId>,
+    client: Client,
     LastEventId(last): LastEventId,
     query: Query,
 ) -> Result<Response, Problem> {
     let answer = query.wait(&api.read_models, comments::READS).await?;
     let watched = async {
         movies::check_known(&api, id).await?;
-        api.live()?.watch(Audience::Movie(id.0), last, None).await
+        api.live()?.watch(client, Audience::Movie(id.0), last, None).await
     };
     Ok(answer.events(watched.await))
 }
@@ -44,14 +45,15 @@ pub(crate) async fn movie(
 pub(crate) async fn timeline(
     State(api): State<QueryApi>,
     me: Identity,
+    client: Client,
     LastEventId(last): LastEventId,
     query: Query,
 ) -> Result<Response, Problem> {
     let answer = query.wait(&api.read_models, me::READS).await?;
-    Ok(answer.events(watch_timeline(&api, me.user, last).await))
+    Ok(answer.events(watch_timeline(&api, client, me.user, last).await))
 }
 
-async fn watch_timeline(api: &QueryApi, user: Uuid, last: Option<Vec<u8>>) -> Result<Body, Problem> {
+async fn watch_timeline(api: &QueryApi, client: Client, user: Uuid, last: Option<Vec<u8>>) -> Result<Body, Problem> {
     let live = api.live()?;
     // What changes from here on is in the history; what was before is looked up.
     let (taken_in, reached) = live.begun().await?;
@@ -64,5 +66,5 @@ async fn watch_timeline(api: &QueryApi, user: Uuid, last: Option<Vec<u8>>) -> Re
     };
     let favorites: Vec<(Uuid,)> = api.reader.undisturbed(read).await?;
     let favorites = Favorites { of: favorites.into_iter().map(|(id,)| id).collect(), taken_in };
-    live.watch(Audience::Timeline(user), last, Some(favorites)).await
+    live.watch(client, Audience::Timeline(user), last, Some(favorites)).await
 }

@@ -131,6 +131,7 @@ impl Room {
         let mut request = Request::get(path).body(Body::empty()).map_err(|_| Failure::internal())?;
         *request.headers_mut() = asked.headers.clone();
         request.extensions_mut().insert(asked.visitor.clone());
+        request.extensions_mut().insert(asked.client);
         request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         let Ok(response) = self.queries.clone().oneshot(request).await;
         let (Parts { status, headers, .. }, body) = response.into_parts();

@@ -3,7 +3,7 @@ use std::convert::Infallible;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
-use balcony_http::Visitor;
+use balcony_http::{Client, Visitor};
 
 use crate::texts::Language;
 
@@ -16,6 +16,8 @@ pub(crate) struct Asked {
     pub(crate) headers: HeaderMap,
     /// Who asks, as the edge has found out.
     pub(crate) visitor: Visitor,
+    /// Whom that counts for.
+    pub(crate) client: Client,
 }
 
 /// What the client sends that the query API heeds.
@@ -37,7 +39,8 @@ impl Asked {
 impl<S: Send + Sync> FromRequestParts<S> for Asked {
     type Rejection = Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        let client = Client::from_request_parts(parts, state).await?;
         let query = parts.uri.query().unwrap_or_default().as_bytes();
         let params =
             form_urlencoded::parse(query).map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
@@ -53,6 +56,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Asked {
             params,
             headers,
             visitor: parts.extensions.get().cloned().unwrap_or(Visitor(None)),
+            client,
         })
     }
 }

@@ -114,7 +114,7 @@ pub(super) const MOST_MISSED: usize = 1_000;
 /// How many of what has come since the log's end was seen. It is what is being handed out, and no client says where it begins.
 pub(super) const ALL_SINCE: usize = HISTORY;
 /// How many streams a node has open at the most.
-const MOST_STREAMS: usize = 20_000;
+pub(super) const MOST_STREAMS: usize = 20_000;
 
 impl Hub {
     /// Nothing is read yet.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use balcony_event_log::Positions;
+use balcony_http::Share;
 use balcony_http::events::{EventIds, Frame, HEARTBEAT, heartbeat};
 use balcony_read_models::{Comments, Registry};
 use balcony_store::{Reader, StoreError};
@@ -19,6 +20,7 @@ use super::hub::Subscription;
 /// What is sent to one client, until it leaves, is too slow, or the process ends.
 pub(super) struct Stream {
     subscription: Subscription,
+    _share: Share,
     ids: EventIds,
     reader: Reader,
     /// Whether the client is to be told that it has missed something.
@@ -33,8 +35,8 @@ pub(super) struct Stream {
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Stream {
-    pub(super) fn new(subscription: Subscription, ids: EventIds, reader: Reader, reset: bool) -> Self {
-        Self { subscription, ids, reader, reset, beats_at: Instant::now() + HEARTBEAT, quiet: true }
+    pub(super) fn new(subscription: Subscription, share: Share, ids: EventIds, reader: Reader, reset: bool) -> Self {
+        Self { subscription, _share: share, ids, reader, reset, beats_at: Instant::now() + HEARTBEAT, quiet: true }
     }
 
     pub(super) fn into_body(self) -> Body {

@@ -4,7 +4,9 @@ use balcony_event_log::testing::eventually;
 use balcony_event_log::{Positions, TopicPartition};
 use balcony_http::ConsistencyToken;
 
-use crate::world::{Answer, EVERYTHING, World, ask, bearer, comment, consistency_of, movie, token, user, view};
+use crate::world::{
+    Answer, EVERYTHING, World, ask, ask_from, bearer, comment, consistency_of, movie, token, user, view,
+};
 
 /// A world with a movie, and a comment that only the registry has read, with the token for it.
 async fn behind(world: &mut World) -> (uuid::Uuid, String) {
@@ -49,21 +51,35 @@ pub(crate) async fn behind_the_token_it_is_503_or_marked_as_stale(mut world: Wor
 }
 
 pub(crate) async fn a_thousand_may_wait_and_one_more_is_told_so(mut world: World) {
-    const MOST: usize = 1_024;
+    const MOST: usize = 2_048;
     const MORE: usize = 100;
+    // Those at one address may be half of them, and one more is told so, too.
+    const OF_ONE: usize = MOST / 2;
     let is_told_so = |answer: &Answer| {
-        answer.status == 503 && answer.body["detail"].as_str().is_some_and(|detail| detail.starts_with("too many"))
+        let detail = answer.body["detail"].as_str().unwrap_or_default();
+        match answer.status {
+            503 => detail.starts_with("too many"),
+            429 => detail.starts_with("an address may have 1024 queries") && answer.headers.contains_key("retry-after"),
+            _ => false,
+        }
     };
     let (_, token) = behind(&mut world).await;
-    let waiting: Vec<_> = (0..MOST + MORE)
-        .map(|_| {
-            let (router, token) = (world.router.clone(), token.clone());
-            tokio::spawn(async move { ask(&router, "/v1/comments?wait=10s", &[("consistency-token", &token)]).await })
-        })
-        .collect();
+    let waits = |from: [u8; 4]| {
+        let (router, token) = (world.router.clone(), token.clone());
+        let headers =
+            async move { ask_from(from, &router, "/v1/comments?wait=10s", &[("consistency-token", &token)]).await };
+        tokio::spawn(headers)
+    };
+    let mut waiting: Vec<_> = (0..OF_ONE + MORE).map(|_| waits([192, 0, 2, 1])).collect();
+    eventually("those who are too many at one address are told so", Duration::from_secs(8), async || {
+        (waiting.iter().filter(|waiting| waiting.is_finished()).count() == MORE).then_some(())
+    })
+    .await;
+    waiting.extend((0..OF_ONE).map(|_| waits([192, 0, 2, 2])));
+    waiting.extend((0..MORE).map(|_| waits([192, 0, 2, 3])));
     let headers = [("consistency-token", token.as_str())];
     eventually("those for whom there is no room are told so", Duration::from_secs(8), async || {
-        (waiting.iter().filter(|waiting| waiting.is_finished()).count() == MORE).then_some(())
+        (waiting.iter().filter(|waiting| waiting.is_finished()).count() == 2 * MORE).then_some(())
     })
     .await;
     // Whoever waits for nothing is answered.

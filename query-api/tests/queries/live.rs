@@ -136,3 +136,23 @@ pub(crate) async fn a_list_that_is_read_once_the_stream_stands_has_all_from_befo
         assert!(ids(listed.body["items"].as_array().unwrap()).contains(&id), "{last_event:?}");
     }
 }
+
+pub(crate) async fn a_user_has_a_tenth_of_the_streams_and_one_more_when_one_ends(mut world: World) {
+    const MOST: usize = 2_000;
+    let (film, _) = settle(&mut world).await;
+    let router = world.with_pages(BYTES).await;
+    let path = format!("/v1/live/movies/{film}");
+    let (mia, jonas) = (bearer("mia"), bearer("jonas"));
+    let mia = [("authorization", mia.as_str())];
+    let mut streams = Vec::with_capacity(MOST);
+    for _ in 0..MOST {
+        streams.push(Stream::open(&router, &path, &mia).await);
+    }
+    let refused = timeout(PATIENCE, ask(&router, &path, &mia)).await.expect("no stream");
+    assert_eq!((refused.status, refused.headers.contains_key("retry-after")), (429, true));
+    let detail = "a user may have 2000 open streams at a time; end some of them, or try again later";
+    assert_eq!(refused.body["detail"], detail);
+    drop(Stream::open(&router, &path, &[("authorization", &jonas)]).await);
+    streams.pop();
+    streams.push(Stream::open(&router, &path, &mia).await);
+}

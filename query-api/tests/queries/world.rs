@@ -2,11 +2,13 @@
 //! says.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
+use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Request};
 use balcony_domain::event::{
     CommentDeleted, CommentPosted, CompanyRegistered, MovieRegistered, MovieViewed, ProfileChanged, UserFavorited,
@@ -261,7 +263,12 @@ pub(crate) fn router(api: &QueryApi) -> Router {
 }
 
 pub(crate) async fn ask(router: &Router, path: &str, headers: &[(&str, &str)]) -> Answer {
-    let mut request = Request::get(path);
+    ask_from([127, 0, 0, 1], router, path, headers).await
+}
+
+/// What is answered to somebody at this address.
+pub(crate) async fn ask_from(from: [u8; 4], router: &Router, path: &str, headers: &[(&str, &str)]) -> Answer {
+    let mut request = Request::get(path).extension(ConnectInfo(SocketAddr::from((from, 4711))));
     for (name, value) in headers {
         request = request.header(*name, *value);
     }

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::response::Response;
 use balcony_http::events::{Frame, LastEventId};
 use balcony_http::query::Query;
-use balcony_http::{PathId, Problem};
+use balcony_http::{Client, PathId, Problem};
 use futures_util::stream::SelectAll;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -90,41 +90,45 @@ pub(super) async fn draw(
 )]
 pub(super) async fn watch(
     State(charts): State<Charts>,
+    client: Client,
     // Whatever the client has, it is sent all there is.
     _: LastEventId,
     query: Query,
 ) -> Result<Response, Problem> {
     let answer = query.wait(&charts.api.read_models, &[&charts.api.model.name]).await?;
-    Ok(answer.events(charts.stream()))
+    Ok(answer.events(charts.stream(client)))
 }
 
 impl Charts {
-    fn stream(&self) -> Result<Body, Problem> {
+    fn stream(&self, client: Client) -> Result<Body, Problem> {
         let watched = &self.api.watched;
-        let room = watched.room()?;
+        let room = watched.room(client)?;
         let mut moves = SelectAll::new();
         for (chart, plan) in self.plans.iter().enumerate() {
             let (api, plan) = (self.api.clone(), plan.clone());
             let name = format!("chart {chart} {plan:?}");
-            let read = move || {
-                let (api, plan) = (api.clone(), plan.clone());
-                async move { snapshot(&api, chart, &plan).await.ok() }
+            let read = {
+                let name = name.clone();
+                move || {
+                    let (api, plan, name) = (api.clone(), plan.clone(), name.clone());
+                    async move { snapshot(&api, chart, &plan, &name).await.ok() }
+                }
             };
-            let mut newest = watched.watch(name, read)?;
-            newest.mark_changed();
-            moves.push(snapshots(newest));
+            let mut watching = watched.watch(None, &name, read)?;
+            watching.begin_with_what_is_there();
+            moves.push(snapshots(watching));
         }
-        Ok(body(None, moves, self.api.ids.clone(), room))
+        Ok(body(None, moves, room))
     }
 }
 
 /// The chart as it is now. How far it has come is asked before, so that it is at least so far.
-async fn snapshot(api: &StatisticsApi, chart: usize, plan: &Plan) -> Result<Snapshot, Problem> {
+async fn snapshot(api: &StatisticsApi, chart: usize, plan: &Plan, name: &str) -> Result<Snapshot, Problem> {
     let reader = api.read_models.reader();
     let read = || async {
         let positions = reader.checkpoints(&api.model).await?;
         let drawing = plan.draw(reader, now()).await?;
-        Ok(Snapshot { frame: Frame::new("chart", &Moved { chart, drawing }), positions })
+        Ok(Snapshot::of(name, &Frame::new("chart", &Moved { chart, drawing }), positions, &api.ids))
     };
     reader.undisturbed(read).await
 }

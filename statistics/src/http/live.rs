@@ -9,15 +9,14 @@ use axum::response::Response;
 use balcony_http::events::{Frame, LastEventId};
 use balcony_http::list::PageParams;
 use balcony_http::query::Query;
-use balcony_http::{PathId, Problem};
-use tokio::time::timeout;
+use balcony_http::{Client, PathId, Problem};
 
 use super::api::StatisticsApi;
 use super::list::{StatsParams, StreamName, Wanted, counts};
 use super::sending::{body, snapshots};
-use super::watched::{Full, Snapshot};
+use super::watched::Snapshot;
 
-/// How long the first counts may take.
+/// How long the first counts may take, and those that are as new as the client's.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Counts as they move: `stats` with what `GET /v1/stats/{stream}` answers with the same parameters, at most once a second.
@@ -29,34 +28,41 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(super) async fn watch(
     State(api): State<StatisticsApi>,
     PathId(StreamName(stream)): PathId<StreamName>,
+    client: Client,
     LastEventId(last): LastEventId,
     mut query: Query,
 ) -> Result<Response, Problem> {
     let wanted = Wanted::take(&api, &mut query.params, &stream)?;
     let answer = query.wait(&api.read_models, &[&api.model.name]).await?;
-    Ok(answer.events(stream_of(&api, wanted, last).await))
+    Ok(answer.events(stream_of(&api, client, wanted, last).await))
 }
 
-async fn stream_of(api: &StatisticsApi, wanted: Wanted, last: Option<Vec<u8>>) -> Result<Body, Problem> {
-    let room = api.watched.room()?;
-    let (name, wanted, asked) = (wanted.name.clone(), Arc::new(wanted), api.clone());
-    let read = move || {
-        let (api, wanted) = (asked.clone(), wanted.clone());
-        async move { snapshot(&api, &wanted).await.ok() }
+async fn stream_of(
+    api: &StatisticsApi,
+    client: Client,
+    wanted: Wanted,
+    last: Option<Vec<u8>>,
+) -> Result<Body, Problem> {
+    let room = api.watched.room(client)?;
+    let (wanted, asked) = (Arc::new(wanted), api.clone());
+    let read = {
+        let wanted = wanted.clone();
+        move || {
+            let (api, wanted) = (asked.clone(), wanted.clone());
+            async move { snapshot(&api, &wanted).await.ok() }
+        }
     };
-    let mut newest = api.watched.watch(name, read)?;
-    let is_read = timeout(PATIENCE, newest.wait_for(Option::is_some)).await.is_ok_and(|read| read.is_ok());
-    if !is_read {
-        return Err(Problem::unavailable("live streams are not available now; try again"));
+    let mut watching = api.watched.watch(Some(client), &wanted.name, read)?;
+    let unavailable = || Problem::unavailable("live streams are not available now; try again");
+    let now = watching.first(PATIENCE).await.ok_or_else(unavailable)?;
+    let mut first = None;
+    if let Some(last) = last {
+        match api.ids.read_shown(&last) {
+            Some((positions, shown)) => watching.go_on(shown, &positions, PATIENCE).await,
+            None => first = Some(Frame::reset().with_id(&api.ids.text_of_shown(&now.positions, now.shown))),
+        }
     }
-    let is_known = last.map(|last| api.ids.read(&last).is_some());
-    if is_known == Some(true) {
-        // They may have moved meanwhile.
-        newest.mark_changed();
-    }
-    let reset = newest.borrow().clone().filter(|_| is_known == Some(false));
-    let first = reset.map(|snapshot| Frame::reset().with_id(&api.ids.text(&snapshot.positions)));
-    Ok(body(first, snapshots(newest), api.ids.clone(), room))
+    Ok(body(first, snapshots(watching), room))
 }
 
 /// The counts as they are now. How far they have come is asked before, so that it is at least so far.
@@ -65,13 +71,7 @@ async fn snapshot(api: &StatisticsApi, wanted: &Wanted) -> Result<Snapshot, Prob
     let read = || async {
         let positions = reader.checkpoints(&api.model).await?;
         let frame = Frame::new("stats", &counts(api, wanted).await?);
-        Ok(Snapshot { frame, positions })
+        Ok(Snapshot::of(&wanted.name, &frame, positions, &api.ids))
     };
     reader.undisturbed(read).await
-}
-
-impl From<Full> for Problem {
-    fn from(_: Full) -> Self {
-        Self::unavailable("too many streams are open here; try again later")
-    }
 }

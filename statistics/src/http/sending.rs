@@ -5,13 +5,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
-use balcony_http::events::{EventIds, HEARTBEAT, heartbeat};
+use balcony_http::events::{HEARTBEAT, heartbeat};
 use futures_util::Stream;
 use futures_util::stream::{StreamExt as _, unfold};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until};
 
-use super::watched::{Newest, Snapshot};
+use super::watched::{Room, Snapshot, Watching};
 
 /// Snapshots as they come.
 pub(super) type Snapshots = Pin<Box<dyn Stream<Item = Arc<Snapshot>> + Send>>;
@@ -20,30 +19,24 @@ pub(super) type Snapshots = Pin<Box<dyn Stream<Item = Arc<Snapshot>> + Send>>;
 struct Sending<S> {
     first: Option<String>,
     snapshots: S,
-    ids: EventIds,
     beats_at: Instant,
-    _room: OwnedSemaphorePermit,
+    _room: Room,
 }
 
-/// What comes from now on; what is there, too, when it is marked as changed.
-pub(super) fn snapshots(newest: Newest) -> Snapshots {
-    Box::pin(unfold(newest, |mut newest| async move {
-        loop {
-            newest.changed().await.ok()?;
-            let snapshot = newest.borrow_and_update().clone();
-            if let Some(snapshot) = snapshot {
-                return Some((snapshot, newest));
-            }
-        }
+/// What comes to whoever is `watching`.
+pub(super) fn snapshots(watching: Watching) -> Snapshots {
+    Box::pin(unfold(watching, |mut watching| async move {
+        let snapshot = watching.next().await?;
+        Some((snapshot, watching))
     }))
 }
 
 /// Sends `first`, an event, and then each of `snapshots`, with heartbeats meanwhile. It keeps `room` until it ends.
-pub(super) fn body<S>(first: Option<String>, snapshots: S, ids: EventIds, room: OwnedSemaphorePermit) -> Body
+pub(super) fn body<S>(first: Option<String>, snapshots: S, room: Room) -> Body
 where
     S: Stream<Item = Arc<Snapshot>> + Unpin + Send + 'static,
 {
-    let sending = Sending { first, snapshots, ids, beats_at: Instant::now() + HEARTBEAT, _room: room };
+    let sending = Sending { first, snapshots, beats_at: Instant::now() + HEARTBEAT, _room: room };
     Body::from_stream(unfold(sending, |mut sending| async move {
         let next = sending.next().await?;
         Some((Ok::<_, Infallible>(next), sending))
@@ -58,8 +51,7 @@ impl<S: Stream<Item = Arc<Snapshot>> + Unpin> Sending<S> {
         tokio::select! {
             biased;
             snapshot = self.snapshots.next() => {
-                let snapshot = snapshot?;
-                Some(snapshot.frame.with_id(&self.ids.text(&snapshot.positions)).into())
+                Some(snapshot?.event.clone())
             }
             () = sleep_until(self.beats_at) => {
                 self.beats_at = Instant::now() + HEARTBEAT;

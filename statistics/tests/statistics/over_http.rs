@@ -7,7 +7,7 @@ use axum::body::{Body, BodyDataStream, to_bytes};
 use axum::http::{HeaderMap, Request};
 use balcony_event_log::testing::eventually;
 use balcony_event_log::{EventLog as _, Positions};
-use balcony_http::{Consistency, ConsistencyToken};
+use balcony_http::{Client, Consistency, ConsistencyToken};
 use balcony_projector::{Projection as _, Projector};
 use balcony_statistics::http::{Chart, Drawn, StatisticsApi};
 use balcony_statistics::{Statistics, Window, Windows};
@@ -84,7 +84,11 @@ impl Shop {
     }
 
     async fn ask(&self, path: &str, headers: &[(&str, &str)]) -> ((u16, HeaderMap), Body) {
-        let mut request = Request::get(path);
+        self.ask_as(Client::new(None, None), path, headers).await
+    }
+
+    async fn ask_as(&self, client: Client, path: &str, headers: &[(&str, &str)]) -> ((u16, HeaderMap), Body) {
+        let mut request = Request::get(path).extension(client);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -210,12 +214,68 @@ async fn counts_are_told_when_they_move_and_go_on_from_an_id() {
             assert_eq!(answer.body, data);
             last = id;
         }
-        // What may have moved meanwhile is told at once; of another installation's id it is told that something may be missing.
-        assert_eq!(next(&mut shop.watch(path, &[("last-event-id", &last)]).await).await.1, "stats");
+        // Of another installation's id it is told that something may be missing.
         let mut lost = shop.watch(path, &[("last-event-id", "x")]).await;
-        let (id, name, _) = next(&mut lost).await;
+        let (reset, name, _) = next(&mut lost).await;
         assert_eq!(name, "reset");
-        assert_eq!(next(&mut shop.watch(path, &[("last-event-id", &id)]).await).await.1, "stats");
+        // Whoever has what is shown gets nothing until that changes, on this node, on another and after a restart.
+        let ids = [&last, &reset];
+        let other = StatisticsApi::open(&counted(), &shop.world.database, shop.consistency.clone()).await.routes().0;
+        let (mut others, here) = (Vec::new(), shop.routes.clone());
+        for routes in [&here, &other] {
+            for id in ids {
+                let request = Request::get(path).header("last-event-id", id).body(Body::empty()).unwrap();
+                others.push(routes.clone().oneshot(request).await.unwrap().into_body().into_data_stream());
+            }
+        }
+        shop.sell(NOON, "Oslo", None).await;
+        for stream in others.iter_mut().chain([&mut stream, &mut lost]) {
+            let (_, name, data) = next(stream).await;
+            assert_eq!((name.as_str(), &data["items"][0]["count"]), ("stats", &json!(4)));
+        }
+        // What has moved meanwhile is told at once, and so it is where an id says positions alone, as of before.
+        let positions = last.split_once('.').unwrap().0;
+        for id in [last.as_str(), positions] {
+            let (_, name, data) = next(&mut shop.watch(path, &[("last-event-id", id)]).await).await;
+            assert_eq!((name.as_str(), &data["items"][0]["count"]), ("stats", &json!(4)));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_client_cannot_have_all_series_and_what_ends_is_there_again_at_once() {
+    let shop = Shop::open(Scratch::sqlite().unwrap()).await;
+    let path = |series: usize| format!("/v1/live/stats/sales?value=shop{series}");
+    let office = Some([192, 0, 2, 1].into());
+    let mia = Client::new(Some(Uuid::from_u128(1)), office);
+    let open = async |client: Client, series: usize| {
+        let ((status, headers), body) = shop.ask_as(client, &path(series), &[]).await;
+        (status, headers.contains_key("retry-after"), body.into_data_stream())
+    };
+    let mut streams = Vec::new();
+    for series in 0..20 {
+        for _ in 0..2 {
+            let (status, _, stream) = open(mia, series).await;
+            assert_eq!(status, 200, "the second stream of a series takes no more of them");
+            streams.push(stream);
+        }
+    }
+    let (status, retry_after, body) = open(mia, 20).await;
+    assert_eq!((status, retry_after), (429, true));
+    let problem: Vec<u8> = body.map(|part| part.unwrap().to_vec()).collect::<Vec<_>>().await.concat();
+    let problem: Value = serde_json::from_slice(&problem).unwrap();
+    let detail = "a user may have 20 series that are watched at a time; end some of them, or try again later";
+    assert_eq!(problem["detail"], detail);
+    let elsewhere = Client::new(None, Some([192, 0, 2, 2].into()));
+    assert_eq!(open(elsewhere, 20).await.0, 200);
+    // One of the two streams of the last series, then the other.
+    for status in [429, 200] {
+        streams.pop();
+        assert_eq!(open(mia, 20).await.0, status);
+    }
+    // One after the other, more than there are at a time.
+    for series in 0..300 {
+        assert_eq!(open(elsewhere, series).await.0, 200, "{series}");
     }
 }
 
