@@ -7,6 +7,7 @@ mod error;
 mod ledger;
 mod parked;
 mod publisher;
+mod repeats;
 mod spec;
 mod transform;
 mod window;

@@ -146,7 +146,7 @@ impl Dispatcher {
                         self.observer.running();
                     }
                     Ok(Incoming::Records(Batch { records, reached })) => {
-                        self.backlog = records.into();
+                        self.backlog = self.ledger.leave_out_repeats(&self.reactor, records).await?.into();
                         self.reached.merge(&reached);
                         self.dirty = true;
                     }

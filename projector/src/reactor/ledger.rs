@@ -5,6 +5,7 @@ use balcony_event_log::{EventLog, Positions, Record, TopicPartition};
 use balcony_store::{Claim, Database, Generation, Incarnation, ReadModel, StoreError, Writer};
 
 use super::delivered;
+use super::repeats::{self, Repeats};
 use super::spec::AnyReactor;
 use super::window::Window;
 use crate::away::Away;
@@ -24,6 +25,7 @@ pub(super) struct Ledger {
     claim: Claim,
     parked_keys: ParkedKeys,
     passed_over: PassedOver,
+    repeats: Repeats,
     /// Whether something was written down as delivered ahead of the checkpoints, which goes when they pass it.
     has_ahead: bool,
     /// What is to be written down as parked.
@@ -51,6 +53,7 @@ impl Ledger {
         let generation = database.live_or_new(&model).await?;
         // What was done cannot be done again: no crash may take back where it started and how far it has come.
         let writer = database.durable_writer(&generation);
+        repeats::prepare(reactor.name(), database, &writer).await?;
         let begun = writer.snapshot().await?.checkpoints().await?;
         let is_begun = |topic: &Arc<str>| begun.partitions().any(|partition| partition.topic == *topic);
         if !reactor.topics().iter().all(is_begun) {
@@ -66,6 +69,7 @@ impl Ledger {
             claim: Claim::default(),
             parked_keys: ParkedKeys::new(),
             passed_over: PassedOver::new(),
+            repeats: Repeats::default(),
             has_ahead: false,
             parking: Vec::new(),
             observer,
@@ -112,6 +116,7 @@ impl Ledger {
         self.claim = claim;
         self.parked_keys = parked_keys;
         self.parking.clear();
+        self.repeats.begin_anew();
         self.observer.parked(parked);
         self.database.progress().announce(&self.generation, &self.claim.positions(), &incarnation);
         Ok(())
@@ -122,6 +127,33 @@ impl Ledger {
         self.claim.release(partitions);
         self.parked_keys.retain(|(partition, _), _| !partitions.contains(partition));
         self.parking.retain(|parking| !partitions.contains(&parking.record.partition));
+        self.repeats.release(partitions);
+    }
+
+    /// Takes from `records`, which come next, those that repeat an event which `reactor` has met before; waits while the
+    /// database is away.
+    pub(super) async fn leave_out_repeats(
+        &mut self,
+        reactor: &AnyReactor,
+        mut records: Vec<Record>,
+    ) -> Result<Vec<Record>, StoreError> {
+        let (mut backoff, mut away) = (Backoff::new(), Away::default());
+        let repeats = loop {
+            match self.repeats.among(&records, reactor, &self.writer).await {
+                Err(error) if error.is_transient() && !away.gives_up_after(&error) => {
+                    self.observer.waiting(&error);
+                    backoff.pause().await;
+                }
+                repeats => break repeats?,
+            }
+        };
+        for repeat in &repeats {
+            tracing::debug!(step = &**reactor.name(), at = ?repeat, "passes over an event that was met before");
+        }
+        if !repeats.is_empty() {
+            records.retain(|record| !repeats.contains(&record.position()));
+        }
+        Ok(records)
     }
 
     /// Whether the record was delivered or parked before the checkpoint had come so far.
@@ -204,6 +236,7 @@ impl Ledger {
         if self.has_ahead {
             delivered::forget(&mut tx, &reached).await?;
         }
+        self.repeats.note(&mut tx, &reached).await?;
         let mut parked = None;
         if !self.parking.is_empty() {
             let (name, parked_at) = (&self.generation.projection, milliseconds_now());
@@ -242,6 +275,7 @@ impl Ledger {
     fn committed(&mut self, window: &mut Window, incarnation: &Incarnation) {
         let reached = window.frontier();
         self.claim.advanced(&reached);
+        self.repeats.kept(&reached);
         for Parking { record, .. } in self.parking.drain(..) {
             window.parked(&record);
         }

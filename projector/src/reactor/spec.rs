@@ -15,7 +15,9 @@ use crate::decode::Decode;
 ///
 /// Events are delivered at least once. Those of one key come in order, each after the one before is done; those of
 /// other keys, and those without a key, come at the same time. A crash, or a partition that changes hands, delivers
-/// again what was under way or not yet written down as done, under the same [`Delivery::id`].
+/// again what was under way or not yet written down as done, under the same [`Delivery::id`]. An event that stands in the
+/// log again, by its source and id, is not delivered again, at the least while that is no further than 100,000 offsets of a
+/// partition behind what it repeats.
 pub trait Reactor: Send + Sync + 'static {
     /// What it reads.
     type Event: Decode;
@@ -66,7 +68,7 @@ pub enum Start {
 #[derive(Debug, Clone)]
 pub struct Delivery<E> {
     /// Made of the reactor's name and the event's own source and id, or of its position when it has none: the same
-    /// whenever the event is delivered, even when it stands in the log twice. Whoever receives the effect drops what
+    /// whenever the event is delivered. Whoever receives the effect drops what
     /// it has seen under this id; a mail has it in its `Message-ID`, a webhook in a header.
     pub id: Uuid,
     /// Where the event stands.
@@ -154,23 +156,24 @@ impl AnyReactor {
 
     /// The id under which `record` is delivered.
     pub(crate) fn delivery_id(&self, record: &Record) -> Uuid {
+        self.event_id(record).unwrap_or_else(|| {
+            let TopicPartition { topic, partition } = &record.partition;
+            self.id_of(&[topic.as_bytes(), partition.to_string().as_bytes(), record.offset.to_string().as_bytes()])
+        })
+    }
+
+    /// The same, made of what an event is known by, says CloudEvents, wherever it stands; `None` when the record says no
+    /// id.
+    pub(crate) fn event_id(&self, record: &Record) -> Option<Uuid> {
+        let id = record.headers.get("ce_id")?;
+        Some(self.id_of(&[record.headers.get("ce_source").unwrap_or_default(), id]))
+    }
+
+    fn id_of(&self, parts: &[&[u8]]) -> Uuid {
         let mut name = self.name().as_bytes().to_vec();
-        let mut add = |part: &[u8]| {
+        for part in parts {
             name.push(0);
             name.extend_from_slice(part);
-        };
-        // What an event is known by, says CloudEvents.
-        match (record.headers.get("ce_source"), record.headers.get("ce_id")) {
-            (source, Some(id)) => {
-                add(source.unwrap_or_default());
-                add(id);
-            }
-            _ => {
-                let TopicPartition { topic, partition } = &record.partition;
-                add(topic.as_bytes());
-                add(partition.to_string().as_bytes());
-                add(record.offset.to_string().as_bytes());
-            }
         }
         Uuid::new_v5(&Uuid::NAMESPACE_OID, &name)
     }

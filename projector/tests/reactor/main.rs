@@ -6,6 +6,7 @@
 mod chain;
 mod order;
 mod parked;
+mod repeats;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +15,7 @@ use balcony_event_log::{Positions, TopicPartition};
 use balcony_projector::{Kind, Start, State};
 
 use crate::parked::*;
+use crate::repeats::*;
 use crate::world::{Answer, Receiver, World, until};
 
 /// Runs each test on both deployments.
@@ -39,6 +41,7 @@ on_both! {
     a_clean_stop_and_a_restart_repeat_nothing
     whoever_starts_now_gets_no_history_not_even_later
     a_crash_repeats_only_what_was_not_written_down
+    an_event_that_stands_in_the_log_again_is_delivered_once
     what_is_refused_is_parked_with_what_follows_of_its_key
     whoever_was_taken_over_moves_no_frontier
     a_retry_delivers_the_key_in_order_under_its_ids_and_the_worker_goes_on_with_it

@@ -97,6 +97,13 @@ impl Process {
         }
     }
 
+    /// Appends an event as the one that `source` knows by `id`. What stands before a colon is the key.
+    pub(crate) async fn append_as(&self, source: &str, id: &str, event: &str) {
+        let key = event.split_once(':').map_or("", |(key, _)| key);
+        let headers = [("ce_source", source), ("ce_id", id)].into_iter().collect();
+        self.log.append(&self.topic, Message { key: key.into(), headers, payload: event.into() }).await.unwrap();
+    }
+
     pub(crate) fn start(&self, receiver: &Arc<Receiver>, start: Start) -> Projector {
         let mut projector = Projector::new(self.log.clone(), self.database.clone(), format!("{}.", self.topic));
         projector.start_reactor(self.reactor(receiver, start));
