@@ -138,8 +138,14 @@ impl Answer {
 
 const JSON: (HeaderName, HeaderValue) = (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
 
+/// As long as most pages are at the most.
+const PAGE: usize = 16 << 10;
+
 fn body(found: &impl Serialize) -> Result<Bytes, Problem> {
-    serde_json::to_vec(found).map(Bytes::from).map_err(|error| Problem::internal(&error))
+    let mut body = Vec::with_capacity(PAGE);
+    serde_json::to_writer(&mut body, found).map_err(|error| Problem::internal(&error))?;
+    // What is kept takes no more room than it has.
+    Ok(body.into_boxed_slice().into())
 }
 
 impl Content {

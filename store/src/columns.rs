@@ -17,6 +17,18 @@ pub struct Columns<'r> {
     row: Driven<'r>,
     /// Where the column after the one that was read last stands.
     next: usize,
+    order: Order,
+}
+
+/// Whether the columns that are read by their names stand in the order in which they are asked for. What holds for one row of an
+/// answer holds for all that are read alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// So far.
+    AsAsked,
+    /// Known from the row before: no name is looked at.
+    Known,
+    Other,
 }
 
 /// A row as a driver gives it.
@@ -35,25 +47,40 @@ enum Driven<'r> {
 #[cfg(feature = "postgres")]
 impl<'r> From<&'r PgRow> for Columns<'r> {
     fn from(row: &'r PgRow) -> Self {
-        Self { row: Driven::Postgres(row), next: 0 }
+        Self::new(Driven::Postgres(row))
     }
 }
 
 #[cfg(feature = "sqlite")]
 impl<'r> From<&'r SqliteRow> for Columns<'r> {
     fn from(row: &'r SqliteRow) -> Self {
-        Self { row: Driven::Sqlite(row), next: 0 }
+        Self::new(Driven::Sqlite(row))
     }
 }
 
 #[cfg(feature = "sqlite")]
 impl<'r> From<&'r rusqlite::Row<'r>> for Columns<'r> {
     fn from(row: &'r rusqlite::Row<'r>) -> Self {
-        Self { row: Driven::File(row), next: 0 }
+        Self::new(Driven::File(row))
     }
 }
 
-impl Columns<'_> {
+impl<'r> Columns<'r> {
+    fn new(row: Driven<'r>) -> Self {
+        Self { row, next: 0, order: Order::AsAsked }
+    }
+
+    /// The same, where the row before had its columns in this order.
+    pub(crate) fn after(self, order: Order) -> Self {
+        let order = if order == Order::Other { Order::AsAsked } else { Order::Known };
+        Self { order, ..self }
+    }
+
+    /// In which order the columns stand, once the row was read.
+    pub(crate) fn order(&self) -> Order {
+        self.order
+    }
+
     /// The value of the column to the right of the one that was read last; at first the leftmost.
     ///
     /// # Errors
@@ -69,7 +96,8 @@ impl Columns<'_> {
     /// # Errors
     /// [`StoreError::Refused`] when there is none or it is of another type.
     pub fn named<T: FromCell>(&mut self, name: &str) -> Result<T, StoreError> {
-        if self.row.name(self.next) != Some(name) {
+        if self.order != Order::Known && self.row.name(self.next) != Some(name) {
+            self.order = Order::Other;
             let found = (0..self.row.count()).find(|&index| self.row.name(index) == Some(name));
             self.next = found.ok_or_else(|| sqlx::Error::ColumnNotFound(name.to_owned()))?;
         }
@@ -107,11 +135,10 @@ impl<'r> Driven<'r> {
             #[cfg(feature = "sqlite")]
             Self::Sqlite(row) => Held::Sqlite(crate::sqlite_value::value(row, index)?),
             #[cfg(feature = "sqlite")]
-            Self::File(row) if index >= row.as_ref().column_count() => {
-                return Err(sqlx::Error::ColumnIndexOutOfBounds { index, len: row.as_ref().column_count() });
-            }
-            #[cfg(feature = "sqlite")]
-            Self::File(row) => Held::Sqlite(row.get_ref_unwrap(index)),
+            Self::File(row) => Held::Sqlite(row.get_ref(index).map_err(|_| {
+                let len = row.as_ref().column_count();
+                sqlx::Error::ColumnIndexOutOfBounds { index, len }
+            })?),
         };
         Ok(Cell { index, value })
     }

@@ -23,6 +23,7 @@ use rusqlite::{CachedStatement, Connection, OpenFlags};
 use sqlx::error::{DatabaseError, ErrorKind};
 use tokio::sync::oneshot;
 
+use crate::columns::{Columns, Order};
 use crate::sqlite_value::all_stored;
 use crate::{Row, StoreError, Value};
 
@@ -295,8 +296,11 @@ fn read<R: Row>(
     bind(&mut statement, params)?;
     let mut found = statement.raw_query();
     let mut rows = Vec::new();
+    let mut order = Order::Other;
     while let Some(row) = found.next().map_err(unread)? {
-        rows.push(R::read(&mut row.into())?);
+        let mut columns = Columns::from(row).after(order);
+        rows.push(R::read(&mut columns)?);
+        order = columns.order();
     }
     Ok(rows)
 }
@@ -417,9 +421,14 @@ mod tests {
         }
         let folder = tempfile::tempdir().expect("a folder");
         let readers = readers(&folder, LONG);
-        for sql in ["SELECT 1 AS first, 'a' AS second", "SELECT 'a' AS second, NULL AS third, 1 AS first"] {
+        for sql in [
+            "SELECT 1 AS first, 'a' AS second UNION ALL SELECT 2, 'b'",
+            "SELECT 'a' AS second, NULL AS third, 1 AS first UNION ALL SELECT 'b', NULL, 2",
+            "SELECT 1 AS first, NULL AS third, 'a' AS second UNION ALL SELECT 2, NULL, 'b'",
+        ] {
             let rows: Vec<Found> = fetch(&readers, sql).await.expect("rows");
-            assert_eq!((rows[0].first, rows[0].second.as_str()), (1, "a"));
+            let rows: Vec<_> = rows.iter().map(|row| (row.first, row.second.as_str())).collect();
+            assert_eq!(rows, [(1, "a"), (2, "b")]);
         }
         for sql in ["SELECT 1 AS first", "SELECT 1 AS first, NULL AS second", "SELECT 1 AS first, 2 AS second"] {
             let error = fetch::<Found>(&readers, sql).await.map(|rows| rows.len()).expect_err("it is refused");
