@@ -8,6 +8,7 @@
 pub mod cloud_event;
 pub mod event;
 mod id;
+mod invisible;
 pub mod request;
 mod role;
 mod text;

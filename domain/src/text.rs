@@ -1,5 +1,7 @@
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 
+use crate::invisible::{stray, without_strays};
+
 /// One field of a request that breaks a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
@@ -26,7 +28,8 @@ pub(crate) struct TextRule {
 /// Which characters a text may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// A name, a title, a place, which stands within other text: it neither breaks the line nor turns its direction.
+    /// A name, a title, a place, which stands within other text: it neither breaks the line nor turns its direction, and has
+    /// nothing that cannot be seen and does nothing.
     Line,
     /// What stands by itself and may have many lines.
     Text,
@@ -45,6 +48,12 @@ impl TextRule {
         }
         if !has_visible(trimmed) {
             return Ok(None);
+        }
+        if self.kind == Kind::Line
+            && let Some(character) = stray(trimmed)
+        {
+            let detail = format!("has the character U+{:04X} where it shows nothing", u32::from(character));
+            return Err(Violation::new(self.field, detail));
         }
         let length = trimmed.chars().count();
         if length > self.max {
@@ -134,7 +143,9 @@ pub(crate) fn is_blank(character: char) -> bool {
 pub fn name_from_token(name: Option<&str>, user: crate::UserId) -> String {
     let allowed: String =
         name.unwrap_or_default().chars().filter(|&character| !Kind::Line.forbids(character)).collect();
-    let cut: String = allowed.trim().chars().take(NAME_MAX).collect();
+    let cut: String = without_strays(&allowed).trim().chars().take(NAME_MAX).collect();
+    // What a character mattered to may be cut off.
+    let cut = without_strays(&cut);
     if has_visible(&cut) { cut.trim_end().to_owned() } else { format!("user-{}", &user.to_string()[..8]) }
 }
 
@@ -181,7 +192,7 @@ mod tests {
             assert!(RULE.required(Some(text)).is_err(), "{text:?}");
             assert_eq!(RULE.optional(Some(text)), Ok(None), "{text:?}");
         }
-        assert_eq!(RULE.optional(Some("\u{200B}a")), Ok(Some("\u{200B}a".into())));
+        assert_eq!(LINES.optional(Some("\u{200B}a")), Ok(Some("\u{200B}a".into())));
         // Marks that take room of their own can be seen.
         assert_eq!(RULE.optional(Some("\u{93E}")), Ok(Some("\u{93E}".into())));
     }
@@ -209,6 +220,18 @@ mod tests {
         for character in ['\u{200E}', '\u{200F}', '\u{61C}'] {
             assert!(RULE.required(Some(&format!("a{character}b"))).is_ok(), "{character:?}");
         }
+    }
+
+    #[test]
+    fn what_shows_nothing_may_stand_in_bodies_alone() {
+        for character in ['\u{200B}', '\u{200C}', '\u{200D}', '\u{2060}', '\u{FEFF}', '\u{AD}', '\u{E0041}', '\u{3164}']
+        {
+            let text = format!("a{character}b");
+            let refused = RULE.required(Some(&text)).map_err(|violation| violation.detail);
+            assert!(refused.is_err_and(|detail| detail.contains("shows nothing")), "{text:?}");
+            assert_eq!(LINES.required(Some(&text)), Ok(text));
+        }
+        assert_eq!(RULE.required(Some("👩\u{200D}🚀")), Ok("👩\u{200D}🚀".into()));
     }
 
     #[test]
@@ -253,6 +276,12 @@ mod tests {
         assert_eq!(name_from_token(None, user), "user-abcdef01");
         assert_eq!(name_from_token(Some(&"x".repeat(300)), user).chars().count(), 200);
         assert_eq!(name_from_token(Some("M\u{202E}i\u{FFFF}a"), user), "Mia");
+        assert_eq!(name_from_token(Some("\u{FEFF}Mi\u{200B}a \u{200D}"), user), "Mia");
+        assert_eq!(name_from_token(Some("👩\u{200D}🚀"), user), "👩\u{200D}🚀");
+        assert_eq!(
+            name_from_token(Some(&format!("{}👩\u{200D}🚀", "x".repeat(198))), user),
+            format!("{}👩", "x".repeat(198))
+        );
     }
 
     proptest::proptest! {

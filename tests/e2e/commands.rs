@@ -30,6 +30,10 @@ pub async fn what_is_wrong_is_refused_and_named(deployment: Deployment) {
             &["#/company_id", "#/released_on"],
         ),
         ("/v1/companies", json!({"name": "x", "contact_email": "nobody"}), &["#/contact_email"]),
+        // What shows nothing, where no script needs it.
+        (&comments, json!({"body": "a\u{200b}b", "title": "a\u{200b}b"}), &["#/title"]),
+        ("/v1/movies", json!({"title": "R\u{2060}an"}), &["#/title"]),
+        ("/v1/companies", json!({"name": "Toho\u{200d}", "contact_email": "a@b.example"}), &["#/name"]),
     ] {
         let problem = admin.post(path, &body).await;
         assert_eq!(problem.problem(422), pointers, "{path} {body}");
@@ -38,6 +42,12 @@ pub async fn what_is_wrong_is_refused_and_named(deployment: Deployment) {
     let answer =
         user.command(Method::PUT, "/v1/me", Some(&json!({"display_name": "a\nb", "about": "x".repeat(1_001)}))).await;
     assert_eq!(answer.problem(422), ["#/display_name", "#/about"]);
+    let answer = user.command(Method::PUT, "/v1/me", Some(&json!({"display_name": "\u{feff}Mia"}))).await;
+    assert_eq!(answer.problem(422), ["#/display_name"]);
+    for name in ["می\u{200c}خواهم", "क्\u{200d}ष", "Mia 👩\u{200d}🚀"] {
+        let answer = user.command(Method::PUT, "/v1/me", Some(&json!({"display_name": name}))).await;
+        answer.expect(StatusCode::NO_CONTENT);
+    }
     assert_eq!(user.post(&format!("{comments}?x=1"), &json!({"body": "x"})).await.problem(422), ["?x"]);
     let answer = user.clone().with_key("not visible").post(&comments, &json!({"body": "x"})).await;
     assert_eq!(answer.problem(422), ["Idempotency-Key:"]);
