@@ -509,7 +509,7 @@ mod tests {
     struct ReadOn(thread::ThreadId);
 
     impl Row for ReadOn {
-        fn read(_: &mut crate::Columns<'_>) -> Result<Self, StoreError> {
+        fn read(_: &mut Columns<'_>) -> Result<Self, StoreError> {
             Ok(Self(thread::current().id()))
         }
     }
@@ -552,7 +552,7 @@ mod tests {
     async fn what_panics_ends_alone() {
         struct Panics;
         impl Row for Panics {
-            fn read(_: &mut crate::Columns<'_>) -> Result<Self, StoreError> {
+            fn read(_: &mut Columns<'_>) -> Result<Self, StoreError> {
                 panic!("this is what the test wants")
             }
         }

@@ -84,8 +84,7 @@ fn program() -> Option<PathBuf> {
     }
     assert!(std::env::var_os("CI").is_none(), "in CI {} has to be built", program.display());
     // Past the test harness, which keeps the output of tests that pass.
-    let _ =
-        writeln!(std::io::stderr(), "left out: the test that wants hippo, which cargo build -p hippo builds");
+    let _ = writeln!(std::io::stderr(), "left out: the test that wants hippo, which cargo build -p hippo builds");
     None
 }
 
