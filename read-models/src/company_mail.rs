@@ -8,21 +8,24 @@ use balcony_projector::{Delivery, DeliveryPolicy, Publisher, ReactError, Reactor
 use balcony_store::{Database, ReadModel, Reader, StoreError};
 use lettre::transport::smtp;
 use lettre::{AsyncSmtpTransport, AsyncTransport as _, Tokio1Executor};
-use tokio::sync::oneshot;
+use tokio::sync::{OnceCell, oneshot};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
 pub use self::leaving::{LEAVING_PATH, Leaving};
 pub use self::letter::Letterhead;
 use self::letter::{Item, letter};
+use self::letters::{Letter, Letters, Slot};
 use crate::{Logged, Registry, Subscription};
 
 mod leaving;
 mod letter;
+mod letters;
 
 /// Mails a company what is said of its movies: one mail for one comment, a digest when many come. **A comment waits for
-/// others for some ten seconds**, by its own time, so that those that are delivered again after a crash are put
-/// together as before.
+/// others for some ten seconds**, by its own time. What goes out together is written down before it does, so that what is
+/// delivered again after a crash, or on another node, is the same mail.
 pub struct CompanyMail {
     topics: Vec<Arc<str>>,
     registry: ReadModel,
@@ -36,9 +39,19 @@ pub struct PostOffice {
     /// How long sending a letter may take in all.
     patience: Duration,
     /// Once the installation is open.
-    opened: OnceLock<(Reader, Leaving)>,
+    opened: OnceLock<Opened>,
     /// Mail that waits, by company and the tenth second.
     waiting: Mutex<HashMap<Batch, Vec<Waiting>>>,
+    /// The mails that are on their way to the server now.
+    under_way: Mutex<HashSet<Uuid>>,
+}
+
+struct Opened {
+    reader: Reader,
+    leaving: Leaving,
+    database: Database,
+    /// Once something is to be sent: the reactor's namespace is there then.
+    letters: OnceCell<Letters>,
 }
 
 /// Why mail cannot be sent as the settings say.
@@ -46,7 +59,7 @@ pub struct PostOffice {
 #[error("{0}")]
 pub struct WrongPostOffice(String);
 
-/// Comments that go out together: of one company, posted within the same seconds.
+/// Comments that go out together: of one company, posted within the same slot of time.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Batch {
     company: Uuid,
@@ -66,8 +79,6 @@ const TOGETHER: i64 = 10_000;
 const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 /// How long a comment waits at the most, whatever its time says.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// Comments in one mail.
-const MOST_TOGETHER: usize = 50;
 /// How long the registry is waited for when a comment comes, and may take to be asked again before it is sent.
 const REGISTRY_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a server may take to be connected to.
@@ -137,7 +148,7 @@ impl CompanyMail {
     async fn look_up(&self, delivery: &Delivery<Logged>) -> Result<Option<(Batch, Item)>, ReactError> {
         let Event::CommentPosted(post) = &delivery.event.event else { return Ok(None) };
         let opened = self.office.opened.get();
-        let (reader, _) = opened.ok_or_else(|| ReactError::Retry("no mail is sent from here".to_owned()))?;
+        let Opened { reader, .. } = opened.ok_or_else(|| ReactError::Retry("no mail is sent from here".to_owned()))?;
         let wanted = Positions::after(&delivery.position);
         let deadline = Instant::now() + REGISTRY_PATIENCE;
         // One that was deleted meanwhile is not sent.
@@ -184,7 +195,14 @@ impl PostOffice {
         let transport = AsyncSmtpTransport::<Tokio1Executor>::from_url(url);
         let transport = transport.map_err(|error| WrongPostOffice(error.to_string()))?;
         let transport = transport.timeout(Some(CONNECT_PATIENCE)).build();
-        Ok(Self { head, transport, patience: SENDING_PATIENCE, opened: OnceLock::new(), waiting: Mutex::default() })
+        Ok(Self {
+            head,
+            transport,
+            patience: SENDING_PATIENCE,
+            opened: OnceLock::new(),
+            waiting: Mutex::default(),
+            under_way: Mutex::default(),
+        })
     }
 
     /// Looks up in `database` who gets what, and makes the links by which companies leave with `leaving`. Before that, nothing
@@ -193,7 +211,8 @@ impl PostOffice {
         let registry = balcony_projector::Projection::read_model(&Registry::new(topics)).clone();
         let reader = Reader::open(database, vec![registry]).await;
         // Whoever opens it a second time reads the same.
-        let _ = self.opened.set((reader, leaving));
+        let database = database.clone();
+        let _ = self.opened.set(Opened { reader, leaving, database, letters: OnceCell::new() });
     }
 
     /// Takes in what is to be sent to a company, and says when that is done.
@@ -202,12 +221,9 @@ impl PostOffice {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let together = waiting.entry(batch.clone()).or_default();
         together.push(Waiting { item, done });
-        let (is_first, is_full) = (together.len() == 1, together.len() == MOST_TOGETHER);
-        let full = if is_full { waiting.remove(&batch) } else { None };
+        let is_first = together.len() == 1;
         drop(waiting);
-        if let Some(full) = full {
-            tokio::spawn(async move { self.send(&batch, full).await });
-        } else if is_first {
+        if is_first {
             tokio::spawn(async move {
                 sleep(wait(batch.number)).await;
                 let together = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&batch);
@@ -219,47 +235,95 @@ impl PostOffice {
         is_done
     }
 
-    async fn send(&self, batch: &Batch, mut together: Vec<Waiting>) {
+    /// Sends the mails that those who wait go out with, side by side.
+    async fn send(self: &Arc<Self>, batch: &Batch, mut together: Vec<Waiting>) {
         // What nobody waits for any more is delivered again, here or elsewhere.
         together.retain(|waiting| !waiting.done.is_closed());
-        let mut together = match timeout(REGISTRY_PATIENCE, self.still_wanted(batch, &together)).await {
-            Ok(Ok(wanted)) => {
-                let (wanted, others) = together.into_iter().partition(|waiting| wanted.contains(&waiting.item.comment));
-                tell(others, &Ok(()));
-                wanted
-            }
-            Ok(Err(error)) => return tell(together, &Err(retry(error))),
-            Err(_) => return tell(together, &Err(ReactError::Retry("the registry does not answer".to_owned()))),
-        };
-        together.sort_by_key(|waiting| (waiting.item.at, waiting.item.id));
-        let items: Vec<&Item> = together.iter().map(|waiting| &waiting.item).collect();
-        if items.is_empty() {
+        if together.is_empty() {
             return;
         }
-        let ticket = self.opened.get().map(|(_, leaving)| leaving.ticket(CompanyId(batch.company)));
-        let sent = match letter(&self.head, &batch.address, ticket.as_deref(), &items) {
-            Ok(letter) => match timeout(self.patience, self.transport.send(letter)).await {
-                Ok(sent) => sent.map(drop).map_err(|error| refusal(&error)),
-                // Its connection is closed, so that the server does not get the rest when it wakes up.
-                Err(_) => Err(ReactError::Retry("the mail server does not answer".to_owned())),
-            },
-            Err(error) => Err(ReactError::Refused(error.to_string())),
+        let letters = match timeout(REGISTRY_PATIENCE, self.decide(batch, &together)).await {
+            Ok(Ok(letters)) => letters,
+            Ok(Err(error)) => return tell(together, &Err(retry(error))),
+            Err(_) => return tell(together, &Err(ReactError::Retry("the database does not answer".to_owned()))),
         };
-        tell(together, &sent);
+        let mut sending = JoinSet::new();
+        for letter in letters {
+            let (own, others) = together.into_iter().partition(|waiting| letter.has(waiting.item.id));
+            together = others;
+            let (office, batch) = (self.clone(), batch.clone());
+            sending.spawn(async move { tell(own, &office.send_once(&batch, &letter).await) });
+        }
+        while sending.join_next().await.is_some() {}
+    }
+
+    /// What goes out together, as it is written down from now on.
+    async fn decide(&self, batch: &Batch, together: &[Waiting]) -> Result<Vec<Letter>, StoreError> {
+        let items: Vec<&Item> = together.iter().map(|waiting| &waiting.item).collect();
+        let slot = Slot { company: batch.company, number: batch.number };
+        self.letters().await?.decide(slot, &items).await
+    }
+
+    async fn letters(&self) -> Result<&Letters, StoreError> {
+        let opened = self.opened.get().ok_or_else(|| StoreError::NotReady(CompanyMail::NAME.to_owned()))?;
+        opened.letters.get_or_try_init(|| Letters::open(&opened.database, CompanyMail::NAME)).await
+    }
+
+    /// Sends a mail, unless it was sent or is being sent.
+    async fn send_once(&self, batch: &Batch, letter: &Letter) -> Result<(), ReactError> {
+        if letter.was_sent {
+            return Ok(());
+        }
+        let under_way = || self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        if !under_way().insert(letter.id()) {
+            return Err(ReactError::Retry("the mail is being sent".to_owned()));
+        }
+        let sent = self.try_to_send(batch, letter).await;
+        under_way().remove(&letter.id());
+        sent
+    }
+
+    async fn try_to_send(&self, batch: &Batch, letter: &Letter) -> Result<(), ReactError> {
+        let wanted = match timeout(REGISTRY_PATIENCE, self.still_wanted(batch, &letter.items)).await {
+            Ok(wanted) => wanted.map_err(retry)?,
+            Err(_) => return Err(ReactError::Retry("the registry does not answer".to_owned())),
+        };
+        let items: Vec<&Item> = letter.items.iter().filter(|item| wanted.contains(&item.comment)).collect();
+        let letters = self.letters().await.map_err(retry)?;
+        let noted = if items.is_empty() {
+            letters.note_unwanted(letter, now()).await
+        } else {
+            self.post(batch, letter.id(), &items).await?;
+            letters.note_sent(letter, now()).await
+        };
+        // It has gone out: where that cannot be written down, its deliveries are done all the same.
+        noted.unwrap_or_else(|error| tracing::warn!(%error, "what became of a mail could not be noted"));
+        Ok(())
+    }
+
+    async fn post(&self, batch: &Batch, id: Uuid, items: &[&Item]) -> Result<(), ReactError> {
+        let ticket = self.opened.get().map(|opened| opened.leaving.ticket(CompanyId(batch.company)));
+        let message = letter(&self.head, &batch.address, ticket.as_deref(), id, items);
+        let message = message.map_err(|error| ReactError::Refused(error.to_string()))?;
+        match timeout(self.patience, self.transport.send(message)).await {
+            Ok(sent) => sent.map(drop).map_err(|error| refusal(&error)),
+            // Its connection is closed, so that the server does not get the rest when it wakes up.
+            Err(_) => Err(ReactError::Retry("the mail server does not answer".to_owned())),
+        }
     }
 
     /// Looks again at what was looked up when the comments came, which is up to half a minute ago, and gives those that
     /// are still to be sent.
-    async fn still_wanted(&self, batch: &Batch, together: &[Waiting]) -> Result<HashSet<Uuid>, StoreError> {
+    async fn still_wanted(&self, batch: &Batch, items: &[Item]) -> Result<HashSet<Uuid>, StoreError> {
         // Nothing comes here before it is open.
-        let Some((reader, _)) = self.opened.get() else { return Ok(HashSet::new()) };
+        let Some(Opened { reader, .. }) = self.opened.get() else { return Ok(HashSet::new()) };
         let subscription = Subscription::of(CompanyId(batch.company), reader).await?;
         let mut wanted = HashSet::new();
         if !subscription.is_some_and(|found| found.is_on() && found.address == batch.address) {
             return Ok(wanted);
         }
         let sql = "SELECT comment_id FROM comment_authors WHERE comment_id = $1 AND deleted_at IS NULL";
-        for Waiting { item, .. } in together {
+        for item in items {
             let standing: Vec<(Uuid,)> = reader.fetch(sql, &[item.comment.into()]).await?;
             wanted.extend(standing.into_iter().map(|(comment,)| comment));
         }
@@ -276,9 +340,13 @@ fn tell(together: Vec<Waiting>, done: &Result<(), ReactError>) {
 
 /// How long the batch of this number waits for more.
 fn wait(number: i64) -> Duration {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
-    let left = (number + 1).saturating_mul(TOGETHER).saturating_sub(now).max(0);
+    let left = (number + 1).saturating_mul(TOGETHER).saturating_sub(now()).max(0);
     (Duration::from_millis(left.unsigned_abs()) + SHORTEST_WAIT).min(LONGEST_WAIT)
+}
+
+/// In milliseconds since 1970.
+fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }
 
 /// Whether a server that refused takes the same mail later.
@@ -296,7 +364,7 @@ fn retry(error: StoreError) -> ReactError {
 #[cfg(test)]
 mod tests {
     use balcony_store::{Scratch, Value, Writer};
-    use tokio::io::AsyncReadExt as _;
+    use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
     use tokio::net::TcpListener;
 
     use super::*;
@@ -305,9 +373,10 @@ mod tests {
 
     /// A post office over a registry that a test writes, and a server that takes no mail.
     struct World {
-        office: PostOffice,
+        office: Arc<PostOffice>,
         server: TcpListener,
         writer: Writer,
+        database: Database,
         _scratch: Scratch,
     }
 
@@ -325,11 +394,33 @@ mod tests {
             let office = PostOffice::new(&url, head).expect("a post office");
             let office = PostOffice { patience: Duration::from_millis(100), ..office };
             office.open(&database, &topics, Leaving::new(&[0; 32])).await;
-            let world = Self { office, server, writer: database.writer(&generation), _scratch: scratch };
+            let reactor = ReadModel::new(
+                CompanyMail::NAME,
+                1,
+                [topics.facts.clone()],
+                "CREATE TABLE a (b BIGINT NOT NULL PRIMARY KEY);",
+            );
+            database.live_or_new(&reactor).await.expect("a namespace");
+            let world = Self {
+                office: Arc::new(office),
+                server,
+                writer: database.writer(&generation),
+                database,
+                _scratch: scratch,
+            };
             world.register(batch().company, 10).await;
             let post = "INSERT INTO comment_authors (comment_id, author_id) VALUES ($1, $1)";
             world.write(post, &[item().comment.into()]).await;
             world
+        }
+
+        /// Another node of the installation.
+        async fn node(&self) -> Arc<PostOffice> {
+            let url = format!("smtp://{}", self.server.local_addr().expect("an address"));
+            let office = PostOffice::new(&url, Letterhead::new("mail.example.org", None, None)).expect("a post office");
+            let topics = Topics::with_prefix("t.");
+            office.open(&self.database, &topics, Leaving::new(&[0; 32])).await;
+            Arc::new(office)
         }
 
         async fn write(&self, sql: &'static str, params: &[Value<'_>]) {
@@ -399,5 +490,95 @@ mod tests {
         let (mut connection, _) = world.server.accept().await.expect("a connection");
         let mut sent = Vec::new();
         timeout(LONG, connection.read_to_end(&mut sent)).await.expect("it is closed").expect("nothing goes wrong");
+    }
+
+    /// What a mail server does with a mail that it has got.
+    #[derive(Debug, Clone, Copy)]
+    enum Takes {
+        It,
+        /// It ends without a word, as when a process dies between sending and noting.
+        AndIsGone,
+    }
+
+    /// A mail server that takes one mail, and gives it.
+    async fn takes(server: &TcpListener, takes: Takes) -> String {
+        let (connection, _) = server.accept().await.expect("a connection");
+        let mut connection = BufReader::new(connection);
+        let mut mail = String::new();
+        let mut in_mail = false;
+        connection.write_all(b"220 here\r\n").await.expect("a greeting");
+        loop {
+            let mut line = String::new();
+            if connection.read_line(&mut line).await.expect("a line") == 0 {
+                return mail;
+            }
+            let answer: &[u8] = match line.trim_end() {
+                "." if in_mail => {
+                    if matches!(takes, Takes::It) {
+                        connection.write_all(b"250 taken\r\n").await.expect("an answer");
+                    }
+                    return mail;
+                }
+                _ if in_mail => {
+                    mail += &line;
+                    continue;
+                }
+                "DATA" => {
+                    in_mail = true;
+                    b"354 go on\r\n"
+                }
+                _ => b"250 yes\r\n",
+            };
+            connection.write_all(answer).await.expect("an answer");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_may_have_gone_out_before_a_crash_goes_out_again_as_the_same_mail_and_then_no_more() {
+        let world = World::new().await;
+        let items: Vec<Item> = (1..4_u128)
+            .map(|number| Item {
+                id: Uuid::from_u128(number),
+                comment: Uuid::from_u128(10 + number),
+                body: format!("number {number}."),
+                ..item()
+            })
+            .collect();
+        for item in &items {
+            let post = "INSERT INTO comment_authors (comment_id, author_id) VALUES ($1, $1)";
+            world.write(post, &[item.comment.into()]).await;
+        }
+        // Each node is delivered some of them, in an order of its own.
+        let send = async |numbers: &[usize]| {
+            let node = world.node().await;
+            let (together, done): (Vec<_>, Vec<_>) = numbers
+                .iter()
+                .map(|number| {
+                    let (done, is_done) = oneshot::channel();
+                    (Waiting { item: items[*number].clone(), done }, is_done)
+                })
+                .unzip();
+            timeout(LONG, node.send(&batch(), together)).await.expect("it ends");
+            let mut told = Vec::new();
+            for done in done {
+                told.push(done.await.expect("it is told"));
+            }
+            told
+        };
+        let (told, first) = tokio::join!(send(&[2, 0, 1]), takes(&world.server, Takes::AndIsGone));
+        assert!(told.iter().all(|told| matches!(told, Err(ReactError::Retry(_)))), "{told:?}");
+        let (told, second) = tokio::join!(send(&[1]), takes(&world.server, Takes::It));
+        assert_eq!(told, [Ok(())]);
+        let line = |mail: &str, name: &str| mail.lines().find(|line| line.starts_with(name)).map(str::to_owned);
+        assert_eq!(line(&first, "Message-ID:"), line(&second, "Message-ID:"));
+        let of = |mail: &str| {
+            let begins = mail.find("number 1.").expect("the first");
+            let numbers = (1..4).map(|number| mail[begins..].find(&format!("number {number}.")).expect("each"));
+            numbers.is_sorted()
+        };
+        assert!(of(&first) && of(&second), "{second}");
+
+        assert_eq!(send(&[0, 2]).await, [Ok(()), Ok(())]);
+        assert!(timeout(Duration::ZERO, world.server.accept()).await.is_err(), "nothing goes out again");
     }
 }

@@ -71,12 +71,12 @@ impl Letterhead {
     }
 }
 
-/// A mail to `address` about `items`, of which there is one at the least. Its `Message-ID` is made of the items' ids, so the same mail
-/// has the same. With a `ticket` it says how to get no more, in one click (RFC 8058).
+/// A mail to `address` about `items`, of which there is one at the least. Its `Message-ID` is made of `id`. With a `ticket` it says how to get no more, in one click (RFC 8058).
 pub(super) fn letter(
     head: &Letterhead,
     address: &str,
     ticket: Option<&str>,
+    id: Uuid,
     items: &[&Item],
 ) -> Result<Message, LetterError> {
     let to = address.parse().map_err(|error: lettre::address::AddressError| LetterError::Address {
@@ -89,7 +89,7 @@ pub(super) fn letter(
         .from(head.from.clone())
         .to(Mailbox::new(None, to))
         .subject(one_line(&subject(items)))
-        .message_id(Some(format!("<{}@{}>", id(items), head.domain)))
+        .message_id(Some(format!("<{id}@{}>", head.domain)))
         .raw_header(raw("Auto-Submitted", "auto-generated".to_owned()));
     if let Some(link) = &way_out {
         message = message
@@ -98,16 +98,6 @@ pub(super) fn letter(
     }
     let (text, html) = (text(head, items, way_out.as_deref()), html(head, items, way_out.as_deref()));
     Ok(message.multipart(MultiPart::alternative_plain_html(text, html))?)
-}
-
-fn id(items: &[&Item]) -> Uuid {
-    match items {
-        [item] => item.id,
-        items => {
-            let ids: Vec<u8> = items.iter().flat_map(|item| *item.id.as_bytes()).collect();
-            Uuid::new_v5(&Uuid::NAMESPACE_OID, &ids)
-        }
-    }
 }
 
 fn subject(items: &[&Item]) -> String {
@@ -203,6 +193,8 @@ mod tests {
         }
     }
 
+    const ID: Uuid = Uuid::from_u128(9);
+
     fn head() -> Letterhead {
         Letterhead::new("balcony.example", Some("https://balcony.example".into()), None)
     }
@@ -214,21 +206,19 @@ mod tests {
     }
 
     #[test]
-    fn a_comment_has_the_id_of_its_delivery_and_a_digest_one_of_all() {
+    fn a_mail_has_the_id_that_it_is_given_whatever_is_left_of_it() {
         let (first, second) = (item(7), item(8));
-        let id = |items: &[&Item]| {
-            let letter = letter(&head(), "a@b.example", Some("ticket"), items).expect("a letter");
-            letter.headers().get_raw("Message-ID").expect("an id").to_owned()
-        };
-        assert_eq!(id(&[&first]), "<00000000-0000-0000-0000-000000000007@balcony.example>");
-        assert_eq!(id(&[&first, &second]), id(&[&first, &second]));
-        assert_ne!(id(&[&first, &second]), id(&[&first]));
+        for items in [&[&first][..], &[&first, &second]] {
+            let letter = letter(&head(), "a@b.example", Some("ticket"), ID, items).expect("a letter");
+            let id = letter.headers().get_raw("Message-ID").expect("an id");
+            assert_eq!(id, "<00000000-0000-0000-0000-000000000009@balcony.example>");
+        }
     }
 
     #[test]
     fn a_mail_says_how_to_get_no_more_where_there_is_a_place_for_it() {
         let shown = |head: &Letterhead| {
-            let letter = letter(head, "a@b.example", Some("ticket"), &[&item(7)]).expect("a letter");
+            let letter = letter(head, "a@b.example", Some("ticket"), ID, &[&item(7)]).expect("a letter");
             let raw = |name| letter.headers().get_raw(name).map(str::to_owned);
             (raw("List-Unsubscribe"), raw("List-Unsubscribe-Post"))
         };
@@ -245,7 +235,7 @@ mod tests {
 
     #[test]
     fn no_text_adds_a_header() {
-        let plain = headers(&letter(&head(), "a@b.example", Some("ticket"), &[&item(7)]).expect("a letter"));
+        let plain = headers(&letter(&head(), "a@b.example", Some("ticket"), ID, &[&item(7)]).expect("a letter"));
         for break_out in ["x\r\nBcc: c@d.example", "x\nBcc: c@d.example", "x\rBcc: c", "x\u{2028}Bcc: c", "\r\n\r\nx"] {
             let evil = Item {
                 movie_title: break_out.into(),
@@ -254,12 +244,12 @@ mod tests {
                 body: break_out.into(),
                 ..item(7)
             };
-            let letter = letter(&head(), "a@b.example", Some("ticket"), &[&evil]).expect("a letter");
+            let letter = letter(&head(), "a@b.example", Some("ticket"), ID, &[&evil]).expect("a letter");
             assert_eq!(headers(&letter), plain, "{break_out:?}");
         }
         for address in ["a@b.example\r\nBcc: c@d.example", "a@b.example, c@d.example", ""] {
             assert!(
-                matches!(letter(&head(), address, Some("ticket"), &[&item(7)]), Err(LetterError::Address { .. })),
+                matches!(letter(&head(), address, Some("ticket"), ID, &[&item(7)]), Err(LetterError::Address { .. })),
                 "{address:?}"
             );
         }

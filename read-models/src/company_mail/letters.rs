@@ -1,0 +1,312 @@
+//! Which comments go out together. **That is decided once and written down before anything is sent**, so whoever is delivered
+//! one of them again, after a crash or on another node, sends the same mail under the same id, or finds that it was sent.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use balcony_store::{Database, GenerationState, StoreError, Tx, Value, Writer};
+use uuid::Uuid;
+
+use super::letter::Item;
+
+/// Where the mails stand: in the namespace of the reactor.
+#[derive(Debug)]
+pub(super) struct Letters(Writer);
+
+/// The comments of a company that were posted within one slot of time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Slot {
+    pub(super) company: Uuid,
+    pub(super) number: i64,
+}
+
+/// A mail as it was decided.
+#[derive(Debug, Clone)]
+pub(super) struct Letter {
+    pub(super) slot: Slot,
+    /// The mails of a slot are numbered from 0.
+    pub(super) part: i64,
+    /// All that it is about, in order; without its texts when it was sent.
+    pub(super) items: Vec<Item>,
+    pub(super) was_sent: bool,
+}
+
+/// Comments in one mail.
+pub(super) const MOST_TOGETHER: usize = 50;
+/// How many slots back it is known what was sent: a month of those of ten seconds.
+const KEPT: i64 = 30 * 8_640;
+/// How often it is decided where somebody else decides about the same slot at the same time.
+const TIMES: usize = 5;
+const SCHEMA: &str = include_str!("../../../migrations/company_mail.sql");
+
+impl Letter {
+    /// The same whenever the mail is sent, and no other mail's.
+    pub(super) fn id(&self) -> Uuid {
+        let Self { slot: Slot { company, number }, part, .. } = self;
+        let name = [company.as_bytes(), &number.to_be_bytes()[..], &part.to_be_bytes()].concat();
+        Uuid::new_v5(&Uuid::NAMESPACE_OID, &name)
+    }
+
+    /// Whether what is delivered under `id` goes out with it.
+    pub(super) fn has(&self, id: Uuid) -> bool {
+        self.items.iter().any(|item| item.id == id)
+    }
+}
+
+impl Letters {
+    /// Those of the reactor called `name`, whose namespace is there when it is delivered something.
+    pub(super) async fn open(database: &Database, name: &str) -> Result<Self, StoreError> {
+        let listed = database.generations(Some(name)).await?;
+        let live = listed.into_iter().find(|listed| listed.state == GenerationState::Live);
+        let live = live.ok_or_else(|| StoreError::NotReady(name.to_owned()))?;
+        Self::within(database.durable_writer(&live.generation), database, name).await
+    }
+
+    async fn within(writer: Writer, database: &Database, name: &str) -> Result<Self, StoreError> {
+        // One process at a time: two that make one table at once fail.
+        let held = database.hold_generations(name).await?;
+        let mut tx = writer.begin().await?;
+        let script: String = SCHEMA.lines().filter(|line| !line.starts_with("--")).collect::<Vec<_>>().join("\n");
+        for statement in script.split(';').map(str::trim).filter(|statement| !statement.is_empty()) {
+            tx.execute(statement.to_owned(), &[]).await?;
+        }
+        tx.commit().await?;
+        drop(held);
+        Ok(Self(writer))
+    }
+
+    /// The mails that `items` of `slot` go out with. Those that go with none yet are put in order and cut into mails.
+    pub(super) async fn decide(&self, slot: Slot, items: &[&Item]) -> Result<Vec<Letter>, StoreError> {
+        let mut times = 1;
+        loop {
+            match self.try_to_decide(slot, items).await {
+                // Another node may have taken the same number.
+                Err(_) if times < TIMES => times += 1,
+                decided => return decided,
+            }
+        }
+    }
+
+    async fn try_to_decide(&self, slot: Slot, items: &[&Item]) -> Result<Vec<Letter>, StoreError> {
+        let Slot { company, number } = slot;
+        let mut tx = self.0.begin().await?;
+        let known = parts_of(&mut tx, items).await?;
+        let mut new: Vec<&Item> = items.iter().copied().filter(|item| !known.contains_key(&item.id)).collect();
+        new.sort_unstable_by_key(|item| (item.at, item.id));
+        new.dedup_by_key(|item| item.id);
+        let mut parts: BTreeSet<i64> = known.into_values().collect();
+        if !new.is_empty() {
+            let sql = "SELECT COALESCE(MAX(part), -1) FROM letters WHERE company_id = $1 AND slot = $2";
+            let last: Vec<(i64,)> = tx.fetch(sql, &[company.into(), number.into()]).await?;
+            let next = last.first().map_or(0, |(last,)| last + 1);
+            for (part, together) in (next..).zip(new.chunks(MOST_TOGETHER)) {
+                let sql = "INSERT INTO letters (company_id, slot, part) VALUES ($1, $2, $3)";
+                tx.execute(sql, &[company.into(), number.into(), part.into()]).await?;
+                let rows: Vec<_> = together.iter().map(|item| row(slot, part, item)).collect();
+                tx.execute_rows(INSERT_ITEMS, &rows).await?;
+                parts.insert(part);
+            }
+        }
+        let mut letters = Vec::with_capacity(parts.len());
+        for part in parts {
+            letters.push(read(&mut tx, slot, part).await?);
+        }
+        tx.commit().await?;
+        Ok(letters)
+    }
+
+    /// Notes that the mail was sent at the time `now`, in milliseconds since 1970.
+    pub(super) async fn note_sent(&self, letter: &Letter, now: i64) -> Result<(), StoreError> {
+        let sql = "UPDATE letter_items SET movie_title = '', author_name = '', title = NULL, body = ''
+                   WHERE company_id = $1 AND slot = $2 AND part = $3";
+        self.done_with(letter, sql, now).await
+    }
+
+    /// Notes that nobody wants the mail any more. Its number is no other's all the same: it may have gone out before a crash.
+    pub(super) async fn note_unwanted(&self, letter: &Letter, now: i64) -> Result<(), StoreError> {
+        let sql = "DELETE FROM letter_items WHERE company_id = $1 AND slot = $2 AND part = $3";
+        self.done_with(letter, sql, now).await
+    }
+
+    async fn done_with(&self, letter: &Letter, of_items: &'static str, now: i64) -> Result<(), StoreError> {
+        let Letter { slot: Slot { company, number }, part, .. } = letter;
+        let mut tx = self.0.begin().await?;
+        let sql = "UPDATE letters SET sent_at = $4 WHERE company_id = $1 AND slot = $2 AND part = $3";
+        tx.execute(sql, &[(*company).into(), (*number).into(), (*part).into(), now.into()]).await?;
+        tx.execute(of_items, &[(*company).into(), (*number).into(), (*part).into()]).await?;
+        let oldest = [number.saturating_sub(KEPT).into()];
+        let sql = "DELETE FROM letter_items WHERE slot < $1 AND EXISTS (
+                       SELECT 1 FROM letters WHERE letters.company_id = letter_items.company_id
+                           AND letters.slot = letter_items.slot AND letters.part = letter_items.part
+                           AND letters.sent_at IS NOT NULL)";
+        tx.execute(sql, &oldest).await?;
+        tx.execute("DELETE FROM letters WHERE slot < $1 AND sent_at IS NOT NULL", &oldest).await?;
+        tx.commit().await
+    }
+}
+
+const INSERT_ITEMS: &str =
+    "INSERT INTO letter_items (delivery_id, company_id, slot, part, comment_id, posted_at, movie_id,
+                                movie_title, author_name, title, body) VALUES $rows";
+
+fn row(Slot { company, number }: Slot, part: i64, item: &Item) -> [Value<'_>; 11] {
+    [
+        item.id.into(),
+        company.into(),
+        number.into(),
+        part.into(),
+        item.comment.into(),
+        item.at.into(),
+        item.movie.into(),
+        item.movie_title.as_str().into(),
+        item.author_name.as_str().into(),
+        item.title.as_deref().into(),
+        item.body.as_str().into(),
+    ]
+}
+
+/// The parts that those of `items` go with that go with one.
+async fn parts_of(tx: &mut Tx, items: &[&Item]) -> Result<BTreeMap<Uuid, i64>, StoreError> {
+    let rows: Vec<_> = items.iter().map(|item| [item.id.into()]).collect();
+    let sql = "SELECT delivery_id, part FROM letter_items WHERE delivery_id IN (VALUES $rows)";
+    let found: Vec<(Uuid, i64)> = tx.fetch_rows(sql, &rows).await?;
+    Ok(found.into_iter().collect())
+}
+
+async fn read(tx: &mut Tx, slot: Slot, part: i64) -> Result<Letter, StoreError> {
+    let own = || [slot.company.into(), slot.number.into(), part.into()];
+    let sql = "SELECT COUNT(*) FROM letters WHERE company_id = $1 AND slot = $2 AND part = $3 AND sent_at IS NOT NULL";
+    let sent: Vec<(i64,)> = tx.fetch(sql, &own()).await?;
+    let sql =
+        "SELECT delivery_id, comment_id, posted_at, movie_id, movie_title, author_name, title, body FROM letter_items
+               WHERE company_id = $1 AND slot = $2 AND part = $3";
+    type Row = (Uuid, Uuid, i64, Uuid, String, String, Option<String>, String);
+    let rows: Vec<Row> = tx.fetch(sql, &own()).await?;
+    let item = |(id, comment, at, movie, movie_title, author_name, title, body)| Item {
+        id,
+        comment,
+        at,
+        movie,
+        movie_title,
+        author_name,
+        title,
+        body,
+    };
+    let mut items: Vec<Item> = rows.into_iter().map(item).collect();
+    items.sort_unstable_by_key(|item| (item.at, item.id));
+    Ok(Letter { slot, part, items, was_sent: sent.first().is_some_and(|(count,)| *count > 0) })
+}
+
+#[cfg(test)]
+mod tests {
+    use balcony_store::{ReadModel, Scratch};
+
+    use super::*;
+
+    fn item(number: u128) -> Item {
+        Item {
+            id: Uuid::from_u128(number),
+            comment: Uuid::from_u128(1_000 + number),
+            at: 1_000 - number as i64,
+            movie: Uuid::from_u128(2),
+            movie_title: "Ran".to_owned(),
+            author_name: "Mia".to_owned(),
+            title: None,
+            body: format!("number {number}"),
+        }
+    }
+
+    const SLOT: Slot = Slot { company: Uuid::from_u128(3), number: 7 };
+
+    /// The letters of a reactor, as an earlier version has made its namespace.
+    async fn letters(scratch: &Scratch) -> (Database, Letters) {
+        let database = Database::open(scratch.settings()).await.expect("a database");
+        let schema = "CREATE TABLE delivered (topic TEXT NOT NULL PRIMARY KEY);";
+        database
+            .live_or_new(&ReadModel::new("mail", 1, [std::sync::Arc::from("t")], schema))
+            .await
+            .expect("a namespace");
+        let letters = Letters::open(&database, "mail").await.expect("letters");
+        (database, letters)
+    }
+
+    /// The ids of mails with those of what stands in them.
+    fn shape(letters: &[Letter]) -> Vec<(Uuid, Vec<u128>)> {
+        letters
+            .iter()
+            .map(|letter| (letter.id(), letter.items.iter().map(|item| item.id.as_u128()).collect()))
+            .collect()
+    }
+
+    async fn on(scratch: Scratch) {
+        let (database, letters) = letters(&scratch).await;
+        let items: Vec<Item> = (0..120).map(item).collect();
+        let all: Vec<&Item> = items.iter().collect();
+        let decided = letters.decide(SLOT, &all).await.expect("mails");
+        // In order of time, whatever the order in which they came, and then cut.
+        let numbers: Vec<u128> =
+            decided.iter().flat_map(|letter| &letter.items).map(|item| item.id.as_u128()).collect();
+        assert_eq!(numbers, (0..120).rev().collect::<Vec<_>>());
+        assert_eq!(decided.iter().map(|letter| letter.items.len()).collect::<Vec<_>>(), [50, 50, 20]);
+
+        // Another node gets some of them again after a crash, some that nobody has had, and in other groups.
+        let other = Letters::open(&database, "mail").await.expect("letters");
+        let some: Vec<&Item> = items.iter().step_by(7).collect();
+        assert_eq!(shape(&other.decide(SLOT, &some).await.expect("mails")), shape(&decided));
+        assert_eq!(other.decide(SLOT, &some).await.expect("mails")[0].items[0].body, "number 119");
+        let (late, last) = (item(500), item(0));
+        let with_late = other.decide(SLOT, &[&late, &last]).await.expect("mails");
+        assert_eq!(shape(&with_late)[0], shape(&decided)[2]);
+        assert_eq!((with_late.len(), with_late[1].part, with_late[1].items.len()), (2, 3, 1));
+
+        // What was sent is known to be, and its texts are gone.
+        letters.note_sent(&decided[0], 1).await.expect("noted");
+        let again = other.decide(SLOT, &all).await.expect("mails");
+        assert_eq!(shape(&again), shape(&decided));
+        assert_eq!(again.iter().map(|letter| letter.was_sent).collect::<Vec<_>>(), [true, false, false]);
+        assert!(again[0].items.iter().all(|item| item.body.is_empty()) && !again[1].items[0].body.is_empty());
+
+        // After a month nothing of it is left, but what was not sent.
+        let later = Slot { number: SLOT.number + KEPT + 1, ..SLOT };
+        let recent = item(900);
+        let recent = other.decide(later, &[&recent]).await.expect("mails");
+        assert_ne!(recent[0].id(), decided[0].id());
+        other.note_sent(&recent[0], 2).await.expect("noted");
+        let mut tx = letters.0.begin().await.expect("a transaction");
+        let left: Vec<(i64, i64)> = tx
+            .fetch("SELECT (SELECT COUNT(*) FROM letters), (SELECT COUNT(*) FROM letter_items)", &[])
+            .await
+            .expect("counts");
+        assert_eq!(left, [(4, 72)]);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_goes_out_together_is_decided_once_and_sent_under_one_id() {
+        on(Scratch::sqlite().expect("a folder")).await;
+        if let Some(scratch) = Scratch::postgres().await.expect("a database") {
+            on(scratch).await;
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn nodes_that_decide_at_the_same_time_send_nothing_in_two_mails() {
+        let mut scratches = vec![Scratch::sqlite().expect("a folder")];
+        scratches.extend(Scratch::postgres().await.expect("a database"));
+        for scratch in scratches {
+            let (database, _) = letters(&scratch).await;
+            let mut nodes = tokio::task::JoinSet::new();
+            for node in 0..4_u128 {
+                let database = database.clone();
+                nodes.spawn(async move {
+                    let letters = Letters::open(&database, "mail").await.expect("letters");
+                    // Each has some that another has, too.
+                    let items: Vec<Item> = (node * 10..node * 10 + 20).map(item).collect();
+                    shape(&letters.decide(SLOT, &items.iter().collect::<Vec<_>>()).await.expect("mails"))
+                });
+            }
+            let mails: BTreeMap<Uuid, Vec<u128>> = nodes.join_all().await.into_iter().flatten().collect();
+            let mut numbers: Vec<u128> = mails.into_values().flatten().collect();
+            numbers.sort_unstable();
+            assert_eq!(numbers, (0..50).collect::<Vec<_>>());
+        }
+    }
+}
