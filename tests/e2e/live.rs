@@ -267,7 +267,11 @@ pub async fn counts_are_told_when_they_move(deployment: Deployment) {
     let path = format!("/v1/live/stats/views?value={}", movie.id());
     let mut stream = Stream::open(&nobody, &path, None).await;
     let mut last = String::new();
-    for count in 1..4 {
+    for count in 1..=4 {
+        if count == 4 {
+            // Whoever comes again with the newest gets nothing before it moves.
+            stream = Stream::open(&nobody, &path, Some(&last)).await;
+        }
         nobody.command(Method::POST, &format!("/v1/movies/{}/views", movie.id()), None).await;
         let event = stream.next().await;
         assert_eq!(event.name, "stats");
@@ -276,8 +280,6 @@ pub async fn counts_are_told_when_they_move(deployment: Deployment) {
         assert_eq!(counted, count);
         last = event.id;
     }
-    // What may have moved meanwhile is told at once.
-    assert_eq!(Stream::open(&nobody, &path, Some(&last)).await.next().await.name, "stats");
     assert_eq!(Stream::open(&nobody, &path, Some("x")).await.next().await.name, "reset");
     nobody.get("/v1/live/stats/nonsense").await.problem(404);
     nobody.get("/v1/live/stats/views?dimension=x").await.expect(StatusCode::UNPROCESSABLE_ENTITY);
