@@ -8,10 +8,15 @@ use tokio::sync::watch;
 
 use crate::taken::{Batch, Taken};
 
-/// The most records that are kept for who has not taken them yet, and their bytes in the log; their events take about as much
-/// again. Who is further behind reads by itself.
+/// The most records that are kept for who has not taken them yet, and about their bytes in memory; their events take about as
+/// much again. Who is further behind reads by itself.
 const MOST_RECORDS: usize = 20_000;
-const MOST_BYTES: usize = 8 << 20;
+const MOST_BYTES: usize = 16 << 20;
+/// The most of what all have taken, for who comes a little later.
+const TAKEN_RECORDS: usize = 10_000;
+const TAKEN_BYTES: usize = 4 << 20;
+/// What a record takes beside its key, its payload and its headers.
+const RECORD_BYTES: usize = 256;
 /// The most records of one piece.
 const PIECE_RECORDS: usize = 4_000;
 /// How far ahead of the reading somebody may join it and pass over what lies between; from there on the reading moves to
@@ -44,11 +49,19 @@ struct Window {
     from: Positions,
     /// Where reading goes on.
     reached: Positions,
-    /// Who takes part, and what each of them reads.
-    parts: BTreeMap<u64, Vec<TopicPartition>>,
+    /// Who takes part.
+    parts: BTreeMap<u64, Taker>,
     next_part: u64,
     /// Changes when another set of partitions is to be read, or from elsewhere.
     course: u64,
+}
+
+/// Somebody who takes part.
+struct Taker {
+    /// What it reads.
+    partitions: Vec<TopicPartition>,
+    /// The number of the piece that it takes next.
+    next: u64,
 }
 
 /// What was read at once.
@@ -124,10 +137,16 @@ impl Reading {
         }
         let (id, next) = (window.next_part, window.first);
         window.next_part += 1;
-        window.parts.insert(id, at.partitions().cloned().collect());
+        window.parts.insert(id, Taker { partitions: at.partitions().cloned().collect(), next });
         drop(window);
         self.news.send_replace(());
         Some(Part { reading: self.clone(), id, next, told: at.clone(), has_told: false })
+    }
+
+    /// How many records are kept.
+    #[cfg(test)]
+    pub(crate) fn kept(&self) -> usize {
+        self.window().records
     }
 
     fn window(&self) -> MutexGuard<'_, Window> {
@@ -192,7 +211,7 @@ impl Window {
     fn push_batch(&mut self, batch: Batch) {
         let from = self.reached.among(batch.reached.partitions());
         self.reached.merge(&batch.reached);
-        let bytes = batch.records.iter().map(|record| record.key.len() + record.payload.len()).sum();
+        let bytes = batch.records.iter().map(|record| bytes(record)).sum();
         self.records += batch.records.len();
         self.bytes += bytes;
         self.push(Piece::Records { batch, from, bytes });
@@ -200,9 +219,19 @@ impl Window {
 
     fn push(&mut self, piece: Piece) {
         self.pieces.push_back(Arc::new(piece));
-        while self.pieces.len() > 1
-            && (self.records > MOST_RECORDS || self.bytes > MOST_BYTES || self.pieces.len() > MOST_RECORDS)
-        {
+        self.let_go();
+    }
+
+    /// Lets go of the first pieces that are too many.
+    fn let_go(&mut self) {
+        let taken = self.parts.values().map(|taker| taker.next).min().unwrap_or(0);
+        let has_too_many = |window: &Self| {
+            let is_taken = window.first < taken;
+            let records = if is_taken { TAKEN_RECORDS } else { MOST_RECORDS };
+            let bytes = if is_taken { TAKEN_BYTES } else { MOST_BYTES };
+            window.records > records || window.bytes > bytes || window.pieces.len() > records
+        };
+        while self.pieces.len() > 1 && has_too_many(self) {
             let Some(piece) = self.pieces.pop_front() else { return };
             self.first += 1;
             if let Piece::Records { batch, bytes, .. } = &*piece {
@@ -218,7 +247,8 @@ impl Window {
         if self.parts.is_empty() {
             return self.end();
         }
-        let is_wanted = |partition: &TopicPartition| self.parts.values().any(|wanted| wanted.contains(partition));
+        let is_wanted =
+            |partition: &TopicPartition| self.parts.values().any(|taker| taker.partitions.contains(partition));
         let before = self.reached.len();
         self.reached.retain(is_wanted);
         if self.reached.len() < before {
@@ -285,12 +315,15 @@ impl Part {
     fn take(&mut self, at: &mut Positions) -> Result<Option<Result<Batch, LogError>>, Left> {
         loop {
             let piece = {
-                let window = self.reading.window();
+                let mut window = self.reading.window();
                 let place = self.next.checked_sub(window.first).ok_or(Left)?;
-                let Some(piece) = usize::try_from(place).ok().and_then(|place| window.pieces.get(place)) else {
-                    return Ok(None);
-                };
-                piece.clone()
+                let piece = usize::try_from(place).ok().and_then(|place| window.pieces.get(place));
+                let Some(piece) = piece.cloned() else { return Ok(None) };
+                if let Some(taker) = window.parts.get_mut(&self.id) {
+                    taker.next = self.next + 1;
+                    window.let_go();
+                }
+                piece
             };
             match &*piece {
                 Piece::Away(reason) => {
@@ -346,6 +379,12 @@ impl Drop for Part {
         }
         self.reading.news.send_replace(());
     }
+}
+
+/// About what a record takes in memory.
+fn bytes(record: &Record) -> usize {
+    let headers: usize = record.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    RECORD_BYTES + record.key.len() + record.payload.len() + headers
 }
 
 /// What of `batch` is new to who stands at `at`.

@@ -332,6 +332,35 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn what_all_have_taken_is_let_go_but_for_who_comes_a_little_later() {
+        let log = Counted::new();
+        let reading = Reading::new(log.clone());
+        let begin = log.begin(&[FACTS]).await;
+        let mut takers = [0; 3].map(|_| Taker::at(&reading, begin.clone()));
+        for round in 1..=10 {
+            log.append_to(FACTS, (round - 1) * 1_500..round * 1_500).await;
+            for taker in &mut takers {
+                taker.take_to(round * 1_500).await;
+            }
+        }
+        assert!((1_000..=10_000).contains(&reading.kept()), "{} are kept", reading.kept());
+        // What one of them has not taken is kept.
+        log.append_to(FACTS, 15_000..27_000).await;
+        let [quick, other, slow] = &mut takers;
+        quick.take_to(27_000).await;
+        other.take_to(27_000).await;
+        assert!(reading.kept() >= 12_000, "{} are kept", reading.kept());
+        slow.take_to(27_000).await;
+        assert!(reading.kept() <= 10_000, "{} are kept", reading.kept());
+        let mut late = Taker::at(&reading, log.ends(&[FACTS.into()]).await.expect("the log is there"));
+        log.append_to(FACTS, 27_000..27_010).await;
+        late.take_to(10).await;
+        takers[0].take_to(27_010).await;
+        assert!(late.shares() && takers.iter().all(Taker::shares) && log.readers() == 1);
+        takers.iter().for_each(|taker| taker.check(&log, &begin));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn who_stands_still_holds_nobody_and_goes_on_by_itself_until_it_has_caught_up() {
         let log = Counted::new();
         let reading = Reading::new(log.clone());
