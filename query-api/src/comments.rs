@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::response::Response;
 use balcony_domain::{CommentId, MovieId, Timestamp, UserId};
@@ -101,7 +103,7 @@ const TABLES_BY_AUTHOR: &str = "users CROSS JOIN comments JOIN movies ON movies.
         (status = 304, description = "The client has this page already"),
     ),
 )]
-pub(crate) async fn list(State(api): State<QueryApi>, mut query: Query) -> Result<Response, Problem> {
+pub(crate) async fn list(State(api): State<Arc<QueryApi>>, mut query: Query) -> Result<Response, Problem> {
     let filter = Filter::take(&mut query.params);
     let sorts = [("newest", Sort::Newest), ("oldest", Sort::Oldest), ("author", Sort::Author)];
     let sort = query.params.choice("sort", &sorts);
@@ -130,7 +132,7 @@ pub(crate) async fn list(State(api): State<QueryApi>, mut query: Query) -> Resul
     ),
 )]
 pub(crate) async fn get(
-    State(api): State<QueryApi>,
+    State(api): State<Arc<QueryApi>>,
     PathId(id): PathId<CommentId>,
     query: Query,
 ) -> Result<Response, Problem> {

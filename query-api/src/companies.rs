@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::response::Response;
 use balcony_domain::{CompanyId, Timestamp};
@@ -33,7 +35,7 @@ pub(crate) struct Company {
     responses((status = 200, description = "The company", body = Company)),
 )]
 pub(crate) async fn get(
-    State(api): State<QueryApi>,
+    State(api): State<Arc<QueryApi>>,
     PathId(id): PathId<CompanyId>,
     query: Query,
 ) -> Result<Response, Problem> {
@@ -51,7 +53,7 @@ pub(crate) async fn get(
     ),
 )]
 pub(crate) async fn list_comments(
-    State(api): State<QueryApi>,
+    State(api): State<Arc<QueryApi>>,
     PathId(id): PathId<CompanyId>,
     mut query: Query,
 ) -> Result<Response, Problem> {

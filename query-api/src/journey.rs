@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::response::Response;
 use balcony_domain::{Timestamp, UserId};
@@ -58,7 +60,7 @@ row! {
     ),
 )]
 pub(crate) async fn list(
-    State(api): State<QueryApi>,
+    State(api): State<Arc<QueryApi>>,
     PathId(id): PathId<UserId>,
     Visitor(visitor): Visitor,
     mut query: Query,

@@ -51,7 +51,7 @@ pub const SEARCH: &str = "/v1/search";
 struct Description;
 
 /// The operations whose answers `hot` keeps. Those of which there are streams in `live` say where they were read.
-fn pages(hot: Option<Hot>, live: Option<Live>) -> OpenApiRouter<QueryApi> {
+fn pages(hot: Option<Hot>, live: Option<Live>) -> OpenApiRouter<Arc<QueryApi>> {
     let kept = middleware::from_fn_with_state(hot, hot::kept);
     let named = |reads| middleware::from_fn_with_state((live.clone(), reads), live::named);
     let of_movie = OpenApiRouter::new()
@@ -69,7 +69,7 @@ fn pages(hot: Option<Hot>, live: Option<Live>) -> OpenApiRouter<QueryApi> {
     others.merge(of_movie).merge(of_favorites)
 }
 
-fn operations(hot: Option<Hot>, live: Option<Live>) -> OpenApiRouter<QueryApi> {
+fn operations(hot: Option<Hot>, live: Option<Live>) -> OpenApiRouter<Arc<QueryApi>> {
     OpenApiRouter::with_openapi(Description::openapi())
         .merge(pages(hot, live))
         .routes(operation!(movies::list))
@@ -100,7 +100,7 @@ impl QueryApi {
     /// The routes and what they are described as.
     pub fn routes(&self) -> (Router, OpenApi) {
         let (routes, mut openapi) =
-            operations(self.hot.clone(), self.live.clone()).with_state(self.clone()).split_for_parts();
+            operations(self.hot.clone(), self.live.clone()).with_state(Arc::new(self.clone())).split_for_parts();
         let routes = routes.layer(middleware::from_fn(answer::when_taken_back));
         let (stats, stats_openapi) = self.statistics().routes();
         openapi.merge(stats_openapi);

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::response::Response;
 use balcony_domain::{Timestamp, UserId, name_from_token};
@@ -42,7 +44,7 @@ pub(crate) struct Me {
     get, path = "/v1/me", tag = "me", operation_id = "get_me",
     responses((status = 200, description = "One's profile and role", body = Me)),
 )]
-pub(crate) async fn get(State(api): State<QueryApi>, me: Identity, query: Query) -> Result<Response, Problem> {
+pub(crate) async fn get(State(api): State<Arc<QueryApi>>, me: Identity, query: Query) -> Result<Response, Problem> {
     let answer = query.wait(&api.read_models, &[Registry::NAME]).await?;
     Ok(answer.json(profile(&api, me).await))
 }
@@ -54,7 +56,7 @@ pub(crate) async fn get(State(api): State<QueryApi>, me: Identity, query: Query)
     responses((status = 200, description = "A page of users, by display name, code point by code point", body = Page<NamedUser>)),
 )]
 pub(crate) async fn list_favorites(
-    State(api): State<QueryApi>,
+    State(api): State<Arc<QueryApi>>,
     me: Identity,
     mut query: Query,
 ) -> Result<Response, Problem> {
@@ -73,7 +75,11 @@ pub(crate) async fn list_favorites(
         headers(("Last-Event-ID" = String, description = "Where it was read: the stream of the timeline goes on from there"))
     )),
 )]
-pub(crate) async fn timeline(State(api): State<QueryApi>, me: Identity, mut query: Query) -> Result<Response, Problem> {
+pub(crate) async fn timeline(
+    State(api): State<Arc<QueryApi>>,
+    me: Identity,
+    mut query: Query,
+) -> Result<Response, Problem> {
     let me = UserId(me.user);
     let wanted = PageRequest::take(&mut query.params, Scope::of("me/timeline").with("user", me));
     let answer = query.wait(&api.read_models, READS).await?;

@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
@@ -79,7 +80,7 @@ const SELECT: &str = "
         (status = 304, description = "The client has this page already"),
     ),
 )]
-pub(crate) async fn list(State(api): State<QueryApi>, mut query: Query) -> Result<Response, Problem> {
+pub(crate) async fn list(State(api): State<Arc<QueryApi>>, mut query: Query) -> Result<Response, Problem> {
     let wanted = PageRequest::take(&mut query.params, Scope::of("movies"));
     let answer = query.wait(&api.read_models, READS).await?;
     Ok(answer.public_list(newest(&api, &wanted).await))
@@ -92,7 +93,7 @@ pub(crate) async fn list(State(api): State<QueryApi>, mut query: Query) -> Resul
     responses((status = 200, description = "The movie", body = Movie)),
 )]
 pub(crate) async fn get(
-    State(api): State<QueryApi>,
+    State(api): State<Arc<QueryApi>>,
     PathId(id): PathId<MovieId>,
     query: Query,
 ) -> Result<Response, Problem> {
@@ -113,7 +114,7 @@ pub(crate) async fn get(
     ),
 )]
 pub(crate) async fn list_comments(
-    State(api): State<QueryApi>,
+    State(api): State<Arc<QueryApi>>,
     PathId(id): PathId<MovieId>,
     mut query: Query,
 ) -> Result<Response, Problem> {

@@ -1,5 +1,6 @@
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
@@ -59,7 +60,7 @@ const NAMED: usize = 2;
     responses((status = 200, description = "A page of movies", body = Page<Recommendation>)),
 )]
 pub(crate) async fn list(
-    State(api): State<QueryApi>,
+    State(api): State<Arc<QueryApi>>,
     Visitor(visitor): Visitor,
     mut query: Query,
 ) -> Result<Response, Problem> {

@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::State;
@@ -92,7 +93,11 @@ const LONGEST_MARKING: Duration = Duration::from_millis(250);
         (status = 503, description = "The index is being built, or too many are searching"),
     ),
 )]
-pub(crate) async fn search(State(api): State<QueryApi>, client: Client, mut query: Query) -> Result<Response, Problem> {
+pub(crate) async fn search(
+    State(api): State<Arc<QueryApi>>,
+    client: Client,
+    mut query: Query,
+) -> Result<Response, Problem> {
     let params = &mut query.params;
     let text = params.text("q");
     if text.is_none() {

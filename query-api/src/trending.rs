@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::response::Response;
 use balcony_http::Problem;
@@ -49,7 +51,7 @@ struct RankKey {
         (status = 304, description = "The client has this page already"),
     ),
 )]
-pub(crate) async fn list(State(api): State<QueryApi>, mut query: Query) -> Result<Response, Problem> {
+pub(crate) async fn list(State(api): State<Arc<QueryApi>>, mut query: Query) -> Result<Response, Problem> {
     let minutes = query.params.choice("window", &[("30m", 30), ("1h", 60), ("24h", 24 * 60)]);
     let wanted = PageRequest::take(&mut query.params, Scope::of("movies/trending").with("minutes", minutes));
     let answer = query.wait(&api.read_models, &[Registry::NAME, Statistics::NAME]).await?;

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::response::Response;
 use balcony_domain::{Timestamp, UserId};
@@ -50,7 +52,7 @@ row! {
     responses((status = 200, description = "The user's profile", body = User)),
 )]
 pub(crate) async fn get(
-    State(api): State<QueryApi>,
+    State(api): State<Arc<QueryApi>>,
     PathId(id): PathId<UserId>,
     query: Query,
 ) -> Result<Response, Problem> {
@@ -68,7 +70,7 @@ pub(crate) async fn get(
     ),
 )]
 pub(crate) async fn list_comments(
-    State(api): State<QueryApi>,
+    State(api): State<Arc<QueryApi>>,
     PathId(id): PathId<UserId>,
     mut query: Query,
 ) -> Result<Response, Problem> {

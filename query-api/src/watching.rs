@@ -1,5 +1,7 @@
 //! The routes of live streams: who watches what ([`crate::live`]).
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
@@ -22,7 +24,7 @@ use crate::{comments, me, movies};
     responses((status = 200, description = "Server-sent events", body = String, content_type = "text/event-stream")),
 )]
 pub(crate) async fn movie(
-    State(api): State<QueryApi>,
+    State(api): State<Arc<QueryApi>>,
     PathId(id): PathId<MovieId>,
     client: Client,
     LastEventId(last): LastEventId,
@@ -43,7 +45,7 @@ pub(crate) async fn movie(
     responses((status = 200, description = "Server-sent events", body = String, content_type = "text/event-stream")),
 )]
 pub(crate) async fn timeline(
-    State(api): State<QueryApi>,
+    State(api): State<Arc<QueryApi>>,
     me: Identity,
     client: Client,
     LastEventId(last): LastEventId,
