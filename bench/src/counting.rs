@@ -12,9 +12,10 @@ use balcony_read_models::Statistics;
 use balcony_store::{Database, DatabasePlace, Settings};
 use tokio::time::{Instant, sleep};
 
+use crate::bench::Bench;
 use crate::consumption::{Consumers, microseconds_each};
+use crate::events;
 use crate::report::{Line, Report, Section};
-use crate::{Bench, events};
 
 /// How many events are counted at the beginning of the log, and at its end.
 const FEW: u32 = 100_000;

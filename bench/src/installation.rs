@@ -11,9 +11,8 @@ use crate::events;
 use crate::exchange::{Connection, bearer, request};
 use crate::load::{self, Requests};
 use crate::process::{Deployment, Process, Settings};
-use crate::reading;
+use crate::questions;
 use crate::scratch::Scratch;
-use crate::streaming;
 use uuid::Uuid;
 
 /// Processes on one log and one database.
@@ -58,11 +57,11 @@ impl Library {
     pub(crate) fn questions(&self) -> Vec<(&'static str, Arc<[u8]>)> {
         let Self { movie, author, comment, some, many, .. } = self;
         vec![
-            (reading::MOVIE, reading::list(&format!("/v1/movies/{movie}/comments"), "")),
-            ("the front page", reading::list("/v1/comments", "")),
-            ("an author's comments", reading::list(&format!("/v1/users/{author}/comments"), "")),
-            ("a timeline of 100 favourites", reading::list("/v1/me/timeline", some)),
-            ("a timeline of 1,000 favourites", reading::list("/v1/me/timeline", many)),
+            (questions::MOVIE, questions::list(&format!("/v1/movies/{movie}/comments"), "")),
+            ("the front page", questions::list("/v1/comments", "")),
+            ("an author's comments", questions::list(&format!("/v1/users/{author}/comments"), "")),
+            ("a timeline of 100 favourites", questions::list("/v1/me/timeline", some)),
+            ("a timeline of 1,000 favourites", questions::list("/v1/me/timeline", many)),
             ("one comment", request("GET", &format!("/v1/comments/{comment}"), "", "").into()),
             ("a search", request("GET", "/v1/search?q=battle&limit=20", "", "").into()),
         ]
@@ -242,7 +241,7 @@ impl Installation {
             let shown = format!("Consistency-Token: {seen}\r\n");
             let shown = request("GET", &format!("/v1/comments/{id}?wait=10s"), &shown, "");
             comment = Connection::open(self.queries()?).await?.exchange(&shown).await?.expect(200)?.body.to_vec();
-            watched.push(Watched { post, watch: streaming::stream_of(&movie, &seen) });
+            watched.push(Watched { post, watch: questions::stream_of(&movie, &seen) });
         }
         Ok((watched, comment))
     }

@@ -7,6 +7,7 @@
 //! writing without Balcony, `counting` a long log against a short one, `searching` against PostgreSQL's full-text search.
 
 mod bare;
+mod bench;
 mod consumption;
 mod counting;
 mod events;
@@ -15,10 +16,12 @@ mod figures;
 mod installation;
 mod load;
 mod memory;
+mod options;
 mod posting;
 mod process;
 mod progress;
 mod projecting;
+mod questions;
 mod reading;
 mod report;
 mod rows;
@@ -29,12 +32,13 @@ mod streaming;
 mod viewing;
 mod visible;
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::bench::Bench;
+use crate::options::Options;
 use crate::process::Deployment;
 use crate::progress::Progress;
 use crate::report::Report;
@@ -58,47 +62,6 @@ struct Cli {
     options: Options,
     #[command(subcommand)]
     action: Option<Action>,
-}
-
-#[derive(clap::Args)]
-pub(crate) struct Options {
-    /// Short rounds and few events: for a look, not for a figure to keep.
-    #[arg(long)]
-    quick: bool,
-    /// Prints JSON instead of tables.
-    #[arg(long)]
-    json: bool,
-    /// Puts the tables into this Markdown file, in the place of those of the run before.
-    #[arg(long, value_name = "FILE")]
-    write: Option<PathBuf>,
-    /// How often Balcony and its limits are measured in turn.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
-    rounds: u32,
-    /// How many comments `projecting` reads and `searching` searches, and how many views `counting` counts; 300,000, 1,000,000
-    /// and 10,000,000, or 100,000, 100,000 and 1,000,000 with --quick.
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1_000..=20_000_000))]
-    events: Option<u32>,
-    /// How many clients `posting` and `viewing` have; 64 and 512 unless given.
-    #[arg(long, value_delimiter = ',', default_values_t = [64, 512], value_parser = clap::value_parser!(u16).range(1..=4_096))]
-    clients: Vec<u16>,
-    /// Only this half.
-    #[arg(long)]
-    only: Option<Deployment>,
-    /// Another program that `reading` asks for the same.
-    #[arg(long)]
-    peer: Option<reading::Peer>,
-    /// Balcony's program; the one beside this program unless given.
-    #[arg(long, value_name = "PROGRAM")]
-    balcony: Option<PathBuf>,
-    /// Kafka's brokers.
-    #[arg(long, env = "KAFKA_BOOTSTRAP_SERVERS", value_name = "HOST:PORT,…")]
-    kafka_bootstrap_servers: Option<String>,
-    /// A PostgreSQL server where databases may be created.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
-    database_url: Option<String>,
-    /// The folder of tests/services, from which the broker's and the database's processor time is known.
-    #[arg(long, env = "BALCONY_SERVICES", hide = true)]
-    balcony_services: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -130,38 +93,6 @@ enum Action {
     Serve(bare::Bare),
     /// Simulates a step under more events than a machine here can send.
     Scale(scaling::Options),
-}
-
-/// What every scenario measures with.
-#[derive(Clone, Copy)]
-pub(crate) struct Bench<'a> {
-    options: &'a Options,
-    scratch: &'a Scratch,
-    progress: &'a Progress,
-}
-
-impl Options {
-    /// How long the load of one round lasts.
-    fn round(&self) -> Duration {
-        Duration::from_secs(if self.quick { 3 } else { 10 })
-    }
-
-    /// How long the load of one round lasts where there are many.
-    fn short_round(&self) -> Duration {
-        Duration::from_secs(if self.quick { 2 } else { 5 })
-    }
-
-    fn searched(&self) -> u32 {
-        self.events.unwrap_or(if self.quick { 100_000 } else { 1_000_000 })
-    }
-
-    fn counted(&self) -> u32 {
-        self.events.unwrap_or(if self.quick { 1_000_000 } else { 10_000_000 })
-    }
-
-    fn events(&self) -> u32 {
-        self.events.unwrap_or(if self.quick { 100_000 } else { 300_000 })
-    }
 }
 
 fn main() -> anyhow::Result<()> {

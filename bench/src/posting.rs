@@ -5,14 +5,15 @@ use std::time::Duration;
 use balcony_event_log::Topic;
 use balcony_event_log::kafka::KafkaLog;
 
+use crate::bench::Bench;
 use crate::consumption::{Consumers, microseconds_each};
 use crate::installation::Installation;
 use crate::load::{self, Requests};
+use crate::options::Options;
 use crate::process::{Deployment, Process};
 use crate::progress::Progress;
 use crate::report::{Line, Report, Section};
 use crate::scratch::{PARTITIONS, Scratch, text};
-use crate::{Bench, Options};
 
 /// A server that comments are posted to.
 struct Candidate {

@@ -22,13 +22,14 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
+use crate::bench::Bench;
 use crate::consumption::{Consumers, microseconds_each};
 use crate::events;
 use crate::process::Deployment;
 use crate::report::{Line, Report, Section};
 use crate::rows::{self, CopyBuffer, Row};
 use crate::scratch::PARTITIONS;
-use crate::{Bench, figures, memory};
+use crate::{figures, memory};
 
 /// Records in one transaction of the bare writers.
 const BATCHES: [u32; 2] = [5_000, 20_000];

@@ -6,22 +6,20 @@ mod peer;
 
 use std::sync::Arc;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 
 use self::bare_query::BareQuery;
-pub(crate) use self::peer::Peer;
 use self::peer::Running;
-use crate::Bench;
+use crate::bench::Bench;
 use crate::consumption::{Consumers, microseconds_each};
-use crate::exchange::{Connection, request};
+use crate::exchange::Connection;
 use crate::installation::{Installation, Library};
 use crate::load::{self, Requests};
 use crate::process::{Deployment, Process};
+use crate::questions::MOVIE;
 use crate::report::{Line, Report, Section};
 use crate::scratch::text;
 
-/// Comments in a page.
-const PAGE: usize = 20;
 /// How many clients ask at once.
 const CLIENTS: [usize; 2] = [1, 16];
 /// Of so many requests of the mixed load one is a post.
@@ -77,9 +75,6 @@ pub(crate) async fn run(bench: Bench<'_>, deployment: Deployment, report: &mut R
     report.add(mixed(title, &hot, &library, peer, bench).await?);
     Ok(())
 }
-
-/// The page of the library that the bare query reads, too.
-pub(crate) const MOVIE: &str = "a movie's comments";
 
 /// One page, in all the ways in which it is answered.
 struct Answers<'a> {
@@ -216,21 +211,5 @@ fn copy(from: &std::path::Path, to: &std::path::Path) -> anyhow::Result<()> {
             std::fs::copy(&source, &target)?;
         }
     }
-    Ok(())
-}
-
-/// The comments that a list asks for: one more than a page has, as Balcony does.
-fn rows() -> i64 {
-    i64::try_from(PAGE + 1).expect("a page is short")
-}
-
-/// The path of a list, of one page.
-pub(crate) fn list(path: &str, headers: &str) -> Arc<[u8]> {
-    request("GET", &format!("{path}?limit={PAGE}"), headers, "").into()
-}
-
-/// Fails where a page is not full, since then something else would be measured.
-fn check_full(rows: usize) -> anyhow::Result<()> {
-    ensure!(rows == PAGE + 1, "the query alone found {rows} comments");
     Ok(())
 }

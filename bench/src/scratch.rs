@@ -12,8 +12,8 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection};
 use tempfile::TempDir;
 
-use crate::Options;
 use crate::consumption::Consumers;
+use crate::options::Options;
 use crate::process::{Deployment, Process, Settings};
 
 /// Everything of one run.

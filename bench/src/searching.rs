@@ -11,7 +11,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
-use crate::Bench;
+use crate::bench::Bench;
 use crate::figures::{milliseconds, percentile};
 use crate::report::{Line, Report, Section};
 

@@ -12,9 +12,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use uuid::Uuid;
 
-use crate::Bench;
+use crate::bench::Bench;
 use crate::consumption::{Consumers, microseconds_each};
-use crate::exchange::{Connection, request};
+use crate::exchange::Connection;
 use crate::figures::{milliseconds, percentile};
 use crate::installation::{Installation, Watched};
 use crate::memory;
@@ -258,12 +258,6 @@ async fn post(address: &str, movies: &[Watched], duration: Duration) -> anyhow::
         all.extend(client??);
     }
     Ok(all)
-}
-
-/// The request that opens a stream of `movie`, once what `token` stands for is there.
-pub(crate) fn stream_of(movie: &str, token: &str) -> Arc<[u8]> {
-    let headers = format!("Accept: text/event-stream\r\nConsistency-Token: {token}\r\n");
-    request("GET", &format!("/v1/live/movies/{movie}?wait=10s"), &headers, "").into()
 }
 
 #[cfg(test)]

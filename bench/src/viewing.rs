@@ -1,13 +1,14 @@
 //! Page views taken a second, and how long it takes until all are counted; against the same without projections.
 
+use crate::bench::Bench;
 use crate::consumption::{Consumers, microseconds_each};
 use crate::installation::Installation;
 use crate::load::{self, Requests};
+use crate::options::Options;
 use crate::process::Deployment;
 use crate::progress::Progress;
 use crate::report::{Line, Report, Section};
 use crate::scratch::text;
-use crate::{Bench, Options};
 
 /// A server that views are posted to.
 struct Candidate {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::Bench;
+use crate::bench::Bench;
 use crate::exchange::{Connection, request};
 use crate::figures::{milliseconds, percentile};
 use crate::installation::Installation;

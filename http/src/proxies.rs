@@ -22,11 +22,11 @@ impl FromStr for TrustedProxies {
     type Err = NotANetwork;
 
     fn from_str(text: &str) -> Result<Self, NotANetwork> {
-        let network = |text: &str| {
+        let read = |text: &str| {
             let address = text.parse::<IpAddr>().map(|address| IpNet::from(address.to_canonical()));
             address.or_else(|_| text.parse()).map_err(|_| NotANetwork(text.to_owned()))
         };
-        text.split(',').map(|text| network(text.trim())).collect::<Result<_, _>>().map(Self)
+        text.split(',').map(|text| read(text.trim())).collect::<Result<_, _>>().map(Self)
     }
 }
 
@@ -110,6 +110,15 @@ fn address(text: &str) -> Option<IpAddr> {
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     let address = bare.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()));
     address.map(|address: IpAddr| address.to_canonical())
+}
+
+/// The addresses that count as one: of IPv6 a whole /64, which one household or machine has to itself. An address of IPv4
+/// that is written as one of IPv6 is itself.
+pub(crate) fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => IpAddr::V6((address.to_bits() & !u128::from(u64::MAX)).into()),
+    }
 }
 
 #[cfg(test)]

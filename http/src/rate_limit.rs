@@ -13,6 +13,7 @@ use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use uuid::Uuid;
 
+use crate::proxies::network;
 pub use crate::proxies::{NotANetwork, TrustedProxies};
 use crate::{Client, Problem, Visitor, consistency};
 
@@ -188,15 +189,6 @@ impl Buckets {
             refused.map_err(|until| seconds(until.wait_time_from(now)))?;
         }
         Ok(())
-    }
-}
-
-/// The addresses that count as one: of IPv6 a whole /64, which one household or machine has to itself. An address of IPv4
-/// that is written as one of IPv6 is itself.
-pub(crate) fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => IpAddr::V6((address.to_bits() & !u128::from(u64::MAX)).into()),
     }
 }
 

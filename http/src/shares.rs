@@ -12,7 +12,7 @@ use axum::http::request::Parts;
 use uuid::Uuid;
 
 use crate::describe::{Describe, Description};
-use crate::rate_limit::network;
+use crate::proxies::network;
 use crate::{Problem, Visitor};
 
 /// Whom a request counts for: its user, if it has one, and the address that it comes from, of IPv6 the whole /64.

@@ -3,16 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, Row as _};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{check_full, rows};
 use crate::installation::Installation;
 use crate::load::Round;
 use crate::process::Deployment;
+use crate::questions::PAGE;
 use crate::scratch::Scratch;
 
 /// Where the tables are.
@@ -134,4 +134,15 @@ async fn on_server(url: &str, schemas: &str, movie: Uuid, duration: Duration) ->
         }
         latencies.push(answered - asked);
     }
+}
+
+/// The comments that a list asks for: one more than a page has, as Balcony does.
+fn rows() -> i64 {
+    i64::try_from(PAGE + 1).expect("a page is short")
+}
+
+/// Fails where a page is not full, since then something else would be measured.
+fn check_full(rows: usize) -> anyhow::Result<()> {
+    ensure!(rows == PAGE + 1, "the query alone found {rows} comments");
+    Ok(())
 }

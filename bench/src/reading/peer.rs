@@ -3,22 +3,15 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use clap::ValueEnum;
 
-use super::PAGE;
 use crate::consumption::Consumers;
 use crate::events;
 use crate::exchange::request;
 use crate::load::{self, Requests};
+use crate::options::Peer;
 use crate::process::Process;
+use crate::questions::PAGE;
 use crate::scratch::{Scratch, text};
-
-/// A program that can be measured beside Balcony.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Peer {
-    /// Isso, with its database in a file; `isso` is found by `PATH` (`pip install isso`).
-    Isso,
-}
 
 /// A peer that runs, with comments in it.
 pub(crate) struct Running {

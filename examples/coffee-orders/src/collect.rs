@@ -12,8 +12,7 @@ use balcony_store::Uuid;
 use tokio::time::Instant;
 
 use crate::collected::{self, Collected, Standing, standing};
-use crate::order::Order;
-use crate::{ORDERS, topic_of};
+use crate::order::{ORDERS, Order, topic_of};
 
 /// Lines that are on their way into the log at the same time. As many more wait in memory; the others wait in the file.
 const AT_ONCE: usize = 500;

@@ -17,10 +17,8 @@ use balcony_statistics::{Statistics, Stream, Window, Windows};
 
 use crate::collect::Options;
 use crate::collected::Collected;
-use crate::order::{AGE_GRADES, COFFEES, PAYMENT_METHODS, Placed};
+use crate::order::{AGE_GRADES, COFFEES, ORDERS, PAYMENT_METHODS, Placed, topic_of};
 
-/// The topic of orders that are not routed, and of everything that is no order.
-const ORDERS: &str = "orders";
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
 /// Coffee orders, from a text file into charts.
@@ -67,11 +65,6 @@ enum Command {
     },
     #[command(flatten)]
     Operate(balcony_service::Command),
-}
-
-/// The topic of orders that are paid so, when they are routed.
-fn topic_of(payment_method: &str) -> String {
-    format!("{ORDERS}-{}", payment_method.to_ascii_lowercase())
 }
 
 /// Orders by who ordered and how they were paid, and coffees by their type.

@@ -6,6 +6,8 @@ use balcony_statistics::Occurrence;
 use balcony_store::Uuid;
 use serde::{Deserialize, Serialize};
 
+/// The topic of orders that are not routed, and of everything that is no order.
+pub(crate) const ORDERS: &str = "orders";
 /// From 0 to 10 years, …, from 80 to 90, and everybody else.
 pub(crate) const AGE_GRADES: [&str; 10] =
     ["0010", "1020", "2030", "3040", "4050", "5060", "6070", "7080", "8090", "9999"];
@@ -16,6 +18,11 @@ pub(crate) const COFFEES: [&str; 9] =
     ["Americano", "Cappuccino", "Cortado", "Espresso", "FlatWhite", "Latte", "Macchiato", "Mocha", "Ristretto"];
 /// The most coffees of one order.
 pub(crate) const MOST_COFFEES: usize = 10;
+
+/// The topic of orders that are paid so, when they are routed.
+pub(crate) fn topic_of(payment_method: &str) -> String {
+    format!("{ORDERS}-{}", payment_method.to_ascii_lowercase())
+}
 
 /// What somebody ordered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,12 +7,17 @@ use std::path::{Path, PathBuf};
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 /// Whose files are looked at.
-const CRATES: [&str; 16] = [
+const CRATES: [&str; 21] = [
     "balcony",
+    "bench",
     "command-api",
     "console",
     "domain",
     "event-log",
+    "examples/coffee-orders",
+    "examples/hippo",
+    "examples/shop-behaviour",
+    "examples/word-count",
     "files",
     "http",
     "job",
