@@ -227,7 +227,7 @@ impl World {
 /// Runs a schedule in which no event changes what `is_overlooked` says. Gives how many pages came from the shelf, or the
 /// first that was wrong.
 fn run(seed: u64, is_overlooked: impl Fn(&Concern) -> bool) -> Result<usize, String> {
-    let mut numbers = Numbers(seed * 0x9E37_79B9_7F4A_7C15 + 1);
+    let mut numbers = Numbers(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(1));
     let mut world = World::default();
     let mut shelf: Shelf<u32, (String, Applied)> = Shelf::new(if seed.is_multiple_of(3) { 6_000 } else { 1 << 20 });
     shelf.begin(world.read());
