@@ -34,6 +34,7 @@ impl Fixture {
             assert!(writer.add(&comment(number, body)).expect("added"));
         }
         writer.commit(&at(bodies.len() as i64)).expect("committed");
+        writer.close().expect("closed");
         fixture
     }
 
