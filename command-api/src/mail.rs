@@ -14,6 +14,7 @@ use uuid::Uuid;
 use crate::api::CommandApi;
 use crate::creating::Creation;
 use crate::idempotency::{TURN_TIMEOUT, digest};
+use crate::recorder::now;
 
 /// Ends mail to a company: by the ticket in the link of a mail that it got, whoever has that, in one click (RFC 8058). Where it
 /// gets none already, nothing happens. The address gets mail again once an admin registers a company with it.
@@ -73,7 +74,8 @@ impl CommandApi {
         let (api, traceparent) = (self.clone(), command.traceparent.clone());
         // When a client has left and comes again, its turn comes after this one's.
         let recording = turn.finish(async move {
-            api.recorder.record_after(since, id, event, request_digest, traceparent.as_deref()).await
+            // The clock by which mail began may be ahead of this one.
+            api.recorder.record_at(now().max(since), id, event, request_digest, traceparent.as_deref()).await
         });
         recording.await?
     }

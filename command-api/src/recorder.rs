@@ -33,19 +33,8 @@ impl Recorder {
         self.record_at(now(), id, event, request_digest, traceparent).await
     }
 
-    /// The same for what stands behind something that happened at `earliest`, by a clock that may be ahead of this one.
-    pub(crate) async fn record_after(
-        &self,
-        earliest: Timestamp,
-        id: Uuid,
-        event: Event,
-        request_digest: Option<String>,
-        traceparent: Option<&str>,
-    ) -> Result<Positions, Problem> {
-        self.record_at(now().max(earliest), id, event, request_digest, traceparent).await
-    }
-
-    async fn record_at(
+    /// The same for an event of `time`.
+    pub(crate) async fn record_at(
         &self,
         time: Timestamp,
         id: Uuid,
@@ -66,7 +55,7 @@ impl Recorder {
     }
 }
 
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
     i64::try_from(since)
         .ok()
