@@ -1,4 +1,4 @@
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use balcony_domain::{Event, Topics, UserId, may_delete_comment};
 use balcony_event_log::Positions;
@@ -13,9 +13,8 @@ pub struct Search {
     model: ReadModel,
 }
 
-/// How long the lock of the index is waited for, and how often it is tried.
+/// How long the lock of the index is waited for: a process that was just started may hold this one's for a moment.
 const LOCKED_FOR: Duration = Duration::from_secs(5);
-const PAUSE: Duration = Duration::from_millis(20);
 
 /// One generation of the index on this node.
 pub struct SearchIndex {
@@ -63,14 +62,8 @@ impl Replica for Search {
 
 impl SearchIndex {
     fn of(index: Index) -> Result<Self, ReplicaError> {
-        let deadline = Instant::now() + LOCKED_FOR;
-        loop {
-            match index.writer() {
-                // A process that was just started may hold this one's locks for a moment.
-                Err(Error::Locked) if Instant::now() < deadline => std::thread::sleep(PAUSE),
-                writer => return Ok(Self { writer: writer.map_err(ReplicaError::new)?, index }),
-            }
-        }
+        let writer = index.writer_within(LOCKED_FOR).map_err(ReplicaError::new)?;
+        Ok(Self { index, writer })
     }
 
     /// A comment and its deletion have the same key, so the deletion always comes later.

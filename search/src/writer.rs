@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use balcony_event_log::Positions;
 use tantivy::indexer::{IndexWriterOptions, NoMergePolicy};
@@ -16,6 +17,8 @@ use crate::{Comment, Error, Index, Kept, checkpoint};
 
 /// Memory for postings before they are written as a segment.
 const HEAP: usize = 64 << 20;
+/// How often the lock of an index is tried for.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Adds and deletes comments. There is one at a time; what it does is seen and kept from the next [`Writer::commit`]
 /// on, all of it or nothing. The ids since the last commit are in memory, so a commit is due every some ten thousand.
@@ -68,6 +71,20 @@ impl Index {
             queue: Queue::default(),
             failed: false,
         })
+    }
+
+    /// The same, once whoever has the lock has let go of it: blocks for `patience` at the most.
+    ///
+    /// # Errors
+    /// As [`Index::writer`].
+    pub fn writer_within(&self, patience: Duration) -> Result<Writer, Error> {
+        let deadline = Instant::now() + patience;
+        loop {
+            match self.writer() {
+                Err(Error::Locked) if Instant::now() < deadline => std::thread::sleep(PAUSE),
+                writer => return writer,
+            }
+        }
     }
 }
 

@@ -1,5 +1,5 @@
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use balcony_search::{Check, Error, Index, Kept, Query, Writer};
 use proptest::prelude::*;
@@ -63,15 +63,12 @@ fn check_found(index: &Index, model: &Model) {
     }
 }
 
+/// How long the merges of the writer before may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// The writer, once the merges of the one before have ended.
 fn unlocked(index: &Index) -> Writer {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    loop {
-        match index.writer() {
-            Err(Error::Locked) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(1)),
-            writer => return writer.expect("a writer"),
-        }
-    }
+    index.writer_within(PATIENCE).expect("a writer")
 }
 
 proptest! {
