@@ -1,5 +1,5 @@
 use crate::listing::list;
-use crate::{BuildOptions, Database, Generation, GenerationState, ListedGeneration, ReadModel, StoreError, Tx};
+use crate::{BuildOptions, Database, Generation, GenerationState, ListedGeneration, ReadModel, StoreError, Tx, Writer};
 
 /// What every generation holds beside its read model's tables.
 const GENERATION_SCHEMA: &str = include_str!("../../migrations/generation.sql");
@@ -109,6 +109,19 @@ impl Database {
         let mut tx = self.backend.begin_on_generations().await?;
         let listed = list(&mut tx, Some(projection)).await?;
         Ok(HeldGenerations { listed, _held: tx })
+    }
+
+    /// Makes what `script` makes and may be there already (`CREATE TABLE IF NOT EXISTS`) beside the tables that `writer`
+    /// writes, which are of a generation of `projection` and were made by a version that did not have it.
+    ///
+    /// # Errors
+    /// [`StoreError`] as the database answers.
+    pub async fn add_tables(&self, projection: &str, writer: &Writer, script: &str) -> Result<(), StoreError> {
+        // One process at a time: two that make one table at once fail.
+        let _held = self.hold_generations(projection).await?;
+        let mut tx = writer.begin().await?;
+        tx.schema_statement(script).await?;
+        tx.commit().await
     }
 
     /// Makes a generation with empty tables; their indexes too when it is live at once.

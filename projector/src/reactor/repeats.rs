@@ -36,14 +36,7 @@ pub(super) async fn prepare(name: &str, database: &Database, writer: &Writer) ->
         Err(error) if error.is_missing_table() => {}
         looked => return looked.map(drop),
     }
-    // One process at a time: two that make one table at once fail.
-    let _held = database.hold_generations(name).await?;
-    let mut tx = writer.begin().await?;
-    let statements = SCHEMA.split(';').map(str::trim).filter(|statement| !statement.is_empty());
-    for statement in statements {
-        tx.execute(statement, &[]).await?;
-    }
-    tx.commit().await
+    database.add_tables(name, writer, SCHEMA).await
 }
 
 impl Repeats {

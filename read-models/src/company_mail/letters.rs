@@ -62,15 +62,7 @@ impl Letters {
     }
 
     async fn within(writer: Writer, database: &Database, name: &str) -> Result<Self, StoreError> {
-        // One process at a time: two that make one table at once fail.
-        let held = database.hold_generations(name).await?;
-        let mut tx = writer.begin().await?;
-        let script: String = SCHEMA.lines().filter(|line| !line.starts_with("--")).collect::<Vec<_>>().join("\n");
-        for statement in script.split(';').map(str::trim).filter(|statement| !statement.is_empty()) {
-            tx.execute(statement.to_owned(), &[]).await?;
-        }
-        tx.commit().await?;
-        drop(held);
+        database.add_tables(name, &writer, SCHEMA).await?;
         Ok(Self(writer))
     }
 
