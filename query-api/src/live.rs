@@ -13,6 +13,7 @@ mod history;
 mod hub;
 mod place;
 mod stream;
+mod watchers;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,10 +31,11 @@ use tokio::time::timeout;
 
 use self::ends::Ends;
 use self::feed::Feed;
+pub(crate) use self::hub::Favorites;
 use self::hub::{ALL_SINCE, Hub, MOST_MISSED, MOST_STREAMS, Refused};
-pub(crate) use self::hub::{Audience, Favorites};
 use self::place::{LAST_EVENT_ID, Named};
 use self::stream::Stream;
+pub(crate) use self::watchers::Audience;
 use crate::hot::Hot;
 
 /// The streams of a node. They end when the last handle is dropped. Cheap to clone.

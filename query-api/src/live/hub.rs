@@ -1,6 +1,6 @@
-//! Who watches what, and what they are sent.
+//! What those who watch are sent.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::body::Bytes;
@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
 use super::history::{Entry, History, Missed, TooMuch, Wanted, What};
+use super::watchers::{Audience, Target, Watchers};
 
 /// All streams of a node, and the history that they go back to.
 #[derive(Debug)]
@@ -16,15 +17,6 @@ pub(super) struct Hub {
     state: Mutex<State>,
     /// How far everything was handed out; `None` while nothing is read.
     handed_out: watch::Sender<Option<Arc<Positions>>>,
-}
-
-/// What a stream shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Audience {
-    /// The comments on a movie.
-    Movie(Uuid),
-    /// The comments by the favourites of a user.
-    Timeline(Uuid),
 }
 
 /// A stream's end of the hub.
@@ -51,15 +43,6 @@ pub(super) struct Outgoing {
     targets: Vec<Target>,
 }
 
-#[derive(Debug)]
-struct Target {
-    audience: Audience,
-    stream: u64,
-    /// What it has beyond what the node has.
-    from: Option<Box<Positions>>,
-    queue: mpsc::Sender<Bytes>,
-}
-
 /// Why a stream cannot begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refused {
@@ -82,27 +65,7 @@ pub(crate) struct Favorites {
 struct State {
     /// `None` while nothing is read.
     history: Option<History>,
-    movies: HashMap<Uuid, Streams>,
-    timelines: HashMap<Uuid, Timeline>,
-    /// By author, the users with a timeline whose favourite that is.
-    followers: HashMap<Uuid, HashSet<Uuid>>,
-    next_stream: u64,
-    open: usize,
-}
-
-type Streams = HashMap<u64, Stream>;
-
-#[derive(Debug)]
-struct Stream {
-    queue: mpsc::Sender<Bytes>,
-    /// Where it begins, until the node has come so far.
-    from: Option<Box<Positions>>,
-}
-
-#[derive(Debug, Default)]
-struct Timeline {
-    favorites: HashSet<Uuid>,
-    streams: Streams,
+    watchers: Watchers,
 }
 
 /// How many entries the history keeps: some ten megabytes.
@@ -125,7 +88,7 @@ impl Hub {
     /// Begins at these positions. Streams that were open end.
     pub(super) fn begin(&self, at: Positions) {
         let mut state = self.state();
-        *state = State { next_stream: state.next_stream, ..State::default() };
+        state.watchers.end_all();
         state.history = Some(History::new(at.clone(), HISTORY));
         self.handed_out.send_replace(Some(Arc::new(at)));
     }
@@ -133,7 +96,8 @@ impl Hub {
     /// Ends every stream, and lets none begin.
     pub(super) fn end(&self) {
         let mut state = self.state();
-        *state = State { next_stream: state.next_stream, ..State::default() };
+        state.watchers.end_all();
+        state.history = None;
         self.handed_out.send_replace(None);
     }
 
@@ -150,20 +114,16 @@ impl Hub {
 
     /// Whether anybody watches.
     pub(super) fn has_streams(&self) -> bool {
-        self.state().open > 0
+        self.state().watchers.open() > 0
     }
 
     pub(super) fn has_timelines(&self) -> bool {
-        !self.state().timelines.is_empty()
+        self.state().watchers.has_timelines()
     }
 
     /// Ends every timeline, whose clients come again.
     pub(super) fn end_timelines(&self) {
-        let mut state = self.state();
-        let ended: usize = state.timelines.values().map(|timeline| timeline.streams.len()).sum();
-        state.open -= ended;
-        state.timelines.clear();
-        state.followers.clear();
+        self.state().watchers.end_timelines();
     }
 
     /// Lets a stream begin with everything for `audience` at `from` and above, for which `most` entries are looked at. A
@@ -182,11 +142,11 @@ impl Hub {
         if !history.goes_back_to(&from) {
             return Err(Refused::TooOld);
         }
-        if state.open >= MOST_STREAMS {
+        if state.watchers.open() >= MOST_STREAMS {
             return Err(Refused::Full);
         }
         let favorites = match audience {
-            Audience::Timeline(user) if !state.timelines.contains_key(&user) => {
+            Audience::Timeline(user) if state.watchers.favorites(user).is_none() => {
                 let favorites = favorites.ok_or(Refused::Closed)?;
                 Some((user, favorites.with_what_came_since(user, history).ok_or(Refused::TooOld)?))
             }
@@ -195,26 +155,16 @@ impl Hub {
         let missed = match (audience, &favorites) {
             (Audience::Movie(movie), _) => history.since(&from, Wanted::Movie(movie), most)?,
             (Audience::Timeline(_), Some((_, favorites))) => history.since(&from, Wanted::Authors(favorites), most)?,
-            (Audience::Timeline(user), None) => match state.timelines.get(&user) {
-                Some(timeline) => history.since(&from, Wanted::Authors(&timeline.favorites), most)?,
+            (Audience::Timeline(user), None) => match state.watchers.favorites(user) {
+                Some(favorites) => history.since(&from, Wanted::Authors(favorites), most)?,
                 None => Missed::default(),
             },
         };
         if let Some((user, favorites)) = favorites {
-            for author in &favorites {
-                state.followers.entry(*author).or_default().insert(user);
-            }
-            state.timelines.insert(user, Timeline { favorites, streams: Streams::new() });
+            state.watchers.begin_timeline(user, favorites);
         }
         let beyond = (!history.reached().covers(&from)).then(|| Box::new(from.clone()));
-        let stream = state.next_stream;
-        let opened = Stream { queue: sender, from: beyond };
-        match audience {
-            Audience::Movie(movie) => state.movies.entry(movie).or_default().insert(stream, opened),
-            Audience::Timeline(user) => state.timelines.entry(user).or_default().streams.insert(stream, opened),
-        };
-        state.next_stream += 1;
-        state.open += 1;
+        let stream = state.watchers.join(audience, sender, beyond);
         let Missed { entries, looked_at } = missed;
         Ok(Subscription { hub: self.clone(), audience, stream, backlog: entries.into(), looked_at, from, queue })
     }
@@ -223,16 +173,17 @@ impl Hub {
     pub(super) fn take_in(&self, entries: Vec<Entry>, reached: &Positions) -> Vec<Outgoing> {
         let mut state = self.state();
         for entry in &entries {
-            state.change_favorites(entry);
+            state.watchers.change_favorites(entry);
         }
         let mut deliveries = Vec::new();
         for entry in entries {
             let Some(history) = &mut state.history else { return Vec::new() };
             let entry = Arc::new(entry);
             history.push(entry.clone());
-            let targets = state.targets(&entry);
-            if let Some(history) = state.history.as_ref().filter(|_| !targets.is_empty()) {
-                deliveries.push(Outgoing { entry, reached: history.reached().clone(), targets });
+            let reached = history.reached().clone();
+            let targets = state.watchers.targets(&entry, &reached);
+            if !targets.is_empty() {
+                deliveries.push(Outgoing { entry, reached, targets });
             }
         }
         if let Some(history) = &mut state.history {
@@ -264,7 +215,7 @@ impl Hub {
         if !slow.is_empty() {
             tracing::info!(streams = slow.len(), "drops streams whose readers are too slow");
             let mut state = self.state();
-            slow.into_iter().for_each(|(audience, stream)| state.leave(audience, stream));
+            slow.into_iter().for_each(|(audience, stream)| state.watchers.leave(audience, stream));
         }
     }
 
@@ -279,83 +230,6 @@ impl Hub {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    /// Changes the favourites of timelines that are open.
-    fn change_favorites(&mut self, entry: &Entry) {
-        let What::Favorite { follower, followee, stands } = entry.what else { return };
-        let Some(timeline) = self.timelines.get_mut(&follower) else { return };
-        if stands {
-            timeline.favorites.insert(followee);
-            self.followers.entry(followee).or_default().insert(follower);
-        } else {
-            timeline.favorites.remove(&followee);
-            self.unfollow(followee, follower);
-        }
-    }
-
-    fn unfollow(&mut self, author: Uuid, user: Uuid) {
-        if let Some(followers) = self.followers.get_mut(&author) {
-            followers.remove(&user);
-            if followers.is_empty() {
-                self.followers.remove(&author);
-            }
-        }
-    }
-
-    /// The streams that show `entry`.
-    fn targets(&mut self, entry: &Entry) -> Vec<Target> {
-        let Some(comment) = entry.comment() else { return Vec::new() };
-        let reached = self.history.as_ref().map(History::reached);
-        let mut targets = Vec::new();
-        let mut add = |audience, streams: &mut Streams| {
-            for (&stream, Stream { queue, from }) in streams {
-                if from.as_ref().is_some_and(|from| reached.is_some_and(|reached| reached.covers(from))) {
-                    // From the next on. This one may still be below where the stream begins.
-                    targets.push(Target { audience, stream, from: from.take(), queue: queue.clone() });
-                } else {
-                    targets.push(Target { audience, stream, from: from.clone(), queue: queue.clone() });
-                }
-            }
-        };
-        if let Some(streams) = self.movies.get_mut(&comment.movie) {
-            add(Audience::Movie(comment.movie), streams);
-        }
-        for user in self.followers.get(&comment.author).into_iter().flatten() {
-            if let Some(timeline) = self.timelines.get_mut(user) {
-                add(Audience::Timeline(*user), &mut timeline.streams);
-            }
-        }
-        targets
-    }
-
-    /// Forgets a stream, and with the last of a timeline its favourites.
-    fn leave(&mut self, audience: Audience, stream: u64) {
-        match audience {
-            Audience::Movie(movie) => {
-                let Some(streams) = self.movies.get_mut(&movie) else { return };
-                if streams.remove(&stream).is_none() {
-                    return;
-                }
-                if streams.is_empty() {
-                    self.movies.remove(&movie);
-                }
-            }
-            Audience::Timeline(user) => {
-                let Some(timeline) = self.timelines.get_mut(&user) else { return };
-                if timeline.streams.remove(&stream).is_none() {
-                    return;
-                }
-                if timeline.streams.is_empty()
-                    && let Some(timeline) = self.timelines.remove(&user)
-                {
-                    timeline.favorites.into_iter().for_each(|author| self.unfollow(author, user));
-                }
-            }
-        }
-        self.open -= 1;
     }
 }
 
@@ -397,7 +271,7 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.hub.state().leave(self.audience, self.stream);
+        self.hub.state().watchers.leave(self.audience, self.stream);
     }
 }
 
@@ -715,8 +589,8 @@ mod tests {
             node.take_in(vec![favorite(1, 0, true)], &Positions::new());
             drop(streams);
         }
-        let state = node.hub.state();
-        assert!(state.movies.is_empty() && state.timelines.is_empty() && state.followers.is_empty());
-        assert_eq!(state.open, 0);
+        let watchers = &node.hub.state().watchers;
+        assert!(watchers.movies.is_empty() && watchers.timelines.is_empty() && watchers.followers.is_empty());
+        assert_eq!(watchers.open(), 0);
     }
 }
