@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use balcony_event_log::{EventLog, Incoming, LogError, Positions, Reader, TopicPartition};
 use balcony_store::{
-    Database, Generation, GenerationState, GenerationTx, ListedGeneration, ParkedRecord, StoreError, TableDigest,
-    Writer,
+    Comparand, Database, Generation, GenerationState, ListedGeneration, ParkedRecord, StoreError, TableDigest, Writer,
 };
 use tokio::sync::watch;
 
@@ -205,12 +204,12 @@ impl Builder {
         live: &Generation,
         partitions: &[TopicPartition],
     ) -> Result<Vec<String>, WorkError> {
-        let mut snapshot = self.database.patient_writer(live).snapshot().await?;
-        let target = snapshot.checkpoints().await?.among(partitions);
+        let there = self.database.patient_writer(live).comparand().await?;
+        let target = there.checkpoints().among(partitions);
         let applier = self.copy_to(applier, target, Some(live)).await?;
-        let mut own = self.own.snapshot().await?;
+        let here = self.own.comparand().await?;
         drop(applier);
-        let (expected, found) = tokio::try_join!(digests(&mut snapshot), digests(&mut own))?;
+        let (expected, found) = tokio::try_join!(digests(there), digests(here))?;
         Ok(expected
             .iter()
             .filter(|(table, digest)| found.get(*table) != Some(digest))
@@ -417,6 +416,6 @@ impl Source {
     }
 }
 
-async fn digests(tx: &mut GenerationTx) -> Result<BTreeMap<String, TableDigest>, StoreError> {
-    Ok(tx.digests().await?.into_iter().map(|digest| (digest.table.clone(), digest)).collect())
+async fn digests(held: Comparand) -> Result<BTreeMap<String, TableDigest>, StoreError> {
+    Ok(held.digests().await?.into_iter().map(|digest| (digest.table.clone(), digest)).collect())
 }

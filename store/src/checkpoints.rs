@@ -5,6 +5,9 @@ use balcony_event_log::{Positions, TopicPartition};
 use crate::tx::Inner;
 use crate::{GenerationTx, StoreError, Value};
 
+/// Where a generation stands in each partition.
+pub(crate) const CHECKPOINTS: &str = "SELECT topic, partition, next_offset FROM checkpoints";
+
 /// A worker's hold on partitions: where each stands and the epoch under which it may move it. Whoever claims a
 /// partition next raises its epoch, and this claim moves it no more (fencing, as leases are fenced by tokens).
 #[derive(Debug, Clone, Default)]
@@ -146,7 +149,7 @@ impl GenerationTx {
     /// # Errors
     /// [`StoreError`] as the database answers.
     pub async fn checkpoints(&mut self) -> Result<Positions, StoreError> {
-        let rows = self.fetch("SELECT topic, partition, next_offset FROM checkpoints", &[]).await?;
+        let rows = self.fetch(CHECKPOINTS, &[]).await?;
         positions(rows)
     }
 
@@ -156,7 +159,7 @@ impl GenerationTx {
     /// [`StoreError`] as the database answers.
     pub async fn hold_checkpoints(&mut self) -> Result<Positions, StoreError> {
         let held = on_each!(&self.inner, Inner, |_tx, database| database::HELD);
-        let sql = format!("SELECT topic, partition, next_offset FROM checkpoints {held}");
+        let sql = format!("{CHECKPOINTS} {held}");
         positions(self.fetch(sql, &[]).await?)
     }
 

@@ -16,7 +16,7 @@ pub struct Database {
 /// Connections that write one generation.
 #[derive(Debug, Clone)]
 pub struct Writer {
-    pool: Pool,
+    pub(crate) pool: Pool,
 }
 
 impl Database {

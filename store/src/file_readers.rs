@@ -264,7 +264,7 @@ impl Shared {
 
 impl Files {
     /// A connection that only reads. None of the files is made when it is not there.
-    fn open(&self) -> rusqlite::Result<Connection> {
+    pub(crate) fn open(&self) -> rusqlite::Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&self.main, flags)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
@@ -285,7 +285,7 @@ fn is_over(deadline: Instant, asked: &Weak<()>) -> bool {
 }
 
 /// Reads every row, unless `is_over` says that it is to end.
-fn read<R: Row>(
+pub(crate) fn read<R: Row>(
     connection: &Connection,
     sql: &str,
     params: &[Stored],
@@ -355,7 +355,8 @@ impl DatabaseError for Refusal {
     }
 }
 
-fn unread(error: rusqlite::Error) -> StoreError {
+/// An answer of this driver as one of the other's.
+pub(crate) fn unread(error: rusqlite::Error) -> StoreError {
     let (code, message) = match error {
         rusqlite::Error::SqliteFailure(code, message) => (code, message.unwrap_or_else(|| code.to_string())),
         rusqlite::Error::SqlInputError { error, msg, .. } => (error, msg),

@@ -25,10 +25,13 @@ mod on_each;
 mod backend;
 mod checkpoints;
 mod columns;
+mod comparand;
 mod counts;
 mod database;
 mod demand;
 mod error;
+#[cfg(feature = "sqlite")]
+mod file_comparand;
 #[cfg(feature = "sqlite")]
 mod file_readers;
 #[cfg(feature = "sqlite")]
@@ -85,6 +88,7 @@ mod workers;
 
 pub use checkpoints::Claim;
 pub use columns::{Cell, Columns, FromCell};
+pub use comparand::{Comparand, TableDigest};
 pub use counts::add_to_counts;
 pub use database::{Database, Writer};
 pub use demand::Waiting;
@@ -103,7 +107,6 @@ pub use reader::{Reader, Standing};
 pub use rebuild::Lease;
 pub use row::Row;
 pub use settings::{DatabasePlace, Settings};
-pub use tables::TableDigest;
 #[cfg(all(feature = "testing", feature = "postgres"))]
 pub use testing::Proxy;
 #[cfg(feature = "testing")]

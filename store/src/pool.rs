@@ -7,7 +7,7 @@ use crate::{StoreError, Tx};
 /// Connections that find the same tables by their plain names, and are watched alike.
 #[derive(Debug, Clone)]
 pub(crate) struct Pool {
-    connections: Connections,
+    pub(crate) connections: Connections,
     watch: Watch,
 }
 

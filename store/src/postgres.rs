@@ -291,18 +291,6 @@ pub(crate) async fn gather_statistics(connection: &mut PgConnection) -> Result<(
     Ok(())
 }
 
-/// The number of rows of `table` and the sum of their hashes.
-pub(crate) async fn digest(
-    connection: &mut PgConnection,
-    table: &str,
-    _columns: &[String],
-) -> Result<(i64, String), StoreError> {
-    let sql = format!(
-        "SELECT COUNT(*), COALESCE(SUM(hash_record_extended(whole_row, 0)), 0)::text FROM \"{table}\" AS whole_row"
-    );
-    Ok(sqlx::query_as(AssertSqlSafe(sql)).fetch_one(connection).await?)
-}
-
 /// The value of `column` as a text, in SQL.
 pub(crate) fn shown(column: &str) -> String {
     format!("quote_nullable(\"{column}\"::text)")

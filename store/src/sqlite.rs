@@ -1,7 +1,5 @@
 //! What SQLite does in its own way in a transaction.
 
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-
 use futures_util::TryStreamExt as _;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{Arguments as _, AssertSqlSafe, Sqlite, SqliteConnection, SqlitePool};
@@ -33,8 +31,6 @@ pub(crate) const COLUMNS: &str = "
 /// Rows that go through one statement at the most. Each has parameters of its own, of which SQLite takes 32,766: 60 to
 /// a row at this number. Statements are made for powers of two up to it, so that few are ever prepared.
 const ROWS_PER_STATEMENT: usize = 512;
-/// Rows that come to the program in one piece where they are compared.
-const ROWS_PER_PIECE: i64 = 256;
 
 /// Begins a transaction by `statement`. The driver takes back one that nobody waits for any more.
 pub(crate) async fn begin(pool: &SqlitePool, statement: &'static str) -> Result<Transaction, sqlx::Error> {
@@ -143,94 +139,6 @@ pub(crate) async fn gather_statistics(_: &mut SqliteConnection) -> Result<(), St
     Ok(())
 }
 
-/// The number of rows of `table` and the sum of their hashes; SQLite has no hash of its own.
-pub(crate) async fn digest(
-    connection: &mut SqliteConnection,
-    table: &str,
-    columns: &[String],
-) -> Result<(i64, String), StoreError> {
-    let told: Vec<String> = columns.iter().map(|column| told(column)).collect();
-    // Each `||` would copy what stands before it.
-    let told = format!("concat({})", told.join(", "));
-    let mut digest = Digest::default();
-    let Some(place) = row_number(connection, table, columns).await? else {
-        let sql = format!("SELECT CAST({told} AS BLOB) FROM \"{table}\"");
-        let mut found = sqlx::query_scalar::<_, Vec<u8>>(AssertSqlSafe(sql)).fetch(connection);
-        while let Some(row) = found.try_next().await? {
-            digest.add(&row);
-        }
-        return Ok(digest.end());
-    };
-    // A row by itself would cost as much again for being handed over. Each is told from the next by its length.
-    let sql = format!(
-        "SELECT MAX(place), CAST(group_concat(octet_length(told) || ':' || told, '') AS BLOB) FROM (
-             SELECT {place} AS place, {told} AS told FROM \"{table}\" WHERE {place} > $1 ORDER BY {place} LIMIT $2
-         )"
-    );
-    let mut last = i64::MIN;
-    loop {
-        let piece = sqlx::query_as(AssertSqlSafe(sql.as_str())).bind(last).bind(ROWS_PER_PIECE);
-        let (Some(place), Some(rows)): (Option<i64>, Option<Vec<u8>>) = piece.fetch_one(&mut *connection).await? else {
-            return Ok(digest.end());
-        };
-        digest
-            .add_all(&rows)
-            .ok_or_else(|| StoreError::refusal(format!("the rows of {table} cannot be told apart")))?;
-        last = place;
-    }
-}
-
-/// The name by which the number of a row of `table` goes beside `columns`, where its rows have numbers.
-async fn row_number(
-    connection: &mut SqliteConnection,
-    table: &str,
-    columns: &[String],
-) -> Result<Option<&'static str>, StoreError> {
-    let sql = "SELECT wr FROM pragma_table_list WHERE schema = 'main' AND name = $1";
-    let without: Option<bool> = sqlx::query_scalar(sql).bind(table).fetch_optional(connection).await?;
-    let is_free = |name: &&str| !columns.iter().any(|column| column.eq_ignore_ascii_case(name));
-    Ok(["rowid", "_rowid_", "oid"].into_iter().find(is_free).filter(|_| without == Some(false)))
-}
-
-/// The sum of the hashes of rows, in whatever order they come.
-#[derive(Debug, Default)]
-struct Digest {
-    rows: i64,
-    sum: u64,
-}
-
-impl Digest {
-    fn add(&mut self, row: &[u8]) {
-        let mut hasher = DefaultHasher::new();
-        row.hash(&mut hasher);
-        self.rows += 1;
-        self.sum = self.sum.wrapping_add(hasher.finish());
-    }
-
-    /// Adds rows that stand one after the other, each after its length and a colon.
-    fn add_all(&mut self, mut rows: &[u8]) -> Option<()> {
-        while !rows.is_empty() {
-            let colon = rows.iter().position(|byte| *byte == b':')?;
-            let length: usize = std::str::from_utf8(&rows[..colon]).ok()?.parse().ok()?;
-            let (row, rest) = rows[colon + 1..].split_at_checked(length)?;
-            self.add(row);
-            rows = rest;
-        }
-        Some(())
-    }
-
-    fn end(self) -> (i64, String) {
-        (self.rows, self.sum.to_string())
-    }
-}
-
-/// The value of `column` as parts of a text, in SQL, that no other value has: its type, its length and its bytes. A literal would
-/// end at a NUL; a number that is no integer has no exact text but that one.
-fn told(column: &str) -> String {
-    let name = format!("\"{column}\"");
-    format!("typeof({name}), octet_length({name}), ':', iif(typeof({name}) = 'real', quote({name}), {name})")
-}
-
 /// The value of `column` as a text, in SQL.
 pub(crate) fn shown(column: &str) -> String {
     format!("quote(\"{column}\")")
@@ -238,54 +146,7 @@ pub(crate) fn shown(column: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
-    use sqlx::{ConnectOptions as _, sqlite::SqliteConnectOptions};
-
     use super::*;
-
-    /// Rows that are alike in one way or another.
-    const ALIKE: &[&str] = &[
-        "'a', 'bc'",
-        "'ab', 'c'",
-        "NULL, 'bc'",
-        "'', 'bc'",
-        "'bc', NULL",
-        "'null;', 'bc'",
-        "1, 0",
-        "'1', 0",
-        "1.0, 0",
-        "0.3, 0",
-        "0.1 + 0.2, 0",
-        "x'41', 0",
-        "'A', 0",
-        "x'ff', 0",
-        "x'fe', 0",
-        "CAST(x'610062' AS TEXT), 0",
-        "CAST(x'610063' AS TEXT), 0",
-        "'a', 0",
-        "'1:a', 'text1:a'",
-        "'1:atext1:a', ''",
-    ];
-
-    #[tokio::test]
-    async fn rows_that_differ_have_other_digests() {
-        let mut connection = SqliteConnectOptions::new().connect().await.expect("a database in memory");
-        for kind in ["", "WITHOUT ROWID"] {
-            let mut digests = BTreeSet::new();
-            for row in ALIKE {
-                let key = "number INTEGER PRIMARY KEY";
-                let sql = format!(
-                    "DROP TABLE IF EXISTS things; CREATE TABLE things (a, b, {key}) {kind}; INSERT INTO things VALUES ({row}, 1), (2, 2, 2)"
-                );
-                sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.expect(row);
-                let columns = ["a", "b", "number"].map(str::to_owned);
-                let (rows, sum) = digest(&mut connection, "things", &columns).await.expect(row);
-                assert_eq!(rows, 2, "{row}");
-                assert!(digests.insert(sum), "{row}");
-            }
-        }
-    }
 
     #[test]
     fn rows_are_cut_into_powers_of_two() {

@@ -3,18 +3,6 @@ use std::collections::BTreeMap;
 use crate::tx::Inner;
 use crate::{GenerationTx, StoreError};
 
-/// What a table holds, in a form that two generations of one read model can be compared by.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TableDigest {
-    /// Its name.
-    pub table: String,
-    /// The number of its rows.
-    pub rows: i64,
-    /// A checksum over its rows, every column of them, in whatever order they come. It compares two generations in one
-    /// database.
-    pub checksum: String,
-}
-
 impl GenerationTx {
     /// The tables of the read model, in the order of their names, with their columns in order; this crate's own are
     /// left out.
@@ -23,31 +11,7 @@ impl GenerationTx {
     /// [`StoreError`] as the database answers.
     pub async fn tables(&mut self) -> Result<Vec<(String, Vec<String>)>, StoreError> {
         let sql = on_each!(&self.inner, Inner, |_tx, database| database::COLUMNS);
-        let rows: Vec<(String, String)> = self.fetch(sql, &[]).await?;
-        let mut tables: Vec<(String, Vec<String>)> = Vec::new();
-        for (table, column) in rows {
-            match tables.last_mut() {
-                Some((last, columns)) if *last == table => columns.push(column),
-                _ => tables.push((table, vec![column])),
-            }
-        }
-        Ok(tables)
-    }
-
-    /// The digest of each of these tables.
-    ///
-    /// # Errors
-    /// [`StoreError`] as the database answers.
-    pub async fn digests(&mut self) -> Result<Vec<TableDigest>, StoreError> {
-        let mut digests = Vec::new();
-        for (table, columns) in self.tables().await? {
-            let watch = self.watch.clone();
-            let digest =
-                async { on_each!(&mut self.inner, Inner, |tx, database| database::digest(tx, &table, &columns).await) };
-            let (rows, checksum) = watch.over(digest).await?;
-            digests.push(TableDigest { table, rows, checksum });
-        }
-        Ok(digests)
+        Ok(by_table(self.fetch(sql, &[]).await?))
     }
 
     /// Every row of each of these tables as a text of its columns, sorted. It holds them all in memory, for tests.
@@ -69,4 +33,16 @@ impl GenerationTx {
         }
         Ok(contents)
     }
+}
+
+/// The names of tables, each with those of its columns, of rows of a table's name and a column's.
+pub(crate) fn by_table(rows: Vec<(String, String)>) -> Vec<(String, Vec<String>)> {
+    let mut tables: Vec<(String, Vec<String>)> = Vec::new();
+    for (table, column) in rows {
+        match tables.last_mut() {
+            Some((last, columns)) if *last == table => columns.push(column),
+            _ => tables.push((table, vec![column])),
+        }
+    }
+    tables
 }
