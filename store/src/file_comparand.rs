@@ -1,12 +1,13 @@
 //! What a file of SQLite's held at one moment, read whole. It has no hash of rows of its own; the rows are read on one
 //! thread and their values hashed as they lie there, since any form that SQL could give them costs more than all else.
 
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::hash::{BuildHasher as _, Hash as _, Hasher};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use balcony_event_log::Positions;
+use foldhash::quality::FixedState;
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 
@@ -71,7 +72,8 @@ fn digest(connection: &Connection, table: String, columns: &[String]) -> Result<
     let mut found = statement.raw_query();
     let (mut rows, mut sum) = (0, 0_u64);
     while let Some(row) = found.next().map_err(unread)? {
-        let mut hasher = DefaultHasher::new();
+        // Both sides are hashed by one program, so that hashes need not be the same in the next.
+        let mut hasher = FixedState::default().build_hasher();
         for index in 0..columns.len() {
             add(&mut hasher, row.get_ref(index).map_err(unread)?);
         }
@@ -82,7 +84,7 @@ fn digest(connection: &Connection, table: String, columns: &[String]) -> Result<
 }
 
 /// Adds a value in a form that no other has: its type, and its bytes after their number.
-fn add(hasher: &mut DefaultHasher, value: ValueRef<'_>) {
+fn add(hasher: &mut impl Hasher, value: ValueRef<'_>) {
     match value {
         ValueRef::Null => 0_u8.hash(hasher),
         ValueRef::Integer(value) => (1_u8, value).hash(hasher),
