@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use balcony_event_log::{EventLog, Positions};
 use balcony_store::{ReadModel, Reader};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::log_end::LogEnd;
@@ -21,15 +20,7 @@ pub struct ReadModels {
     /// `None` when the log is not there to be asked.
     log_end: Option<LogEnd>,
     /// What queries that wait take one of.
-    turns: Arc<Semaphore>,
-    shares: Shares,
-}
-
-/// The right to wait.
-#[derive(Debug)]
-pub(crate) struct Turn {
-    _turn: OwnedSemaphorePermit,
-    _share: Share,
+    turns: Shares,
 }
 
 /// A read model that is in no database.
@@ -49,9 +40,8 @@ const SOON: Duration = Duration::from_millis(250);
 impl ReadModels {
     /// Those of `reader`, for clients whose tokens `consistency` reads.
     pub fn new(reader: Reader, consistency: Consistency) -> Self {
-        let turns = Arc::new(Semaphore::new(WAITERS));
-        let shares = Shares::of("queries that wait for what was written", WAITERS);
-        Self { reader, consistency, elsewhere: Arc::default(), log_end: None, turns, shares }
+        let turns = Shares::of("queries that wait for what was written", WAITERS);
+        Self { reader, consistency, elsewhere: Arc::default(), log_end: None, turns }
     }
 
     /// The same and `model`, for whose positions `wait` waits until a deadline; it says whether they were reached.
@@ -132,13 +122,10 @@ impl ReadModels {
     }
 
     /// The right of `client` to wait for `token`, until it is dropped. Nobody needs one to wait for nothing.
-    pub(crate) fn turn(&self, client: Client, token: &ConsistencyToken) -> Result<Option<Turn>, Problem> {
+    pub(crate) fn turn(&self, client: Client, token: &ConsistencyToken) -> Result<Option<Share>, Problem> {
         if token.0.is_empty() {
             return Ok(None);
         }
-        let _share = self.shares.take(client)?;
-        let turn = self.turns.clone().try_acquire_owned();
-        let full = || Problem::unavailable("too many queries wait for what was written; try again");
-        turn.map(|_turn| Some(Turn { _turn, _share })).map_err(|_| full())
+        Ok(Some(self.turns.take(client)?))
     }
 }

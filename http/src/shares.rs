@@ -23,14 +23,16 @@ pub struct Client {
     address: Option<IpAddr>,
 }
 
-/// How much of something each client holds. **A user has a tenth at the most, and an address half**, for all who share it, so
-/// nobody takes everything. Cheap to clone.
+/// How much of something there is, and each client holds. **A user has a tenth at the most, and an address half**, for all who
+/// share it, so nobody takes everything. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Shares(Arc<Held>);
 
 #[derive(Debug)]
 struct Held {
     what: &'static str,
+    /// `None` where several may hold the same, so that somebody else counts what there is.
+    total: Option<usize>,
     user: usize,
     address: usize,
     by: Mutex<By>,
@@ -38,6 +40,7 @@ struct Held {
 
 #[derive(Debug, Default)]
 struct By {
+    all: usize,
     users: HashMap<Uuid, usize>,
     addresses: HashMap<Option<IpAddr>, usize>,
 }
@@ -49,13 +52,25 @@ pub struct Share {
     client: Client,
 }
 
-/// A client holds as much as it may.
+/// Why a client gets no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{holder} may have {most} {what} at a time; end some of them, or try again later")]
-pub struct Exhausted {
-    holder: &'static str,
-    what: &'static str,
-    most: usize,
+pub enum Exhausted {
+    /// It holds as much as it may.
+    #[error("{holder} may have {most} {what} at a time; end some of them, or try again later")]
+    Share {
+        /// A user, or an address.
+        holder: &'static str,
+        /// Of what.
+        what: &'static str,
+        /// How many it may have.
+        most: usize,
+    },
+    /// All together hold what there is.
+    #[error("there are too many {what} here; try again later")]
+    All {
+        /// Of what.
+        what: &'static str,
+    },
 }
 
 const OF_A_USER: usize = 10;
@@ -79,24 +94,37 @@ impl Client {
 impl Shares {
     /// Shares of `total` things that are called `what`, such as "open streams".
     pub fn of(what: &'static str, total: usize) -> Self {
-        let (user, address) = ((total / OF_A_USER).max(1), (total / OF_AN_ADDRESS).max(1));
-        Self(Arc::new(Held { what, user, address, by: Mutex::default() }))
+        Self::new(what, total, Some(total))
+    }
+
+    /// Shares of `total` things of which several clients may hold the same. Whoever lends them counts them.
+    pub fn of_common(what: &'static str, total: usize) -> Self {
+        Self::new(what, total, None)
+    }
+
+    fn new(what: &'static str, of: usize, total: Option<usize>) -> Self {
+        let (user, address) = ((of / OF_A_USER).max(1), (of / OF_AN_ADDRESS).max(1));
+        Self(Arc::new(Held { what, total, user, address, by: Mutex::default() }))
     }
 
     /// One more for `client`.
     ///
     /// # Errors
-    /// When its user or its address has as many as it may.
+    /// When its user or its address has as many as it may, or all have together.
     pub fn take(&self, client: Client) -> Result<Share, Exhausted> {
-        let Held { what, user, address, by } = &*self.0;
+        let Held { what, total, user, address, by } = &*self.0;
         let mut by = by.lock().unwrap_or_else(PoisonError::into_inner);
         let held = |count: Option<&usize>| count.copied().unwrap_or(0);
         if client.user.is_some_and(|of| held(by.users.get(&of)) >= *user) {
-            return Err(Exhausted { holder: "a user", what, most: *user });
+            return Err(Exhausted::Share { holder: "a user", what, most: *user });
         }
         if held(by.addresses.get(&client.address)) >= *address {
-            return Err(Exhausted { holder: "an address", what, most: *address });
+            return Err(Exhausted::Share { holder: "an address", what, most: *address });
         }
+        if total.is_some_and(|total| by.all >= total) {
+            return Err(Exhausted::All { what });
+        }
+        by.all += 1;
         if let Some(of) = client.user {
             *by.users.entry(of).or_default() += 1;
         }
@@ -108,6 +136,7 @@ impl Shares {
 impl Drop for Share {
     fn drop(&mut self) {
         let mut by = self.of.by.lock().unwrap_or_else(PoisonError::into_inner);
+        by.all -= 1;
         if let Some(user) = self.client.user {
             give_back(&mut by.users, user);
         }
@@ -126,7 +155,11 @@ fn give_back<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: K) {
 
 impl From<Exhausted> for Problem {
     fn from(exhausted: Exhausted) -> Self {
-        Self::too_much(exhausted.to_string()).retry_after(RETRY_AFTER)
+        let detail = exhausted.to_string();
+        match exhausted {
+            Exhausted::Share { .. } => Self::too_much(detail).retry_after(RETRY_AFTER),
+            Exhausted::All { .. } => Self::unavailable(detail),
+        }
     }
 }
 
@@ -164,7 +197,7 @@ mod tests {
         let mut of_mia: Vec<Share> = (0..4).map(|_| shares.take(at(Some(1), office)).expect("a share")).collect();
         assert_eq!(
             shares.take(at(Some(1), office)).map(drop),
-            Err(Exhausted { holder: "a user", what: "things", most: 4 })
+            Err(Exhausted::Share { holder: "a user", what: "things", most: 4 })
         );
         assert!(shares.take(at(Some(1), "192.0.2.9")).is_err(), "a user elsewhere is the same user");
         // Those at the address have half together.
@@ -174,12 +207,13 @@ mod tests {
             refused.to_string(),
             "an address may have 20 things at a time; end some of them, or try again later"
         );
-        assert!(shares.take(at(None, "192.0.2.2")).is_ok());
+        let elsewhere: Vec<Share> = (0..20).map(|_| shares.take(at(None, "192.0.2.2")).expect("a share")).collect();
+        assert_eq!(shares.take(at(None, "192.0.2.3")).map(drop), Err(Exhausted::All { what: "things" }));
         of_mia.pop();
         assert!(shares.take(at(Some(1), office)).is_ok());
-        drop((of_mia, others));
+        drop((of_mia, others, elsewhere));
         let by = shares.0.by.lock().expect("not poisoned");
-        assert!(by.users.is_empty() && by.addresses.is_empty(), "nobody is remembered for nothing");
+        assert!(by.users.is_empty() && by.addresses.is_empty() && by.all == 0, "nobody is remembered for nothing");
     }
 
     #[test]

@@ -32,7 +32,7 @@ use tokio::time::timeout;
 use self::ends::Ends;
 use self::feed::Feed;
 pub(crate) use self::hub::Favorites;
-use self::hub::{ALL_SINCE, Hub, MOST_MISSED, MOST_STREAMS, Refused};
+use self::hub::{ALL_SINCE, Hub, MOST_MISSED, Refused};
 use self::place::{LAST_EVENT_ID, Named};
 use self::stream::Stream;
 pub(crate) use self::watchers::Audience;
@@ -52,6 +52,8 @@ struct Node {
     feed: JoinHandle<()>,
 }
 
+/// How many streams a node has open at the most.
+const MOST_STREAMS: usize = 20_000;
 /// How long a stream waits for this node to have read what the client has.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -158,7 +160,6 @@ impl From<Refused> for Problem {
     fn from(refused: Refused) -> Self {
         match refused {
             Refused::TooOld | Refused::Closed => unavailable(),
-            Refused::Full => Self::unavailable("too many streams are open here; try again later"),
         }
     }
 }

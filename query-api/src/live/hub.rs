@@ -50,8 +50,6 @@ pub(super) enum Refused {
     TooOld,
     /// Nothing is read now.
     Closed,
-    /// There are too many streams.
-    Full,
 }
 
 /// The favourites of a user, and how many entries had been taken in before they were looked up.
@@ -76,8 +74,6 @@ const QUEUE: usize = 256;
 pub(super) const MOST_MISSED: usize = 1_000;
 /// How many of what has come since the log's end was seen. It is what is being handed out, and no client says where it begins.
 pub(super) const ALL_SINCE: usize = HISTORY;
-/// How many streams a node has open at the most.
-pub(super) const MOST_STREAMS: usize = 20_000;
 
 impl Hub {
     /// Nothing is read yet.
@@ -141,9 +137,6 @@ impl Hub {
         let history = state.history.as_ref().ok_or(Refused::Closed)?;
         if !history.goes_back_to(&from) {
             return Err(Refused::TooOld);
-        }
-        if state.watchers.open() >= MOST_STREAMS {
-            return Err(Refused::Full);
         }
         let favorites = match audience {
             Audience::Timeline(user) if state.watchers.favorites(user).is_none() => {

@@ -5,12 +5,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
+use balcony_http::Share;
 use balcony_http::events::{HEARTBEAT, heartbeat};
 use futures_util::Stream;
 use futures_util::stream::{StreamExt as _, unfold};
 use tokio::time::{Instant, sleep_until};
 
-use super::watched::{Room, Snapshot, Watching};
+use super::watched::{Snapshot, Watching};
 
 /// Snapshots as they come.
 pub(super) type Snapshots = Pin<Box<dyn Stream<Item = Arc<Snapshot>> + Send>>;
@@ -20,7 +21,7 @@ struct Sending<S> {
     first: Option<String>,
     snapshots: S,
     beats_at: Instant,
-    _room: Room,
+    _room: Share,
 }
 
 /// What comes to whoever is `watching`.
@@ -32,7 +33,7 @@ pub(super) fn snapshots(watching: Watching) -> Snapshots {
 }
 
 /// Sends `first`, an event, and then each of `snapshots`, with heartbeats meanwhile. It keeps `room` until it ends.
-pub(super) fn body<S>(first: Option<String>, snapshots: S, room: Room) -> Body
+pub(super) fn body<S>(first: Option<String>, snapshots: S, room: Share) -> Body
 where
     S: Stream<Item = Arc<Snapshot>> + Unpin + Send + 'static,
 {

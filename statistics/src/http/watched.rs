@@ -7,7 +7,7 @@ use axum::body::Bytes;
 use balcony_event_log::Positions;
 use balcony_http::events::{EventIds, Frame, Shown};
 use balcony_http::{Client, Problem, Share, Shares};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
@@ -16,8 +16,7 @@ pub(super) struct Watched {
     series: Mutex<HashMap<String, Series>>,
     /// How many of the series each client watches.
     of_series: Shares,
-    rooms: Arc<Semaphore>,
-    of_rooms: Shares,
+    rooms: Shares,
 }
 
 /// A series that is watched.
@@ -44,12 +43,6 @@ struct Seat {
     client: Option<Client>,
 }
 
-/// Room for one stream, until it is dropped.
-pub(super) struct Room {
-    _permit: OwnedSemaphorePermit,
-    _share: Share,
-}
-
 /// Counts.
 #[derive(Debug)]
 pub(super) struct Snapshot {
@@ -72,19 +65,16 @@ impl Default for Watched {
     fn default() -> Self {
         Self {
             series: Mutex::default(),
-            of_series: Shares::of("series that are watched", MOST_WATCHED),
-            rooms: Arc::new(Semaphore::new(MOST_STREAMS)),
-            of_rooms: Shares::of("open streams", MOST_STREAMS),
+            of_series: Shares::of_common("series that are watched", MOST_WATCHED),
+            rooms: Shares::of("open streams", MOST_STREAMS),
         }
     }
 }
 
 impl Watched {
-    /// Room for one stream more of `client`.
-    pub(super) fn room(&self, client: Client) -> Result<Room, Problem> {
-        let share = self.of_rooms.take(client)?;
-        let permit = self.rooms.clone().try_acquire_owned().map_err(|_| full())?;
-        Ok(Room { _permit: permit, _share: share })
+    /// Room for one stream more of `client`, until it is dropped.
+    pub(super) fn room(&self, client: Client) -> Result<Share, Problem> {
+        Ok(self.rooms.take(client)?)
     }
 
     /// The counts of the series called `name`, which `read` gives, for `client`, or for a program's own charts.
