@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use balcony_domain::{CompanyId, Event, Topics};
 use balcony_event_log::{Positions, Record};
 use balcony_projector::{Delivery, DeliveryPolicy, Publisher, ReactError, Reactor, Start};
-use balcony_store::{Database, ReadModel, Reader, StoreError};
+use balcony_store::{Database, ReadModel, Reader, StoreError, Value};
 use lettre::transport::smtp;
 use lettre::{AsyncSmtpTransport, AsyncTransport as _, Tokio1Executor};
 use tokio::sync::{OnceCell, oneshot};
@@ -318,16 +318,18 @@ impl PostOffice {
         // Nothing comes here before it is open.
         let Some(Opened { reader, .. }) = self.opened.get() else { return Ok(HashSet::new()) };
         let subscription = Subscription::of(CompanyId(batch.company), reader).await?;
-        let mut wanted = HashSet::new();
-        if !subscription.is_some_and(|found| found.is_on() && found.address == batch.address) {
-            return Ok(wanted);
+        let is_wanted = subscription.is_some_and(|found| found.is_on() && found.address == batch.address);
+        if !is_wanted || items.is_empty() {
+            return Ok(HashSet::new());
         }
-        let sql = "SELECT comment_id FROM comment_authors WHERE comment_id = $1 AND deleted_at IS NULL";
-        for item in items {
-            let standing: Vec<(Uuid,)> = reader.fetch(sql, &[item.comment.into()]).await?;
-            wanted.extend(standing.into_iter().map(|(comment,)| comment));
-        }
-        Ok(wanted)
+        let numbers: Vec<String> = (1..=items.len()).map(|number| format!("${number}")).collect();
+        let sql = format!(
+            "SELECT comment_id FROM comment_authors WHERE comment_id IN ({}) AND deleted_at IS NULL",
+            numbers.join(", ")
+        );
+        let comments: Vec<Value<'_>> = items.iter().map(|item| item.comment.into()).collect();
+        let standing: Vec<(Uuid,)> = reader.fetch(sql, &comments).await?;
+        Ok(standing.into_iter().map(|(comment,)| comment).collect())
     }
 }
 

@@ -59,6 +59,12 @@ impl StoreError {
         Self::Refused(sqlx::Error::InvalidArgument(reason.into()))
     }
 
+    /// Whether a row was refused because another has its key, or another unique value of it.
+    pub fn is_unique_violation(&self) -> bool {
+        let Self::Refused(error) = self else { return false };
+        error.as_database_error().is_some_and(DatabaseError::is_unique_violation)
+    }
+
     /// The database is away, for a reason that no database says.
     pub(crate) fn away(reason: impl Into<String>) -> Self {
         Self::Unavailable(sqlx::Error::Io(std::io::Error::other(reason.into())))
@@ -187,8 +193,4 @@ pub(crate) fn is_missing_table(error: &sqlx::Error) -> bool {
             error.message().starts_with("no such table")
         }
     })
-}
-
-pub(crate) fn is_unique_violation(error: &sqlx::Error) -> bool {
-    error.as_database_error().is_some_and(DatabaseError::is_unique_violation)
 }

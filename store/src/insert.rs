@@ -3,7 +3,6 @@ use std::collections::HashMap;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::error::is_unique_violation;
 use crate::tx::Inner;
 use crate::value::{canonical, to_the_microsecond};
 use crate::{Columns, StoreError, Tx, Value};
@@ -77,7 +76,7 @@ impl Tx {
                 self.execute("RELEASE SAVEPOINT bulk", &[]).await?;
                 Ok(true)
             }
-            Err(StoreError::Refused(error)) if is_unique_violation(&error) => {
+            Err(error) if error.is_unique_violation() => {
                 self.execute("ROLLBACK TO SAVEPOINT bulk", &[]).await?;
                 Ok(false)
             }

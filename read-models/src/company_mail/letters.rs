@@ -72,7 +72,7 @@ impl Letters {
         loop {
             match self.try_to_decide(slot, items).await {
                 // Another node may have taken the same number.
-                Err(_) if times < TIMES => times += 1,
+                Err(error) if error.is_unique_violation() && times < TIMES => times += 1,
                 decided => return decided,
             }
         }
