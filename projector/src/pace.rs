@@ -17,6 +17,10 @@ const PACED_FROM: usize = 32;
 /// Fewer records than these wait for more to come, while nobody waits for them and [`Sink::rest`] has not passed since the
 /// last batch.
 const FEW: usize = 256;
+/// A rest is one of [`Sink::rest`] longer for each of so many records in the batch before, up to so many times as long: after
+/// a single event the next is applied soon, while a client that sends one after the other has them applied by the dozen.
+const RECORDS_OF_A_REST: usize = 4;
+const LONGEST_REST: u32 = 5;
 
 /// When the next batch of a follower begins.
 pub(crate) struct Pace {
@@ -55,8 +59,13 @@ impl Pace {
     fn begin<S: Sink>(&mut self, records: usize, sink: &S) {
         let now = Instant::now();
         self.pause_until = now + if records >= PACED_FROM { S::PACE } else { Duration::ZERO };
-        self.rest_until = now + sink.rest();
+        self.rest_until = now + sink.rest() * rests(records);
     }
+}
+
+/// How many times as long as after none a batch rests that comes after one of so many records.
+fn rests(records: usize) -> u32 {
+    u32::try_from(1 + records / RECORDS_OF_A_REST).unwrap_or(LONGEST_REST).min(LONGEST_REST)
 }
 
 /// Waits until it is time for a commit; for ever where none is due.
@@ -189,6 +198,14 @@ mod tests {
         case.comes(1).await;
         assert_eq!(case.gather(1).await, 2);
         assert!(begun.elapsed() >= case.sink.rest);
+    }
+
+    #[test]
+    fn the_more_come_the_longer_they_rest() {
+        assert_eq!(
+            [0, 1, 4, 11, 16, FEW, usize::MAX].map(rests),
+            [1, 1, 2, 3, LONGEST_REST, LONGEST_REST, LONGEST_REST]
+        );
     }
 
     #[tokio::test]

@@ -14,7 +14,7 @@ pub(crate) trait Sink: Send + Sync {
     /// The least time between two batches when they are not small.
     const PACE: Duration;
 
-    /// The least time between two batches when they are small and nobody waits for them.
+    /// The least time between two batches when they are of very few and nobody waits for them.
     fn rest(&self) -> Duration;
 
     /// Waits until somebody waits for what is written here.
