@@ -116,12 +116,20 @@ impl std::fmt::Debug for Headers {
 /// A record to append.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Message {
-    /// Records of one key keep their order. An empty key is none.
+    /// Records of one key keep their order. An empty key is none: the record goes where its `ce_id` says (an event's id in
+    /// CloudEvents), so that one which is appended again comes to the partition of the first; without one, anywhere.
     pub key: Vec<u8>,
     /// What stands beside the payload.
     pub headers: Headers,
     /// The bytes.
     pub payload: Vec<u8>,
+}
+
+impl Message {
+    /// What its partition is chosen by; empty where any does.
+    pub(crate) fn route(&self) -> &[u8] {
+        if self.key.is_empty() { self.headers.get("ce_id").unwrap_or_default() } else { &self.key }
+    }
 }
 
 /// A record as it stands in the log.

@@ -47,7 +47,7 @@ impl Appender {
             .ok_or_else(|| AppendError::UnknownTopic { topic: topic.into() })?;
         let record = FutureRecord {
             topic,
-            partition: self.used.partition(topic, &message.key),
+            partition: self.used.partition(topic, message.route()),
             payload: Some(&message.payload),
             key: (!message.key.is_empty()).then_some(&message.key),
             timestamp: None,

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 #[derive(Default)]
 pub(super) struct Used {
     counts: OnceLock<BTreeMap<Arc<str>, i32>>,
-    /// Counts the records without a key, which go around.
+    /// Counts the records that nothing routes, which go around.
     keyless: AtomicU32,
 }
 
@@ -24,7 +24,7 @@ impl Used {
         self.counts.get()?.get(topic).copied().filter(|count| *count > 0)
     }
 
-    /// Where a record of `key` goes in `topic`; `None` leaves it to the client, which knows all partitions.
+    /// Where a record goes in `topic` that is routed by `key`; `None` leaves it to the client, which knows all partitions.
     pub(super) fn partition(&self, topic: &str, key: &[u8]) -> Option<i32> {
         let count = self.of(topic)?;
         let hash = if key.is_empty() { self.keyless.fetch_add(1, Ordering::Relaxed) } else { murmur2(key) };

@@ -97,7 +97,7 @@ impl Shared {
                 return Err(AppendError::UnknownTopic { topic: topic.into() });
             };
             let used = state.used.get(topic).copied().unwrap_or(partitions.len()).min(partitions.len());
-            let (topic, number) = (Arc::clone(topic), partition_of(&message.key, &partitions[..used]));
+            let (topic, number) = (Arc::clone(topic), partition_of(message.route(), &partitions[..used]));
             let partition = &mut state.topics.get_mut(&topic).expect("it was just found")[number];
             let number = i32::try_from(number).expect("partitions are declared in 32 bits");
             let offset = partition.end;
@@ -288,7 +288,7 @@ impl Partition {
     }
 }
 
-/// Where `key` goes: the same key to the same partition, records without a key to one after the other.
+/// Where what is routed by `key` goes: the same to the same partition, records without to one after the other.
 fn partition_of(key: &[u8], partitions: &[Partition]) -> usize {
     if key.is_empty() {
         let records: i64 = partitions.iter().map(|partition| partition.end).sum();

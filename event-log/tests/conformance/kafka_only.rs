@@ -14,8 +14,8 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use crate::log_under_test::{LogUnderTest, Place, topic};
 use crate::private_broker::PrivateBroker;
 use crate::reading::{
-    Member, PATIENCE, append, append_all, beginning, ends, message, next_batch, next_error, numbered, payloads_by_key,
-    read_all, read_to, starts, within_patience,
+    Member, PATIENCE, append, append_all, append_with_id, beginning, ends, message, next_batch, next_error, numbered,
+    payloads_by_key, read_all, read_to, starts, within_patience,
 };
 use crate::transaction::Transaction;
 
@@ -266,6 +266,12 @@ async fn a_key_stays_in_its_partition_when_partitions_are_added() {
     }
     let keyless = append(&*opened, &log.events, "", "without a key").await;
     assert!(keyless.partition.partition < count_of(count));
+    for number in 0..20 {
+        let id = format!("id {number}");
+        let [first, again] =
+            [append_with_id(&*opened, &log.events, &id).await, append_with_id(&*opened, &log.events, &id).await];
+        assert_eq!(first.partition, again.partition, "{id}");
+    }
     assert_eq!(ends(&*opened, &log.events).await.len(), count);
     assert_eq!(starts(&*opened, &log.events).await.len(), count);
     let unused: Positions = (count..count + 5)

@@ -7,7 +7,8 @@ use balcony_event_log::{EventLog, LogError, Positions, Topic, TopicPartition};
 
 use crate::log_under_test::topic;
 use crate::reading::{
-    Member, append, append_all, ends, next_batch, next_error, numbered, read_all, read_to, starts, within_patience,
+    Member, append, append_all, append_with_id, ends, next_batch, next_error, numbered, read_all, read_to, starts,
+    within_patience,
 };
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -115,6 +116,14 @@ async fn keys_are_spread_and_each_keeps_its_partition() {
         without_key.insert(append(&log, &events, "", "payload").await.partition);
     }
     assert_eq!(without_key.len(), 3, "records without a key go around");
+    let mut with_id = BTreeSet::new();
+    for number in 0..20 {
+        let id = format!("id {number}");
+        let [first, again] = [append_with_id(&log, &events, &id).await, append_with_id(&log, &events, &id).await];
+        assert_eq!(first.partition, again.partition, "{id}");
+        with_id.insert(first.partition);
+    }
+    assert_eq!(with_id.len(), 3);
 }
 
 #[tokio::test]

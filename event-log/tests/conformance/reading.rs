@@ -28,6 +28,12 @@ pub(crate) async fn append(log: &dyn EventLog, topic: &Topic, key: &str, payload
     within_patience(log.append(&topic.name, message(key, payload))).await.expect("the log takes the record")
 }
 
+/// Appends a record without a key, as the event `id`.
+pub(crate) async fn append_with_id(log: &dyn EventLog, topic: &Topic, id: &str) -> Position {
+    let message = Message { headers: Headers::from_iter([("ce_id", id)]), ..message("", "payload") };
+    within_patience(log.append(&topic.name, message)).await.expect("the log takes the record")
+}
+
 /// Appends `payloads` one after the other, all under one key.
 pub(crate) async fn append_all(
     log: &dyn EventLog,

@@ -69,6 +69,15 @@ impl Services {
         self.run(&["kill", service]);
     }
 
+    /// Hangs it: it keeps what comes to it, and answers nothing.
+    pub fn pause(&self, service: &str) {
+        self.run(&["pause", service]);
+    }
+
+    pub fn resume(&self, service: &str) {
+        self.run(&["resume", service]);
+    }
+
     pub fn restart(&self, service: &str) {
         self.run(&["restart", service]);
     }
