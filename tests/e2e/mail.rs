@@ -123,6 +123,10 @@ pub async fn a_company_gets_what_is_said_of_its_movies_once(mut deployment: Depl
     mia.post(&path, &comment).await.expect(StatusCode::CREATED);
     // Refused at first.
     mia.comment(&other, "the castle burns").await;
+    // No text of a user is decoded by the reader of mail.
+    let encoded = movie_of(&admin, "exact@shochiku.example", "Ikiru").await;
+    let looks_encoded = json!({"title": "=?utf-8?q?x=0D=0ABcc:_evil?=", "body": "a park"});
+    mia.post(&format!("/v1/movies/{encoded}/comments"), &looks_encoded).await.expect(StatusCode::CREATED);
     let mails = server.mails_with("press@omori.example", &["wet".to_owned()]).await;
     assert_eq!(mails.len(), 1);
     let mail = &mails[0];
@@ -132,6 +136,8 @@ pub async fn a_company_gets_what_is_said_of_its_movies_once(mut deployment: Depl
     assert!(html.contains("&lt;b&gt;wet&lt;/b&gt;") && !html.contains("<b>wet"), "{html}");
     assert!(mail["headers"].as_array().unwrap().iter().all(|header| header[0] != "Bcc"), "{mail}");
     server.mails_with("later@toho.example", &["the castle burns".to_owned()]).await;
+    let mails = server.mails_with("exact@shochiku.example", &["a park".to_owned()]).await;
+    assert_eq!(header(&mails[0], "subject"), "Mia on Ikiru: =?utf-8?q?x=0D=0ABcc:_evil?=");
 
     // Many at once, while the server is away: they come when it is back, and not one by one.
     server.kill();

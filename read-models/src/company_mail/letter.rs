@@ -1,5 +1,7 @@
 //! What is written to a company.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use lettre::Message;
 use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart};
@@ -45,6 +47,8 @@ pub(super) enum LetterError {
 
 /// Characters of a comment in a subject.
 const IN_SUBJECT: usize = 60;
+/// Bytes of a text in an encoded word, which with the header's name is to fit into a line of 76 characters.
+const IN_WORD: usize = 39;
 
 impl Letterhead {
     /// The head of mails from `balcony@host`, or from localhost where the host is an address, with links to `public_url` if there is
@@ -88,7 +92,7 @@ pub(super) fn letter(
     let mut message = Message::builder()
         .from(head.from.clone())
         .to(Mailbox::new(None, to))
-        .subject(one_line(&subject(items)))
+        .raw_header(subject_header(&one_line(&subject(items))))
         .message_id(Some(format!("<{id}@{}>", head.domain)))
         .raw_header(raw("Auto-Submitted", "auto-generated".to_owned()));
     if let Some(link) = &way_out {
@@ -98,6 +102,27 @@ pub(super) fn letter(
     }
     let (text, html) = (text(head, items, way_out.as_deref()), html(head, items, way_out.as_deref()));
     Ok(message.multipart(MultiPart::alternative_plain_html(text, html))?)
+}
+
+/// The subject as a reader of mail shows it, character for character. Words of users that look encoded (RFC 2047) would be
+/// decoded there, so a text with such is encoded as a whole.
+fn subject_header(text: &str) -> HeaderValue {
+    let name = HeaderName::new_from_ascii_str("Subject");
+    if text.contains("=?") {
+        return HeaderValue::dangerous_new_pre_encoded(name, text.to_owned(), encoded_words(text));
+    }
+    HeaderValue::new(name, text.to_owned())
+}
+
+/// `text` in encoded words, each on a line of its own.
+fn encoded_words(mut text: &str) -> String {
+    let mut words = Vec::new();
+    while !text.is_empty() {
+        let (word, rest) = text.split_at(text.floor_char_boundary(IN_WORD));
+        words.push(format!("=?utf-8?b?{}?=", STANDARD.encode(word)));
+        text = rest;
+    }
+    words.join("\r\n ")
 }
 
 fn subject(items: &[&Item]) -> String {
@@ -253,6 +278,40 @@ mod tests {
                 "{address:?}"
             );
         }
+    }
+
+    /// The subject as it stands in the mail, and what its encoded words say; `None` where anything else stands in it.
+    fn raw_subject(said: &str) -> (String, Option<String>) {
+        let item = Item { movie_title: "Ran".into(), title: Some(said.into()), ..item(7) };
+        let letter = letter(&head(), "a@b.example", None, ID, &[&item]).expect("a letter");
+        let mail = String::from_utf8(letter.formatted()).expect("ASCII");
+        let from = mail.find("Subject: ").expect("a subject");
+        let raw = mail[from..].split("\r\n").enumerate().take_while(|(at, line)| *at == 0 || line.starts_with(' '));
+        let raw: Vec<&str> = raw.map(|(_, line)| line).collect();
+        assert!(raw.iter().all(|line| line.len() <= 76), "{raw:?}");
+        let raw = raw.join(" ").trim_start_matches("Subject: ").to_owned();
+        let word = |word: &str| {
+            let text = word.strip_prefix("=?utf-8?b?")?.strip_suffix("?=")?;
+            String::from_utf8(STANDARD.decode(text).ok()?).ok()
+        };
+        let said = raw.split_whitespace().map(word).collect();
+        (raw, said)
+    }
+
+    #[test]
+    fn no_word_of_a_user_is_decoded_by_a_reader_of_mail() {
+        for said in [
+            "=?utf-8?q?x=0D=0ABcc:_c=40d.example?=",
+            "=?utf-8?b?4oCuZXZpbA==?= =?utf-8?q?_?=",
+            "七人の侍 =?utf-8?q?x?= が来る =?iso-8859-1?Q?=E9?=",
+            "a=?utf-8?q?glued?=b",
+            "=?",
+        ] {
+            let (raw, decoded) = raw_subject(said);
+            assert_eq!(decoded.as_deref(), Some(&*format!("Mia on Ran: {said}")), "{raw}");
+        }
+        // What cannot be taken for an encoded word stays readable.
+        assert_eq!(raw_subject("Why = ? really?").0, "Mia on Ran: Why = ? really?");
     }
 
     #[test]
