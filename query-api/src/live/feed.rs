@@ -38,9 +38,16 @@ pub(super) struct Feed {
 /// What one step of the reading gave, and how far it came.
 type Step = Result<(Vec<Entry>, Positions), LogError>;
 
-/// The comments whose deletions were read last.
+/// The comments whose posts, and those whose deletions, were read last.
 #[derive(Default)]
-struct Deleted {
+struct Told {
+    posts: Recent,
+    deletions: Recent,
+}
+
+/// Comments that something was read of lately.
+#[derive(Default)]
+struct Recent {
     known: HashSet<Uuid>,
     in_order: VecDeque<Uuid>,
 }
@@ -56,8 +63,8 @@ enum Broken {
     Ended,
 }
 
-/// How many comments that were deleted are remembered.
-const DELETED_REMEMBERED: usize = 10_000;
+/// How many comments are remembered of each kind.
+const REMEMBERED: usize = 10_000;
 /// How many records before the end of the log the history goes back when a node starts.
 const LOOKED_BACK: i64 = 50_000;
 /// How many steps the log is read ahead of what is handed out.
@@ -75,14 +82,14 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// The pause before a reading begins anew, or the database is asked again.
 const PAUSE: Duration = Duration::from_secs(1);
 
-impl Deleted {
-    /// Whether no deletion of the comment `id` was read lately.
+impl Recent {
+    /// Whether nothing was read of the comment `id` lately.
     fn is_first_of(&mut self, id: Uuid) -> bool {
         if !self.known.insert(id) {
             return false;
         }
         self.in_order.push_back(id);
-        if self.in_order.len() > DELETED_REMEMBERED
+        if self.in_order.len() > REMEMBERED
             && let Some(oldest) = self.in_order.pop_front()
         {
             self.known.remove(&oldest);
@@ -122,7 +129,7 @@ impl Feed {
         let mut reading = JoinSet::new();
         reading.spawn(read_ahead(self.log.read(from.clone()), self.hot.clone(), sender));
         let mut read = from;
-        let mut deleted = Deleted::default();
+        let mut told = Told::default();
         loop {
             let (mut entries, mut reached) = next(&mut steps, &mut read).await?;
             // A favourite that was made before a comment may stand in another partition and come after it. Everything
@@ -140,7 +147,7 @@ impl Feed {
                 }
             }
             self.wait_for_queries(&reached).await;
-            let entries = self.with_deletions(entries, &reached, &mut deleted).await;
+            let entries = self.that_count(entries, &reached, &mut told).await;
             let deliveries = self.hub.take_in(entries, &reached);
             self.hand_out(&deliveries, &reached).await;
             self.hub.handed_out_to(&reached);
@@ -195,8 +202,8 @@ impl Feed {
         }
     }
 
-    /// The entries, each deletion with the comment that it is about; those that did not delete anything are left out.
-    async fn with_deletions(&self, entries: Vec<Entry>, reached: &Positions, told: &mut Deleted) -> Vec<Entry> {
+    /// The entries that changed something, each deletion with the comment that it is about.
+    async fn that_count(&self, entries: Vec<Entry>, reached: &Positions, told: &mut Told) -> Vec<Entry> {
         let deletions = entries.iter().filter(|entry| matches!(entry.what, What::Deleted(_)));
         let ids: Vec<Uuid> = deletions.filter_map(Entry::comment).map(|comment| comment.id).collect();
         let mut gone = Vec::new();
@@ -206,12 +213,19 @@ impl Feed {
         let gone: HashMap<Uuid, (Comment, i64)> =
             gone.into_iter().map(|(id, movie, author, at)| (id, (Comment { id, movie, author }, at))).collect();
         let complete = |mut entry: Entry| {
-            let What::Deleted(Comment { id, .. }) = entry.what else { return Some(entry) };
-            let (comment, at) = gone.get(&id).copied()?;
-            entry.what = What::Deleted(comment);
-            // A deletion that was refused, or that came after another, is not the one that the comment was deleted by. Two
-            // in one millisecond are told apart by their order.
-            (at == entry.at && told.is_first_of(id)).then_some(entry)
+            match entry.what {
+                // Of two posts that raced under one key the first counts. Those of other milliseconds than the comment's
+                // are left out when it is read.
+                What::Posted(Comment { id, .. }) => told.posts.is_first_of(id).then_some(entry),
+                What::Deleted(Comment { id, .. }) => {
+                    let (comment, at) = gone.get(&id).copied()?;
+                    entry.what = What::Deleted(comment);
+                    // A deletion that was refused, or that came after another, is not the one that the comment was deleted
+                    // by. Two in one millisecond are told apart by their order.
+                    (at == entry.at && told.deletions.is_first_of(id)).then_some(entry)
+                }
+                What::Favorite { .. } => Some(entry),
+            }
         };
         entries.into_iter().filter_map(complete).collect()
     }
@@ -311,14 +325,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_two_deletions_of_a_comment_the_first_counts() {
-        let mut deleted = Deleted::default();
+    fn of_two_the_first_is_told_and_few_are_remembered() {
+        let mut recent = Recent::default();
         let id = |number: usize| Uuid::from_u128(number as u128);
-        assert!(deleted.is_first_of(id(0)) && !deleted.is_first_of(id(0)));
-        for number in 1..=DELETED_REMEMBERED {
-            assert!(deleted.is_first_of(id(number)));
+        assert!(recent.is_first_of(id(0)) && !recent.is_first_of(id(0)));
+        for number in 1..=REMEMBERED {
+            assert!(recent.is_first_of(id(number)));
         }
-        assert_eq!((deleted.known.len(), deleted.in_order.len()), (DELETED_REMEMBERED, DELETED_REMEMBERED));
-        assert!(!deleted.is_first_of(id(1)));
+        assert_eq!((recent.known.len(), recent.in_order.len()), (REMEMBERED, REMEMBERED));
+        assert!(!recent.is_first_of(id(1)));
     }
 }
