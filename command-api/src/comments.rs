@@ -4,11 +4,10 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use balcony_domain::event::{CommentDeleted, CommentPosted};
-use balcony_domain::{CommentId, Event, MovieId, UserId, may_delete_comment, request};
+use balcony_domain::{CommentId, Event, MovieId, UserId, id_of_deletion, may_delete_comment, request};
 use balcony_http::{Identity, NoBody, PathId, Problem, Role, SentJson};
 use serde::Deserialize;
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 use crate::api::CommandApi;
 use crate::command::{Command, broken_rules};
@@ -88,7 +87,12 @@ pub(crate) async fn delete(
         let deletion = CommentDeleted { comment_id, deleted_by: user, role };
         written.merge(
             &api.recorder
-                .record(Uuid::now_v7(), Event::CommentDeleted(deletion), None, command.traceparent.as_deref())
+                .record(
+                    id_of_deletion(comment_id, user),
+                    Event::CommentDeleted(deletion),
+                    None,
+                    command.traceparent.as_deref(),
+                )
                 .await?,
         );
         written

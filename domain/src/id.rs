@@ -67,6 +67,11 @@ pub fn id_of_request(user: UserId, method: &str, path: &str, key: &str) -> Uuid 
     Uuid::new_v5(&DERIVED, format!("request\0{user}\0{method}\0{path}\0{key}").as_bytes())
 }
 
+/// The id of the event by which `user` deletes `comment`: however often that is asked for, it is one event.
+pub fn id_of_deletion(comment: CommentId, user: UserId) -> Uuid {
+    Uuid::new_v5(&DERIVED, format!("deletion\0{comment}\0{user}").as_bytes())
+}
+
 /// The id of the event by which the mail of `company` ends that its address gets since `registered_at`, in milliseconds since
 /// 1970: however many say so at once, it is one event.
 pub fn id_of_unsubscription(company: CompanyId, registered_at: i64) -> Uuid {

@@ -2,7 +2,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use balcony_domain::event::MovieViewed;
-use balcony_domain::{DERIVED, Event, Recorded, Topics, UserId};
+use balcony_domain::{CommentId, DERIVED, Event, Recorded, Topics, UserId, id_of_deletion};
 use balcony_event_log::{Record, TopicPartition};
 use balcony_projector::{Projection, Received};
 use balcony_store::{ReadModel, StoreError, Tx, Value};
@@ -27,7 +27,7 @@ impl Journeys {
     /// The projection of all events in `topics`.
     pub fn new(topics: &Topics) -> Self {
         let (views, read) = (topics.views.clone(), [topics.facts.clone(), topics.views.clone()]);
-        Self { model: ReadModel::new(Self::NAME, 3, read, include_str!("../../migrations/journeys.sql")), views }
+        Self { model: ReadModel::new(Self::NAME, 4, read, include_str!("../../migrations/journeys.sql")), views }
     }
 }
 
@@ -155,6 +155,12 @@ fn registration_of(user: UserId) -> Uuid {
     Uuid::from_u128(derived.as_u128() & (u128::MAX >> 48))
 }
 
+/// The id of the step of who deletes a comment: to delete it again is no step. Its first 48 bits come after every time, so
+/// that of what was done in the same millisecond it comes last.
+fn deletion_of(comment: CommentId, user: UserId) -> Uuid {
+    Uuid::from_u128(id_of_deletion(comment, user).as_u128() | (u128::MAX << 80))
+}
+
 /// The event as a step of somebody's journey, if it is one.
 fn entry(recorded: &Recorded) -> Option<[Value<'_>; 7]> {
     let (user, kind, movie, comment, other) = match &recorded.event {
@@ -173,7 +179,11 @@ fn entry(recorded: &Recorded) -> Option<[Value<'_>; 7]> {
         | Event::MovieRegistered(_)
         | Event::MovieViewed(_) => return None,
     };
-    let id = if kind == REGISTERED { registration_of(user) } else { recorded.id };
+    let id = match &recorded.event {
+        Event::CommentDeleted(deletion) => deletion_of(deletion.comment_id, user),
+        _ if kind == REGISTERED => registration_of(user),
+        _ => recorded.id,
+    };
     Some([
         id.into(),
         user.0.into(),
