@@ -10,6 +10,10 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::NotReady(_) => Self::unavailable(error.to_string()),
+            StoreError::Lost(_) => {
+                tracing::error!(%error, "it has to be rebuilt");
+                Self::unavailable("a read model has to be built again; try again later")
+            }
             StoreError::Unavailable(_) | StoreError::Locked(_) => {
                 tracing::warn!(error = %chain(&error), "the database is away");
                 Self::unavailable("the database is not available; try again")

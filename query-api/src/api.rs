@@ -107,7 +107,10 @@ impl QueryApi {
     /// long its build takes, because its readers are elsewhere meanwhile; one that is new is waited for a while.
     async fn ready(&self) -> Result<(), StoreError> {
         for model in self.reader.models() {
-            if let Err(error) = self.reader.check(model).await {
+            if let Err(error) = self.reader.checkpoints(model).await {
+                if !matches!(error, StoreError::NotReady(_)) {
+                    return Err(error);
+                }
                 let listed = self.database.generations(Some(&model.name)).await?;
                 let is_new = !listed.iter().any(|listed| listed.state == GenerationState::Live);
                 if !is_new || self.opened.elapsed() < BUILT_IN {

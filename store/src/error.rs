@@ -22,12 +22,15 @@ pub enum StoreError {
     /// The read model of this name has no live generation of the version that was asked for.
     #[error("the read model {0} is not there yet")]
     NotReady(String),
+    /// Tables of a live generation are gone, as the database says: it has to be built again.
+    #[error("a read model has lost its tables: {0}")]
+    Lost(String),
 }
 
 impl StoreError {
     /// Whether the same may succeed later without anybody changing anything.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::Locked(_) | Self::NotReady(_))
+        matches!(self, Self::Unavailable(_) | Self::Locked(_) | Self::NotReady(_) | Self::Lost(_))
     }
 
     /// Whether there is no database that this process could write to. Another process may have one.
@@ -52,6 +55,14 @@ impl StoreError {
         let Self::Unavailable(sqlx::Error::Database(error)) = self else { return false };
         let class = error.code().map(|code| code[..code.len().min(2)].to_owned());
         is_of_postgres(error.as_ref()) && class.is_some_and(|class| matches!(&*class, "28" | "3D"))
+    }
+
+    /// The same of a table of a live generation, where it is that one that is not there.
+    pub(crate) fn or_lost(self) -> Self {
+        match &self {
+            Self::Refused(error) if is_missing_table(error) => Self::Lost(said(error)),
+            _ => self,
+        }
     }
 
     /// A refusal for a reason that no database has.
@@ -80,6 +91,7 @@ impl StoreError {
             Self::Fenced(what) => Self::Fenced(what.clone()),
             Self::Misconfigured(what) => Self::Misconfigured(what.clone()),
             Self::NotReady(name) => Self::NotReady(name.clone()),
+            Self::Lost(what) => Self::Lost(what.clone()),
         }
     }
 

@@ -99,13 +99,13 @@ impl Reader {
         &self.models
     }
 
-    /// Whether every read model has a live generation of its version and the database answers.
+    /// Whether every read model has a live generation of its version, whose tables are there, and the database answers.
     ///
     /// # Errors
-    /// [`StoreError::NotReady`] names the first read model that is missing.
+    /// [`StoreError::NotReady`] names the first read model that is missing; [`StoreError::Lost`].
     pub async fn ready(&self) -> Result<(), StoreError> {
         for model in &*self.models {
-            self.check(model).await?;
+            self.checkpoints(model).await?;
         }
         self.database.ping().await
     }
@@ -121,8 +121,8 @@ impl Reader {
     /// Runs a query on the tables of any of the read models.
     ///
     /// # Errors
-    /// [`StoreError::NotReady`] when it names a table that is not there while a read model is missing, and
-    /// [`StoreError`] as the database answers.
+    /// [`StoreError::NotReady`] when it names a table that is not there while a read model is missing,
+    /// [`StoreError::Lost`] when it does while none is, and [`StoreError`] as the database answers.
     pub async fn fetch<R: Row>(
         &self,
         sql: impl Into<Cow<'static, str>>,
@@ -155,7 +155,7 @@ impl Reader {
                 Err(error) => error,
             }
         };
-        Err(self.first_missing(&rebound).unwrap_or(missing))
+        Err(self.first_missing(&rebound).unwrap_or_else(|| missing.or_lost()))
     }
 
     /// How far `model` has committed.
@@ -415,7 +415,7 @@ impl Bound {
     async fn checkpoints(&self, place: usize) -> Result<Positions, StoreError> {
         let schema = self.generations[place].schema();
         let sql = format!("SELECT topic, partition, next_offset FROM \"{schema}\".checkpoints");
-        let rows: Vec<(String, i64, i64)> = self.fetch(sql.into(), &[]).await??;
+        let rows: Vec<(String, i64, i64)> = self.fetch(sql.into(), &[]).await?.map_err(StoreError::or_lost)?;
         positions(rows)
     }
 }

@@ -14,6 +14,7 @@ on_both! {
     a_reader_looks_although_it_is_told_of_others_all_the_time
     any_number_of_those_who_wait_look_as_often_as_one
     a_reader_sees_no_read_model_before_it_is_there
+    a_reader_says_that_tables_are_lost
 }
 
 async fn readers_change_over_at_the_switch(scratch: Scratch) {
@@ -211,4 +212,23 @@ async fn a_reader_sees_no_read_model_before_it_is_there(scratch: Scratch) {
     insert(&database.writer(&generation), &[(1, "a", 1)]).await;
     assert_eq!(read().await.unwrap(), [(1,)]);
     reader.ready().await.unwrap();
+}
+
+async fn a_reader_says_that_tables_are_lost(scratch: Scratch) {
+    let (database, writer) = open(scratch.settings()).await;
+    let reader = Reader::open(&database, vec![model()]).await;
+    let lose = async |table: &str| {
+        let mut tx = writer.begin().await.unwrap();
+        tx.execute(format!("DROP TABLE {table}"), &[]).await.unwrap();
+        tx.commit().await.unwrap();
+    };
+    reader.ready().await.unwrap();
+    lose("things").await;
+    let read = reader.fetch::<(i64,)>("SELECT COUNT(*) FROM things", &[]).await;
+    assert!(
+        matches!(&read, Err(error @ StoreError::Lost(what)) if error.is_transient() && what.contains("things")),
+        "{read:?}"
+    );
+    lose("checkpoints").await;
+    assert!(matches!(reader.ready().await, Err(StoreError::Lost(_))));
 }
