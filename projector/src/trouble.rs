@@ -19,9 +19,11 @@ impl Trouble {
         self.times = Some((first, now));
     }
 
-    /// For how long things have gone wrong, if they still do; `goes_on` as for [`Trouble::noted`].
+    /// For how long things have gone wrong, if they still do or may: until now when it `goes_on`, else until the last time, so
+    /// that what is over grows no longer.
     pub(crate) fn lasts(&self, now: Instant, goes_on: bool) -> Option<Duration> {
-        self.times.filter(|(_, last)| goes_on || now - *last < CALM).map(|(first, _)| now - first)
+        let (first, last) = self.times.filter(|(_, last)| goes_on || now - *last < CALM)?;
+        Some(if goes_on { now } else { last } - first)
     }
 }
 
@@ -38,13 +40,13 @@ mod tests {
         for second in [0, 20, 45] {
             trouble.noted(at(second), false);
         }
-        assert_eq!(trouble.lasts(at(60), false), Some(Duration::from_secs(60)));
+        assert_eq!(trouble.lasts(at(60), false), Some(Duration::from_secs(45)));
         assert_eq!(trouble.lasts(at(75), false), None);
         // Who waits need not say it again.
         assert_eq!(trouble.lasts(at(200), true), Some(Duration::from_secs(200)));
         trouble.noted(at(300), true);
-        assert_eq!(trouble.lasts(at(301), false), Some(Duration::from_secs(301)));
+        assert_eq!(trouble.lasts(at(301), false), Some(Duration::from_secs(300)));
         trouble.noted(at(400), false);
-        assert_eq!(trouble.lasts(at(401), false), Some(Duration::from_secs(1)));
+        assert_eq!(trouble.lasts(at(401), false), Some(Duration::ZERO));
     }
 }
