@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use balcony_event_log::{EventLog, Incoming, LogError, Positions, Reader, TopicPartition};
 use balcony_store::{
-    Comparand, Database, Generation, GenerationState, ListedGeneration, ParkedRecord, StoreError, TableDigest, Writer,
+    BuildOptions, Comparand, Database, Generation, GenerationState, ListedGeneration, ParkedRecord, StoreError,
+    TableDigest, Writer,
 };
 use tokio::sync::watch;
 
@@ -117,8 +118,7 @@ impl Builder {
         let has_stumbled = listed.attempts > 0 && listed.state == GenerationState::Copying;
         self.has_stumbled.store(has_stumbled, Ordering::Relaxed);
         if listed.state != GenerationState::Following {
-            let on_failure = if listed.options.park_failures { OnFailure::Park } else { OnFailure::Stop };
-            self.copy_and_verify(on_failure, listed.options.allow_differences).await?;
+            self.copy_and_verify(listed.options).await?;
         }
         self.follow_and_switch().await
     }
@@ -144,8 +144,12 @@ impl Builder {
         &self.projection.read_model().topics
     }
 
-    async fn copy_and_verify(&self, on_failure: OnFailure, allow_differences: bool) -> Result<(), WorkError> {
+    async fn copy_and_verify(&self, options: BuildOptions) -> Result<(), WorkError> {
+        let BuildOptions { park_failures, allow_differences, .. } = options;
         let before = self.before().await?;
+        // Where the generation before has lost its tables, nobody knows any more what was parked.
+        let parks = park_failures || before.is_none();
+        let on_failure = if parks { OnFailure::Park } else { OnFailure::Stop };
         let comparable = self.comparable(before.as_ref());
         self.database.build_stands_at(&self.generation, GenerationState::Copying).await?;
         let writer = self.database.patient_writer(&self.generation);
