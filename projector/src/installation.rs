@@ -360,7 +360,7 @@ pub(crate) fn hold(data_dir: &Path) -> anyhow::Result<File> {
 /// The same; `None` when another process has it.
 pub(crate) fn try_hold(data_dir: &Path) -> anyhow::Result<Option<File>> {
     private_folder(data_dir).with_context(|| format!("DATA_DIR: {} cannot be made", data_dir.display()))?;
-    let path = data_dir.join("lock");
+    let path = data_dir.join(layout::LOCK);
     let file = private_file(&path);
     let file = file.with_context(|| format!("DATA_DIR: {} cannot be written", path.display()))?;
     match file.try_lock() {

@@ -5,7 +5,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
-use super::layout::{LOG_FILE, READ_MODELS};
+use super::layout::{LOCK, LOG_FILE, READ_MODELS};
+use crate::replica::ReplicaFolder;
 
 /// What group and others may do.
 const OTHERS: u32 = 0o077;
@@ -52,26 +53,37 @@ fn is_empty(path: &Path) -> io::Result<bool> {
     Ok(std::fs::read_dir(path)?.next().is_none())
 }
 
-/// Takes from others what they may do with the folder, the log's files and the read models in it.
+/// Takes from others what they may do with the folder, and with the log's files, the read models and the stores of replicas in
+/// it.
 fn close(path: &Path) -> io::Result<()> {
     take_from_others(path)?;
     for entry in std::fs::read_dir(path)? {
         let entry = entry?;
         let name = entry.file_name();
-        if name == READ_MODELS {
+        if name == READ_MODELS || has_replicas(&entry.path()) {
             close_all(&entry.path())?;
-        } else if name.to_str().is_some_and(|name| name.starts_with(LOG_FILE)) {
+        } else if name == LOCK || name.to_str().is_some_and(|name| name.starts_with(LOG_FILE)) {
             take_from_others(&entry.path())?;
         }
     }
     Ok(())
 }
 
-fn close_all(folder: &Path) -> io::Result<()> {
-    take_from_others(folder)?;
-    for entry in std::fs::read_dir(folder)? {
+/// Whether stores of a replica are in the folder at `path`: below the identity of the log that they are made from.
+fn has_replicas(path: &Path) -> bool {
+    let Ok(logs) = std::fs::read_dir(path) else { return false };
+    logs.flatten().any(|log| log.path().join(ReplicaFolder::FIRST_LOCK).exists())
+}
+
+/// Takes it from others with all that is below, but for what links lead to.
+fn close_all(path: &Path) -> io::Result<()> {
+    take_from_others(path)?;
+    for entry in std::fs::read_dir(path)? {
         let entry = entry?;
-        if entry.file_type()?.is_file() {
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            close_all(&entry.path())?;
+        } else if kind.is_file() {
             take_from_others(&entry.path())?;
         }
     }
@@ -124,10 +136,16 @@ mod tests {
         let models = folder(data.join(READ_MODELS), 0o755);
         let files =
             [file(data.join(LOG_FILE)), file(data.join(format!("{LOG_FILE}-wal"))), file(models.join("store.db"))];
+        let replica = folder(folder(data.join("search"), 0o755).join("a-log"), 0o755);
+        let store = folder(replica.join("1"), 0o755);
+        let of_replica = [file(replica.join(ReplicaFolder::FIRST_LOCK)), file(store.join("meta.json"))];
+        let lock = file(data.join(LOCK));
         let other = file(data.join("notes.txt"));
         private_folder(&data).unwrap();
         assert_eq!((mode(&data), mode(&models)), (0o700, 0o700));
         assert_eq!(files.map(|file| mode(&file)), [0o600; 3]);
+        assert_eq!((mode(&replica), mode(&store), mode(&lock)), (0o700, 0o700, 0o600));
+        assert_eq!(of_replica.map(|file| mode(&file)), [0o600; 2]);
         assert_eq!(mode(&other), 0o644);
     }
 

@@ -1,4 +1,5 @@
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use balcony_store::Generation;
@@ -19,6 +20,9 @@ struct Held {
 const MOST_FOLDERS: usize = 64;
 
 impl ReplicaFolder {
+    /// The name of the file that whoever has the first folder holds.
+    pub(crate) const FIRST_LOCK: &str = "1.lock";
+
     /// No folder, for a store in memory.
     pub fn in_memory() -> Self {
         Self { held: None }
@@ -29,7 +33,7 @@ impl ReplicaFolder {
     /// # Errors
     /// What the system says, or that all are held.
     pub fn hold(directory: &Path) -> std::io::Result<Self> {
-        std::fs::create_dir_all(directory)?;
+        make(directory)?;
         for number in 1..=MOST_FOLDERS {
             if let Some(held) = try_hold(directory, number)? {
                 return Ok(Self { held: Some(held) });
@@ -43,7 +47,7 @@ impl ReplicaFolder {
     /// # Errors
     /// What the system says.
     pub fn hold_first(directory: &Path) -> std::io::Result<Option<Self>> {
-        std::fs::create_dir_all(directory)?;
+        make(directory)?;
         Ok(try_hold(directory, 1)?.map(|held| Self { held: Some(held) }))
     }
 
@@ -67,6 +71,11 @@ impl ReplicaFolder {
         }
         Ok(())
     }
+}
+
+/// Makes the folder for its owner alone.
+fn make(directory: &Path) -> std::io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)
 }
 
 fn try_hold(directory: &Path, number: usize) -> std::io::Result<Option<Held>> {
