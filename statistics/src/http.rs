@@ -61,7 +61,7 @@ impl StatisticsApi {
     pub fn charts(&self, charts: &[Chart]) -> (Router, OpenApi) {
         let plans = charts.iter().map(|chart| chart.plan(&self.shapes)).collect();
         let state = Charts { api: self.clone(), plans };
-        OpenApiRouter::new().routes(operation!(charts::watch)).with_state(state).split_for_parts()
+        untitled().routes(operation!(charts::watch)).with_state(state).split_for_parts()
     }
 }
 
@@ -70,8 +70,13 @@ pub fn described(shapes: &Shapes) -> OpenApi {
     describing::with_names(operations().split_for_parts().1, shapes)
 }
 
+/// Routes whose description has no title, which is the program's to give.
+fn untitled<S: Clone + Send + Sync + 'static>() -> OpenApiRouter<S> {
+    OpenApiRouter::with_openapi(OpenApi::default())
+}
+
 fn operations() -> OpenApiRouter<StatisticsApi> {
-    OpenApiRouter::new()
+    untitled()
         .routes(operation!(streams::list))
         .routes(operation!(list::list))
         .routes(operation!(ranking::list))

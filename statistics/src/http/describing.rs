@@ -69,7 +69,9 @@ mod tests {
             Stream::named("gifts").by("shop", |()| None),
         ];
         let windows = Windows::of([(Window::seconds(10), Some(Duration::from_secs(7_200))), (Window::MINUTE, None)]);
-        let openapi = balcony_http::service::described(described(&Shapes::of(&streams, windows)));
+        let openapi = described(&Shapes::of(&streams, windows));
+        assert_eq!(openapi.info.title, "", "the title is the program's");
+        let openapi = balcony_http::service::described(openapi);
         assert_eq!(gaps(&openapi), [""; 0]);
         for operation in operations(&openapi) {
             assert!(operation.answers(422) && operation.answers(503), "{}", operation.name);
