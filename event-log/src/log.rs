@@ -18,7 +18,8 @@ pub trait EventLog: Send + Sync + 'static {
     fn topics(&self) -> &[Topic];
 
     /// Appends one record and returns where it stands, once it is as durable as the adapter promises (every
-    /// in-sync replica; `fsync`). Records of one key keep the order in which their appends were first polled.
+    /// in-sync replica; `fsync`). Records of one key keep the order in which their appends were first polled. Where a record goes
+    /// that has no key, [`Message::key`] says.
     ///
     /// # Errors
     /// See [`AppendError`]: only [`AppendError::Unknown`] leaves open whether the record was written.
