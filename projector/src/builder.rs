@@ -182,49 +182,62 @@ impl Builder {
             }
         }
 
-        self.database.build_stands_at(&self.generation, GenerationState::Indexing).await?;
-        self.database.make_indexes(&self.generation, self.projection.read_model()).await?;
-        if let Some(live) = comparable {
-            self.database.build_stands_at(&self.generation, GenerationState::Verifying).await?;
-            let differences = self.compare(applier, live, &partitions).await?;
-            if !differences.is_empty() && !allow_differences {
-                return Err(WorkError::Differs(format!(
-                    "generation {} differs from the live generation {} at the same positions: {}; the log is what \
-                     counts: rebuild with --allow-differences to switch to the new one, or with --cancel to give up",
-                    self.generation.number,
-                    live.number,
-                    differences.join(", ")
-                )));
+        let make_indexes = self.database.make_indexes(&self.generation, self.projection.read_model());
+        match comparable.filter(|_| !allow_differences) {
+            Some(live) => {
+                let comparands = self.comparands(applier, live, &partitions).await?;
+                self.database.build_stands_at(&self.generation, GenerationState::Indexing).await?;
+                let index = async {
+                    make_indexes.await?;
+                    Ok(self.database.build_stands_at(&self.generation, GenerationState::Verifying).await?)
+                };
+                // Indexes are made by one thread, or one process of the server, and each side is read by another.
+                tokio::try_join!(index, self.verify(live, comparands))?;
+            }
+            None => {
+                self.database.build_stands_at(&self.generation, GenerationState::Indexing).await?;
+                make_indexes.await?;
             }
         }
         self.database.build_stands_at(&self.generation, GenerationState::Following).await?;
         Ok(())
     }
 
-    /// Comes to where the live generation stands, and says in what the two differ there.
-    async fn compare(
+    /// Comes to where the live generation stands, and holds what the two hold there.
+    async fn comparands(
         &self,
         applier: Applier<Rows>,
         live: &Generation,
         partitions: &[TopicPartition],
-    ) -> Result<Vec<String>, WorkError> {
+    ) -> Result<[Comparand; 2], WorkError> {
         let there = self.database.patient_writer(live).comparand().await?;
         let target = there.checkpoints().among(partitions);
-        let applier = self.copy_to(applier, target, Some(live)).await?;
-        let here = self.own.comparand().await?;
-        drop(applier);
+        self.copy_to(applier, target, Some(live)).await?;
+        Ok([there, self.own.comparand().await?])
+    }
+
+    /// Checks that the live generation and this one hold the same.
+    async fn verify(&self, live: &Generation, [there, here]: [Comparand; 2]) -> Result<(), WorkError> {
         let (expected, found) = tokio::try_join!(digests(there), digests(here))?;
-        Ok(expected
-            .iter()
-            .filter(|(table, digest)| found.get(*table) != Some(digest))
-            .map(|(table, live)| match found.get(table) {
-                Some(new) if new.rows != live.rows => {
-                    format!("{table} has {} rows here and {} there", new.rows, live.rows)
-                }
-                Some(_) => format!("{table} has other rows, as many"),
-                None => format!("{table} is there alone"),
-            })
-            .collect())
+        let difference = |(table, old): (&String, &TableDigest)| match found.get(table) {
+            Some(new) if new == old => None,
+            Some(new) if new.rows != old.rows => {
+                Some(format!("{table} has {} rows here and {} there", new.rows, old.rows))
+            }
+            Some(_) => Some(format!("{table} has other rows, as many")),
+            None => Some(format!("{table} is there alone")),
+        };
+        let differences: Vec<String> = expected.iter().filter_map(difference).collect();
+        if differences.is_empty() {
+            return Ok(());
+        }
+        Err(WorkError::Differs(format!(
+            "generation {} differs from the live generation {} at the same positions: {}; the log is what counts: \
+             rebuild with --allow-differences to switch to the new one, or with --cancel to give up",
+            self.generation.number,
+            live.number,
+            differences.join(", ")
+        )))
     }
 
     /// Takes over from the generation before what the log has forgotten: what it has read of each partition whose
