@@ -8,11 +8,12 @@
 //!
 //! Source: CloudEvents 1.0.2 and its Kafka protocol binding.
 
+use balcony_timestamp::{NotATime, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use crate::{DERIVED, Event, Timestamp};
+use crate::{DERIVED, Event};
 
 /// The `source` of every event: with the id it names an event uniquely.
 pub const SOURCE: &str = "/balcony";
@@ -141,7 +142,7 @@ impl Recorded {
             Some(other) => Uuid::new_v5(&DERIVED, format!("event\0{other}\0{id}").as_bytes()),
         };
         let time = required(&header, "ce_time")?;
-        let time = time.parse().map_err(|error: crate::time::NotATime| attribute("ce_time", error.to_string()))?;
+        let time = time.parse().map_err(|error: NotATime| attribute("ce_time", error.to_string()))?;
         let request_digest = text(&header, "ce_requestdigest")?.map(str::to_owned);
         let traceparent = text(&header, "traceparent")?.map(str::to_owned);
 

@@ -12,13 +12,12 @@ mod invisible;
 pub mod request;
 mod role;
 mod text;
-mod time;
 mod topics;
 
+pub use balcony_timestamp::Timestamp;
 pub use cloud_event::{DecodeError, Recorded};
 pub use event::Event;
 pub use id::{CommentId, CompanyId, DERIVED, MovieId, UserId, id_of_deletion, id_of_request, id_of_unsubscription};
 pub use role::{Role, may_delete_comment, may_favorite};
 pub use text::{Violation, name_from_token};
-pub use time::Timestamp;
 pub use topics::Topics;

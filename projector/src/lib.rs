@@ -83,7 +83,7 @@ pub use haul::{Haul, Tractor};
 pub use installation::{Installation, log_of_another, private_folder};
 pub use intake::{Intake, IntakeError, Taken};
 pub use lag::{Lag, LagError};
-pub use moment::{Moment, NotAMoment};
+pub use moment::{Moment, NotATime};
 pub use newest::{Newest, NewestError};
 pub use operations::{Outcome, Refused, Retried, RetryError, discard, discard_all, retry};
 pub use projection::{AnyProjection, Projection};

@@ -1,20 +1,16 @@
 use std::fmt;
 use std::str::FromStr;
 
-use balcony_store::OffsetDateTime;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use time::format_description::well_known::Rfc3339;
+pub use balcony_timestamp::NotATime;
+use balcony_timestamp::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::clock::milliseconds_now;
 
-/// A point in time as operators see it: RFC 3339 in UTC, with milliseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Moment(OffsetDateTime);
-
-/// A text that is no time of RFC 3339.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("is not a time of RFC 3339, such as 2026-01-31T18:30:00Z")]
-pub struct NotAMoment;
+/// A point in time as operators see it: RFC 3339 in UTC, with milliseconds. It is read as [`Timestamp`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Moment(Timestamp);
 
 impl Moment {
     /// This moment, by the clock of this machine.
@@ -25,51 +21,31 @@ impl Moment {
     /// The time `milliseconds` after 1970-01-01T00:00:00Z; 1970 when that is no time of four-digit years, which only a
     /// clock far off tells.
     pub fn from_milliseconds(milliseconds: i64) -> Self {
-        Self::in_range(milliseconds).unwrap_or(Self(OffsetDateTime::UNIX_EPOCH))
+        Self::in_range(milliseconds).or_else(|| Self::in_range(0)).expect("1970 is a year of four digits")
     }
 
     /// The same; `None` when it is no time of four-digit years.
     pub fn in_range(milliseconds: i64) -> Option<Self> {
-        let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(milliseconds) * 1_000_000).ok()?;
-        (0..=9999).contains(&time.year()).then_some(Self(time))
+        Timestamp::from_milliseconds(milliseconds).ok().map(Self)
     }
 
     /// Milliseconds since 1970-01-01T00:00:00Z.
     pub fn milliseconds(self) -> i64 {
-        let milliseconds = self.0.unix_timestamp_nanos().div_euclid(1_000_000);
-        i64::try_from(milliseconds).expect("four-digit years are some 10^14 milliseconds")
+        self.0.milliseconds()
     }
 }
 
 impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (date, time) = (self.0.date(), self.0.time());
-        write!(f, "{:04}-{:02}-{:02}", date.year(), u8::from(date.month()), date.day())?;
-        write!(f, "T{:02}:{:02}:{:02}.{:03}Z", time.hour(), time.minute(), time.second(), time.millisecond())
+        self.0.fmt(f)
     }
 }
 
 impl FromStr for Moment {
-    type Err = NotAMoment;
+    type Err = NotATime;
 
-    fn from_str(text: &str) -> Result<Self, NotAMoment> {
-        let time = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| NotAMoment)?;
-        // In UTC the year may be another, of five digits or before 0.
-        let time = time.checked_to_offset(time::UtcOffset::UTC).ok_or(NotAMoment)?;
-        (0..=9999).contains(&time.year()).then_some(Self(time)).ok_or(NotAMoment)
-    }
-}
-
-impl Serialize for Moment {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Moment {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
+    fn from_str(text: &str) -> Result<Self, NotATime> {
+        text.parse().map(Self)
     }
 }
 
@@ -83,12 +59,14 @@ mod tests {
         assert_eq!(moment.to_string(), "2026-01-31T18:30:00.123Z");
         assert_eq!("2026-01-31T18:30:00.123Z".parse(), Ok(moment));
         assert_eq!("2026-01-31T19:30:00.123+01:00".parse(), Ok(moment));
-        assert_eq!("yesterday".parse::<Moment>(), Err(NotAMoment));
+        assert_eq!("yesterday".parse::<Moment>(), Err(NotATime));
         assert_eq!(Moment::from_milliseconds(i64::MAX).to_string(), "1970-01-01T00:00:00.000Z");
         assert_eq!((Moment::in_range(i64::MIN), Moment::in_range(i64::MAX)), (None, None));
         assert_eq!(Moment::from_milliseconds(-1).to_string(), "1969-12-31T23:59:59.999Z");
+        assert_eq!("2026-01-31t18:30:00.123456789012z".parse(), Ok(moment));
+        assert_eq!("2026-01-31 18:30:00.123Z".parse::<Moment>(), Err(NotATime));
         for beyond in ["9999-12-31T23:59:59-00:01", "0000-01-01T00:00:00+00:01"] {
-            assert_eq!(beyond.parse::<Moment>(), Err(NotAMoment), "{beyond}");
+            assert_eq!(beyond.parse::<Moment>(), Err(NotATime), "{beyond}");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The crates of the library: for programs of others.
-const LIBRARY: [&str; 9] = [
+const LIBRARY: [&str; 10] = [
     "balcony-console",
     "balcony-event-log",
     "balcony-files",
@@ -15,6 +15,7 @@ const LIBRARY: [&str; 9] = [
     "balcony-service",
     "balcony-statistics",
     "balcony-store",
+    "balcony-timestamp",
 ];
 
 const DOMAIN: &str = "balcony-domain";
