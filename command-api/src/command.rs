@@ -26,7 +26,8 @@ pub(crate) struct Command {
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "describes the header, which is read by name")]
 struct TokenHeader {
-    /// The token of what the client has seen; the answer's token covers it too.
+    /// The token of what the client has seen; the answer's token covers it too. There may be up to eight, in lines of their
+    /// own or separated by commas.
     #[param(rename = "Consistency-Token", nullable = false)]
     consistency_token: Option<String>,
 }

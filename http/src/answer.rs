@@ -185,7 +185,7 @@ fn entity_tag(body: &[u8]) -> HeaderValue {
 }
 
 /// Whether `If-None-Match` names `tag`, by weak comparison (RFC 9110, section 13.1.2).
-fn is_known(tag: &HeaderValue, headers: &HeaderMap) -> bool {
+pub(crate) fn is_known(tag: &HeaderValue, headers: &HeaderMap) -> bool {
     let values = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     let mut tags = values.flat_map(|value| value.split(',')).map(str::trim);
     tags.any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)

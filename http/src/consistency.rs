@@ -51,6 +51,8 @@ pub struct Patience {
 /// Tokens of version 1 had a digest without a key.
 const VERSION: u8 = 2;
 const CHECK: usize = 8;
+/// How many tokens one request may have.
+const TOKENS_MAX: usize = 8;
 /// How many topics positions are written for at the least.
 const FEWEST_TOPICS: usize = 2;
 
@@ -67,16 +69,28 @@ impl Consistency {
         Self { installations, topics: topics.into(), key }
     }
 
-    /// The token in a request's headers; without one nothing has been seen.
+    /// What a request's headers say that was seen: all that several tokens say, on lines of their own or in a list; without
+    /// one nothing.
     ///
     /// # Errors
-    /// 422 for a token that is malformed, of another installation, or of a topic that is not declared.
+    /// 422 for a token that is malformed, of another installation, or of a topic that is not declared, and for more than
+    /// eight.
     pub fn token(&self, headers: &HeaderMap) -> Result<ConsistencyToken, Problem> {
-        let Some(value) = headers.get(&TOKEN) else { return Ok(ConsistencyToken::default()) };
-        self.read(value.as_bytes()).ok_or_else(|| {
-            let detail = "is malformed or of another installation; send one that this installation gave, or none";
-            Problem::invalid(vec![FieldError::header("Consistency-Token", detail)])
-        })
+        let refused = |detail: &str| Problem::invalid(vec![FieldError::header("Consistency-Token", detail)]);
+        let mut seen = ConsistencyToken::default();
+        let tokens = headers.get_all(&TOKEN).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+        for (before, text) in tokens.enumerate() {
+            if before == TOKENS_MAX {
+                return Err(refused(&format!(
+                    "has more than {TOKENS_MAX} tokens; the last that was given covers those before"
+                )));
+            }
+            let token = self.read(text.trim_ascii()).ok_or_else(|| {
+                refused("is malformed or of another installation; send one that this installation gave, or none")
+            })?;
+            seen.0.merge(&token.0);
+        }
+        Ok(seen)
     }
 
     /// The header that carries `token`. What it says of a topic that is not declared is left out.
@@ -224,6 +238,38 @@ mod tests {
         fn no_header_makes_reading_panic(value in "[ -~]{0,40}") {
             let _ = consistency("a", 2).token(&headers(value.as_bytes()));
         }
+    }
+
+    #[test]
+    fn several_tokens_say_together_what_each_of_them_says() {
+        let consistency = consistency("a", 2);
+        let token = |partition, offset| {
+            let positions = [(TopicPartition::new("balcony.events", partition), offset)].into_iter().collect();
+            consistency.text(&ConsistencyToken(positions))
+        };
+        let read = |lines: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(TOKEN, line.parse().expect("a header"));
+            }
+            consistency.token(&headers).map_err(|problem| problem.status().as_u16())
+        };
+        let [one, other, later] = [token(0, 5), token(1, 7), token(0, 9)];
+        let all =
+            [(0, 9), (1, 7)].map(|(partition, offset)| (TopicPartition::new("balcony.events", partition), offset));
+        let all = Ok(ConsistencyToken(all.into_iter().collect()));
+        assert_eq!(read(&[&one, &other, &later]), all);
+        assert_eq!(read(&[&later, &one, &other]), all);
+        assert_eq!(read(&[&format!("{one}, {other} ,{later}")]), all);
+        assert_eq!(read(&[&one, &format!("{other},{later}")]), all);
+        for malformed in
+            [&[&one[..], "x"][..], &["x", &one], &[&one, ""], &[&format!("{one},")], &[&format!("{one} {other}")]]
+        {
+            assert_eq!(read(malformed), Err(422), "{malformed:?}");
+        }
+        assert!(read(&[&one[..]; TOKENS_MAX]).is_ok());
+        assert_eq!(read(&[&one[..]; TOKENS_MAX + 1]), Err(422));
+        assert_eq!(read(&[&[&one[..]; TOKENS_MAX].join(","), &one]), Err(422));
     }
 
     #[test]

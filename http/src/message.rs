@@ -7,8 +7,12 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Version, header};
 use crate::{FieldError, Problem};
 
 /// Headers that have one value; two of them would be read one way here and another way elsewhere.
-const SINGLE: &[(HeaderName, &str)] =
-    &[(header::HOST, "Host"), (header::AUTHORIZATION, "Authorization"), (header::CONTENT_TYPE, "Content-Type")];
+static SINGLE: [(HeaderName, &str); 4] = [
+    (header::HOST, "Host"),
+    (header::AUTHORIZATION, "Authorization"),
+    (header::CONTENT_TYPE, "Content-Type"),
+    (HeaderName::from_static("last-event-id"), "Last-Event-ID"),
+];
 
 /// The largest head of a request of HTTP/2, as that counts: the names and values of its fields, and 32 bytes for each (RFC 9113,
 /// section 6.5.2). That of HTTP/1.1 is limited where it is read.
@@ -30,7 +34,7 @@ pub(crate) fn fault<B>(request: &Request<B>) -> Option<Problem> {
         return Some(Problem::head_too_large());
     }
     let wrong = |name: &str, detail: &str| Some(Problem::malformed_header(FieldError::header(name, detail)));
-    for (name, shown) in SINGLE {
+    for (name, shown) in &SINGLE {
         if headers.get_all(name).iter().nth(1).is_some() {
             return wrong(shown, "is given twice");
         }
@@ -122,7 +126,7 @@ mod tests {
 
     #[test]
     fn who_asks_and_what_is_sent_are_said_once() {
-        for name in ["authorization", "content-type"] {
+        for name in ["authorization", "content-type", "last-event-id"] {
             assert!(!refused(Version::HTTP_11, &[("host", "a"), (name, "x")]), "{name}");
             assert!(refused(Version::HTTP_11, &[("host", "a"), (name, "x"), (name, "x")]), "{name}");
         }

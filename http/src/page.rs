@@ -9,6 +9,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use sha2::{Digest as _, Sha256};
 
+use crate::answer::is_known;
+
 /// A file that pages are made of.
 #[derive(Debug, Clone, Copy)]
 pub struct Asset {
@@ -73,8 +75,7 @@ fn serve(asset: &Asset, tag: &str, headers: &HeaderMap) -> Response {
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
         (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     ];
-    let asked = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
-    if asked.is_some_and(|asked| asked.split(',').any(|known| known.trim() == tag)) {
+    if is_known(&kept[0].1, headers) {
         return (StatusCode::NOT_MODIFIED, kept).into_response();
     }
     (kept, [(header::CONTENT_TYPE, HeaderValue::from_static(asset.content_type))], asset.bytes).into_response()
@@ -105,6 +106,11 @@ mod tests {
         let mut headers = HeaderMap::new();
         assert_eq!(serve(&HOUSE_STYLE, &tag, &headers).status(), StatusCode::OK);
         headers.insert(header::IF_NONE_MATCH, HeaderValue::try_from(format!("\"x\", {tag}")).expect("a header"));
+        assert_eq!(serve(&HOUSE_STYLE, &tag, &headers).status(), StatusCode::NOT_MODIFIED);
+        let mut headers = HeaderMap::new();
+        for line in ["\"x\"", &format!("W/{tag}")] {
+            headers.append(header::IF_NONE_MATCH, HeaderValue::from_str(line).expect("a header"));
+        }
         assert_eq!(serve(&HOUSE_STYLE, &tag, &headers).status(), StatusCode::NOT_MODIFIED);
     }
 }

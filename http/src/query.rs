@@ -43,7 +43,8 @@ struct WaitParams {
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "describes the header, which is read by name")]
 struct TokenHeader {
-    /// The token of the last command whose effect has to be seen.
+    /// The token of the last command whose effect has to be seen; up to eight, in lines of their own or separated by commas,
+    /// are all waited for.
     #[param(rename = "Consistency-Token", nullable = false)]
     consistency_token: Option<String>,
 }

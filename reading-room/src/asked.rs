@@ -2,7 +2,7 @@ use std::convert::Infallible;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, header};
 use balcony_http::{Client, Visitor};
 
 use crate::texts::Language;
@@ -47,8 +47,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Asked {
         let languages = parts.headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
         let mut headers = HeaderMap::new();
         for name in HEEDED {
-            if let Some(value) = parts.headers.get(name) {
-                headers.insert(name, HeaderValue::clone(value));
+            for value in parts.headers.get_all(name) {
+                headers.append(name, value.clone());
             }
         }
         Ok(Self {
