@@ -26,3 +26,13 @@ CREATE TABLE IF NOT EXISTS letter_items (
 );
 CREATE INDEX IF NOT EXISTS letter_items_by_letter ON letter_items (company_id, slot, part);
 CREATE INDEX IF NOT EXISTS letter_items_by_slot ON letter_items (slot);
+
+-- Who sends a mail, and until when nobody else does, by the database's clock.
+CREATE TABLE IF NOT EXISTS letter_sending (
+    company_id UUID   NOT NULL,
+    slot       BIGINT NOT NULL,
+    part       BIGINT NOT NULL,
+    sender     UUID   NOT NULL,
+    until      BIGINT NOT NULL,
+    PRIMARY KEY (company_id, slot, part)
+);

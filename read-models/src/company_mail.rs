@@ -1,4 +1,5 @@
 use std::collections::{HashMap, HashSet};
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -6,8 +7,6 @@ use balcony_domain::{CompanyId, Event, Topics};
 use balcony_event_log::{Positions, Record};
 use balcony_projector::{Delivery, DeliveryPolicy, Publisher, ReactError, Reactor, Start};
 use balcony_store::{Database, ReadModel, Reader, StoreError, Value};
-use lettre::transport::smtp;
-use lettre::{AsyncSmtpTransport, AsyncTransport as _, Tokio1Executor};
 use tokio::sync::{OnceCell, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -16,12 +15,16 @@ use uuid::Uuid;
 pub use self::leaving::{LEAVING_PATH, Leaving};
 pub use self::letter::Letterhead;
 use self::letter::{Item, letter};
-use self::letters::{Letter, Letters, Slot};
+use self::letters::{KEEP_EVERY, Letter, Letters, Slot, Turn};
+use self::server::{CONNECTING_PATIENCE, Refusal, Server};
+use self::under_way::UnderWay;
 use crate::{Logged, Registry, Subscription};
 
 mod leaving;
 mod letter;
 mod letters;
+mod server;
+mod under_way;
 
 /// Mails a company what is said of its movies: one mail for one comment, a digest when many come. **A comment waits for
 /// others for some ten seconds**, by its own time. What goes out together is written down before it does, so that what is
@@ -35,15 +38,15 @@ pub struct CompanyMail {
 /// Where mail goes out, and where it is looked up who gets it.
 pub struct PostOffice {
     head: Letterhead,
-    transport: AsyncSmtpTransport<Tokio1Executor>,
-    /// How long sending a letter may take in all.
+    server: Server,
+    /// How long a server may take for a letter once it is connected to.
     patience: Duration,
     /// Once the installation is open.
     opened: OnceLock<Opened>,
     /// Mail that waits, by company and the tenth second.
     waiting: Mutex<HashMap<Batch, Vec<Waiting>>>,
     /// The mails that are on their way to the server now.
-    under_way: Mutex<HashSet<Uuid>>,
+    under_way: UnderWay,
 }
 
 struct Opened {
@@ -81,18 +84,28 @@ const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// How long the registry is waited for when a comment comes, and may take to be asked again before it is sent.
 const REGISTRY_PATIENCE: Duration = Duration::from_secs(10);
-/// How long a server may take to be connected to.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
-/// How long sending a letter may take in all: minutes, since a server may think about what it was sent (RFC 5321, section
-/// 4.5.3.2). It ends before its delivery is given up, lest both go out, this one and the next.
+/// How long another that is sending the same mail is waited for: until it is left to nobody, and some more.
+const TURN_PATIENCE: Duration = Duration::from_secs(45);
+/// How often it is looked whether that one is done.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long a server may take for a letter once it is connected to: minutes, since a server may think about what it was sent (RFC 5321, section
+/// 4.5.3.2).
 const SENDING_PATIENCE: Duration = Duration::from_mins(3);
-/// How long a delivery may take: to be looked up, to wait for others, to be looked up again, and to be sent.
-const DELIVERY_PATIENCE: Duration = Duration::from_mins(5);
-const _: () = assert!(
-    LONGEST_WAIT.as_secs() + 2 * REGISTRY_PATIENCE.as_secs() + SENDING_PATIENCE.as_secs() < DELIVERY_PATIENCE.as_secs()
+/// How long it is tried to note that a mail was sent.
+const NOTING_PATIENCE: Duration = Duration::from_secs(30);
+/// How long what has begun to be sent may take to be sent and noted.
+const UNDER_WAY_PATIENCE: Duration = Duration::from_secs(
+    REGISTRY_PATIENCE.as_secs()
+        + CONNECTING_PATIENCE.as_secs()
+        + SENDING_PATIENCE.as_secs()
+        + NOTING_PATIENCE.as_secs(),
 );
-/// What a server says that does not like how we sign in: no fault of the mail.
-const SIGNING_IN: [u16; 4] = [530, 534, 535, 538];
+/// How long a delivery may take: to be looked up, to wait for others, to be decided about, to have its turn, and to be sent.
+const DELIVERY_PATIENCE: Duration = Duration::from_mins(6);
+const _: () = assert!(
+    2 * REGISTRY_PATIENCE.as_secs() + LONGEST_WAIT.as_secs() + TURN_PATIENCE.as_secs() + UNDER_WAY_PATIENCE.as_secs()
+        < DELIVERY_PATIENCE.as_secs()
+);
 
 impl CompanyMail {
     /// The name of the reactor.
@@ -128,6 +141,7 @@ impl Reactor for CompanyMail {
             patience: DELIVERY_PATIENCE,
             first_pause: Duration::from_secs(1),
             longest_pause: Duration::from_secs(30),
+            grace: UNDER_WAY_PATIENCE,
             ..DeliveryPolicy::default()
         }
     }
@@ -140,6 +154,11 @@ impl Reactor for CompanyMail {
         let Some((batch, item)) = self.look_up(delivery).await? else { return Ok(()) };
         let done = self.office.clone().take_in(batch, item);
         done.await.unwrap_or_else(|_| Err(ReactError::Retry("the mail was not sent".to_owned())))
+    }
+
+    /// What waits for others is left to the next process; what is on its way gets there, and that is noted.
+    async fn end(&self) {
+        self.office.under_way.end().await;
     }
 }
 
@@ -192,16 +211,13 @@ impl PostOffice {
     /// # Errors
     /// When `url` is none of these.
     pub fn new(url: &str, head: Letterhead) -> Result<Self, WrongPostOffice> {
-        let transport = AsyncSmtpTransport::<Tokio1Executor>::from_url(url);
-        let transport = transport.map_err(|error| WrongPostOffice(error.to_string()))?;
-        let transport = transport.timeout(Some(CONNECT_PATIENCE)).build();
         Ok(Self {
             head,
-            transport,
+            server: Server::at(url)?,
             patience: SENDING_PATIENCE,
             opened: OnceLock::new(),
             waiting: Mutex::default(),
-            under_way: Mutex::default(),
+            under_way: UnderWay::default(),
         })
     }
 
@@ -225,7 +241,10 @@ impl PostOffice {
         drop(waiting);
         if is_first {
             tokio::spawn(async move {
-                sleep(wait(batch.number)).await;
+                tokio::select! {
+                    () = sleep(wait(batch.number)) => {}
+                    () = self.under_way.is_ending() => {}
+                }
                 let together = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&batch);
                 if let Some(together) = together {
                     self.send(&batch, together).await;
@@ -269,35 +288,51 @@ impl PostOffice {
         opened.letters.get_or_try_init(|| Letters::open(&opened.database, CompanyMail::NAME)).await
     }
 
-    /// Sends a mail, unless it was sent or is being sent.
+    /// Sends a mail, unless it was sent. **Before that it is written down who sends it**, so that whoever is delivered the same
+    /// meanwhile, here or on another node, waits for what becomes of it.
     async fn send_once(&self, batch: &Batch, letter: &Letter) -> Result<(), ReactError> {
         if letter.was_sent {
             return Ok(());
         }
-        let under_way = || self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        if !under_way().insert(letter.id()) {
-            return Err(ReactError::Retry("the mail is being sent".to_owned()));
+        let letters = self.letters().await.map_err(retry)?;
+        let sender = Uuid::now_v7();
+        let turn = tokio::select! {
+            turn = timeout(TURN_PATIENCE, turn(letters, letter, sender)) => turn.unwrap_or(Ok(Turn::Theirs)),
+            () = self.under_way.is_ending() => return Err(ends()),
+        };
+        match turn.map_err(retry)? {
+            Turn::Nobodys => return Ok(()),
+            Turn::Theirs => return Err(ReactError::Retry("the mail is being sent by another process".to_owned())),
+            Turn::Ours => {}
         }
-        let sent = self.try_to_send(batch, letter).await;
-        under_way().remove(&letter.id());
+        let sent = match self.under_way.set_out() {
+            Some(_under_way) => tokio::select! {
+                sent = self.try_to_send(letters, batch, letter) => sent,
+                never = keep(letters, letter, sender) => match never {},
+            },
+            None => Err(ends()),
+        };
+        if sent.is_err() {
+            let given_back = timeout(REGISTRY_PATIENCE, letters.give_back(letter, sender)).await;
+            // It is left to nobody before long.
+            given_back.unwrap_or(Ok(())).unwrap_or_else(|error| tracing::debug!(%error, "a mail is not given back"));
+        }
         sent
     }
 
-    async fn try_to_send(&self, batch: &Batch, letter: &Letter) -> Result<(), ReactError> {
+    async fn try_to_send(&self, letters: &Letters, batch: &Batch, letter: &Letter) -> Result<(), ReactError> {
         let wanted = match timeout(REGISTRY_PATIENCE, self.still_wanted(batch, &letter.items)).await {
             Ok(wanted) => wanted.map_err(retry)?,
             Err(_) => return Err(ReactError::Retry("the registry does not answer".to_owned())),
         };
         let items: Vec<&Item> = letter.items.iter().filter(|item| wanted.contains(&item.comment)).collect();
-        let letters = self.letters().await.map_err(retry)?;
-        let noted = if items.is_empty() {
-            letters.note_unwanted(letter, now()).await
-        } else {
+        if !items.is_empty() {
             self.post(batch, letter.id(), &items).await?;
-            letters.note_sent(letter, now()).await
-        };
+        }
         // It has gone out: where that cannot be written down, its deliveries are done all the same.
-        noted.unwrap_or_else(|error| tracing::warn!(%error, "what became of a mail could not be noted"));
+        if timeout(NOTING_PATIENCE, note(letters, letter, !items.is_empty())).await.is_err() {
+            tracing::warn!(mail = %letter.id(), "what became of a mail could not be noted");
+        }
         Ok(())
     }
 
@@ -305,11 +340,11 @@ impl PostOffice {
         let ticket = self.opened.get().map(|opened| opened.leaving.ticket(CompanyId(batch.company)));
         let message = letter(&self.head, &batch.address, ticket.as_deref(), id, items);
         let message = message.map_err(|error| ReactError::Refused(error.to_string()))?;
-        match timeout(self.patience, self.transport.send(message)).await {
-            Ok(sent) => sent.map(drop).map_err(|error| refusal(&error)),
-            // Its connection is closed, so that the server does not get the rest when it wakes up.
-            Err(_) => Err(ReactError::Retry("the mail server does not answer".to_owned())),
-        }
+        let sent = self.server.send(message.envelope(), &message.formatted(), self.patience).await;
+        sent.map_err(|refusal| match refusal {
+            Refusal::Away(reason) | Refusal::ForNow(reason) => ReactError::Retry(reason),
+            Refusal::ForGood(reason) => ReactError::Refused(reason),
+        })
     }
 
     /// Looks again at what was looked up when the comments came, which is up to half a minute ago, and gives those that
@@ -333,6 +368,41 @@ impl PostOffice {
     }
 }
 
+/// Whose turn it is to send the mail; waits for another to be done with it, or to be heard of no more.
+async fn turn(letters: &Letters, letter: &Letter, sender: Uuid) -> Result<Turn, StoreError> {
+    loop {
+        match letters.take(letter, sender).await? {
+            Turn::Theirs => sleep(LOOK_EVERY).await,
+            turn => return Ok(turn),
+        }
+    }
+}
+
+/// Says again and again that `sender` is sending the mail.
+async fn keep(letters: &Letters, letter: &Letter, sender: Uuid) -> Infallible {
+    loop {
+        sleep(KEEP_EVERY).await;
+        if let Err(error) = letters.keep(letter, sender).await {
+            tracing::debug!(%error, "it could not be noted that a mail is being sent");
+        }
+    }
+}
+
+/// Notes what became of the mail, and tries again while the database does not take it.
+async fn note(letters: &Letters, letter: &Letter, was_sent: bool) {
+    loop {
+        let noted =
+            if was_sent { letters.note_sent(letter, now()).await } else { letters.note_unwanted(letter, now()).await };
+        let Err(error) = noted else { return };
+        tracing::warn!(%error, mail = %letter.id(), "what became of a mail is not noted yet");
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+fn ends() -> ReactError {
+    ReactError::Retry("no mail sets out any more: the process ends".to_owned())
+}
+
 /// Says what has become of them. Whoever has left is delivered it again.
 fn tell(together: Vec<Waiting>, done: &Result<(), ReactError>) {
     for waiting in together {
@@ -351,14 +421,6 @@ fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }
 
-/// Whether a server that refused takes the same mail later.
-fn refusal(error: &smtp::Error) -> ReactError {
-    let is_of_signing_in = error.status().is_some_and(|code| SIGNING_IN.contains(&u16::from(code)));
-    let text = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
-    let text = text.map(ToString::to_string).collect::<Vec<_>>().join(": ");
-    if error.is_permanent() && !is_of_signing_in { ReactError::Refused(text) } else { ReactError::Retry(text) }
-}
-
 fn retry(error: StoreError) -> ReactError {
     ReactError::Retry(error.to_string())
 }
@@ -366,8 +428,9 @@ fn retry(error: StoreError) -> ReactError {
 #[cfg(test)]
 mod tests {
     use balcony_store::{Scratch, Value, Writer};
+    use futures_util::FutureExt as _;
     use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 
@@ -504,6 +567,15 @@ mod tests {
 
     /// A mail server that takes one mail, and gives it.
     async fn takes(server: &TcpListener, takes: Takes) -> String {
+        let (mail, mut connection) = gets(server).await;
+        if matches!(takes, Takes::It) {
+            connection.write_all(b"250 taken\r\n").await.expect("an answer");
+        }
+        mail
+    }
+
+    /// A mail server that gets one mail, and has not answered it yet.
+    async fn gets(server: &TcpListener) -> (String, BufReader<TcpStream>) {
         let (connection, _) = server.accept().await.expect("a connection");
         let mut connection = BufReader::new(connection);
         let mut mail = String::new();
@@ -511,16 +583,9 @@ mod tests {
         connection.write_all(b"220 here\r\n").await.expect("a greeting");
         loop {
             let mut line = String::new();
-            if connection.read_line(&mut line).await.expect("a line") == 0 {
-                return mail;
-            }
+            assert_ne!(connection.read_line(&mut line).await.expect("a line"), 0, "it ends before its time: {mail}");
             let answer: &[u8] = match line.trim_end() {
-                "." if in_mail => {
-                    if matches!(takes, Takes::It) {
-                        connection.write_all(b"250 taken\r\n").await.expect("an answer");
-                    }
-                    return mail;
-                }
+                "." if in_mail => return (mail, connection),
                 _ if in_mail => {
                     mail += &line;
                     continue;
@@ -582,5 +647,37 @@ mod tests {
 
         assert_eq!(send(&[0, 2]).await, [Ok(()), Ok(())]);
         assert!(timeout(Duration::ZERO, world.server.accept()).await.is_err(), "nothing goes out again");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_one_node_is_sending_no_other_sends_and_the_end_waits_for_it() {
+        let world = World::new().await;
+        let (one, other) = (world.node().await, world.node().await);
+        let send = |node: &Arc<PostOffice>| {
+            let (node, (done, is_done)) = (node.clone(), oneshot::channel());
+            tokio::spawn(async move { node.send(&batch(), vec![Waiting { item: item(), done }]).await });
+            is_done
+        };
+        let first = send(&one);
+        let (_, mut connection) = timeout(LONG, gets(&world.server)).await.expect("the mail comes");
+        let mut end = Box::pin(one.under_way.end());
+        assert!((&mut end).now_or_never().is_none(), "the server has not answered yet");
+
+        // What it finds then, the other has before and after.
+        let (done, _) = oneshot::channel();
+        let known = other.decide(&batch(), &[Waiting { item: item(), done }]).await.expect("the letter").remove(0);
+        let second = send(&other);
+        connection.write_all(b"250 taken\r\n").await.expect("an answer");
+        timeout(LONG, end).await.expect("it ends");
+        let told = timeout(LONG, async { (first.await, second.await) }).await.expect("they are told");
+        assert_eq!(told, (Ok(Ok(())), Ok(Ok(()))));
+        assert_eq!(other.send_once(&batch(), &known).await, Ok(()));
+        assert!(timeout(Duration::ZERO, world.server.accept()).await.is_err(), "it went out once");
+
+        // From where it ended nothing sets out.
+        let (late, done) = (Item { id: Uuid::from_u128(9), ..item() }, oneshot::channel());
+        one.send(&batch(), vec![Waiting { item: late, done: done.0 }]).await;
+        assert!(matches!(done.1.await, Ok(Err(ReactError::Retry(_)))));
+        assert!(timeout(Duration::ZERO, world.server.accept()).await.is_err(), "nothing sets out");
     }
 }

@@ -75,6 +75,11 @@ impl Database {
         Writer { pool: self.backend.writers(&generation.schema, Durability::Relaxed, Patience::Builds) }
     }
 
+    /// The database's clock in SQL, one for all processes: an expression for the milliseconds since 1970 at the statement.
+    pub fn clock(&self) -> &'static str {
+        self.backend.now()
+    }
+
     /// A transaction on this crate's own tables that changes them.
     pub(crate) async fn begin(&self) -> Result<Tx, StoreError> {
         self.backend.store().begin().await

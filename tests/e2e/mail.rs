@@ -216,6 +216,35 @@ pub async fn mail_that_is_refused_for_good_is_parked(mut deployment: Deployment)
     assert_eq!(server.mails("refused@omori.example").len(), 0);
 }
 
+/// A server that thinks for longer than anything else may take to end.
+pub async fn a_restart_repeats_no_mail_however_long_the_server_takes(mut deployment: Deployment) {
+    let Some(server) = Server::start().await else { return };
+    deployment.settings.push(("SMTP_URL", server.url()));
+    deployment.start_all().await;
+    let movie = movie_of(&deployment.admin(), "slow@omori.example", "Ran").await;
+    let mia = deployment.user("Mia");
+    mia.comment(&movie, "before").await;
+    server.mails_with("slow@omori.example", &["before".to_owned()]).await;
+    let (name, arguments): (_, &[&str]) = match deployment.kind {
+        Kind::Embedded { .. } => ("balcony", &[]),
+        Kind::Distributed { .. } => ("projector", &["projector"]),
+    };
+    // What comes now has not begun to be sent when it ends.
+    mia.comment(&movie, "meanwhile").await;
+    assert!(deployment.process_mut(name).terminate().await.success());
+    deployment.kill(name);
+    deployment.start(name, arguments).await;
+    deployment.user("Mia").comment(&movie, "afterwards").await;
+    let said = ["before", "meanwhile", "afterwards"].map(str::to_owned);
+    server.mails_with("slow@omori.example", &said).await;
+    noted(&deployment).await;
+    let mails = server.mails("slow@omori.example");
+    for said in said {
+        let times = mails.iter().filter(|mail| mail["text"].as_str().unwrap().contains(&said)).count();
+        assert_eq!(times, 1, "{said}: {mails:?}");
+    }
+}
+
 pub async fn a_company_that_unsubscribed_gets_no_mail_until_it_is_registered_again(mut deployment: Deployment) {
     let Some(server) = Server::start().await else { return };
     deployment.settings.push(("SMTP_URL", server.url()));
@@ -330,6 +359,11 @@ mod embedded {
     use crate::deployment::Deployment;
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn a_restart_repeats_no_mail_however_long_the_server_takes() {
+        super::a_restart_repeats_no_mail_however_long_the_server_takes(Deployment::embedded_idle()).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn a_company_leaves_once_however_often_it_says_so() {
         super::a_company_leaves_once_however_often_it_says_so(Deployment::embedded_idle()).await;
     }
@@ -354,6 +388,13 @@ mod embedded {
 mod distributed {
     use crate::deployment::Deployment;
     use balcony_test_support::Services;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_restart_repeats_no_mail_however_long_the_server_takes() {
+        let Some(services) = Services::shared() else { return };
+        let deployment = Deployment::distributed_idle(&services).await;
+        super::a_restart_repeats_no_mail_however_long_the_server_takes(deployment).await;
+    }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_company_leaves_once_however_often_it_says_so() {

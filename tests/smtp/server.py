@@ -1,9 +1,11 @@
 """An SMTP server for tests: server.py PORT FILE
 
 Writes each mail that it takes as a line of JSON to FILE. It refuses, for good, recipients whose address begins with "refused",
-and for now, those whose address begins with "later" and who come for the first time.
+and for now, those whose address begins with "later" and who come for the first time. A mail to an address that begins with "slow"
+is written at once, and taken 12 seconds later.
 """
 
+import asyncio
 import json
 import sys
 import threading
@@ -37,6 +39,8 @@ class Mailbox:
         }
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+        if any(address.startswith("slow") for address in envelope.rcpt_tos):
+            await asyncio.sleep(12)
         return "250 OK"
 
 

@@ -22,10 +22,10 @@ use crate::supervise::{supervise, told_to};
 const COMMIT_EVERY: Duration = Duration::from_millis(100);
 /// How often a dispatcher looks whether its partitions are still its own, while something is under way and nothing done.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long deliveries under way may take once the dispatcher is to end.
+/// How long the last commit may take before partitions are given up.
 const GRACE: Duration = Duration::from_secs(5);
-/// How long all of it may take to end.
-const LONGEST_END: Duration = Duration::from_secs(10);
+/// How long a dispatcher may take to end beyond the grace of its deliveries.
+const LONGEST_END: Duration = Duration::from_secs(5);
 
 /// Runs one reactor, and again when it fails.
 pub(crate) struct Runtime {
@@ -70,10 +70,11 @@ impl Runtime {
     /// Runs until it is told to stop, or until somebody has to look.
     pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) {
         let work = |stop| async { Dispatcher::join(&self).await?.run(stop).await };
+        let longest = self.reactor.policy().grace + LONGEST_END;
         let supervised = supervise(work, self.observer.clone(), stop.clone());
         let overdue = async {
             told_to(&mut stop).await;
-            tokio::time::sleep(LONGEST_END).await;
+            tokio::time::sleep(longest).await;
         };
         tokio::select! {
             () = supervised => {}
@@ -288,21 +289,41 @@ impl Dispatcher {
     /// Lets deliveries under way end, writes down how far everything is done and leaves the group.
     async fn finish(mut self) {
         self.deliverer.close();
-        let ended = timeout(GRACE, async {
-            while let Some(ended) = self.deliveries.join_next_with_id().await {
-                if let Err(error) = self.settle(ended) {
-                    tracing::debug!(%error, "a record is left as it is");
-                }
-            }
-        });
-        if ended.await.is_err() {
-            tracing::warn!(step = &**self.reactor.name(), "some deliveries did not end in time and will be repeated");
+        let (reactor, grace) = (self.reactor.clone(), self.reactor.policy().grace);
+        let step = &**reactor.name();
+        // What was given up to others may still have its effect, too.
+        let ended = timeout(grace, async { tokio::join!(reactor.end(), self.drain()).1 }).await;
+        match ended {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(step, %error, "the last deliveries will be repeated"),
+            Err(_) => tracing::warn!(step, "some deliveries did not end in time and will be repeated"),
         }
         if self.ledger.has_news(&self.window)
             && let Err(error) = self.ledger.commit(&mut self.window).await
         {
-            tracing::warn!(step = &**self.reactor.name(), %error, "the last deliveries will be repeated");
+            tracing::warn!(step, %error, "the last deliveries will be repeated");
         }
         self.reader.close().await;
+    }
+
+    /// Waits for deliveries under way, and writes down what is done as it goes.
+    async fn drain(&mut self) -> Result<(), WorkError> {
+        while !self.deliveries.is_empty() {
+            let now = Instant::now();
+            let due = self.commit_due();
+            if due.is_some_and(|due| due <= now) {
+                self.commit(now).await?;
+                continue;
+            }
+            tokio::select! {
+                Some(ended) = self.deliveries.join_next_with_id() => {
+                    if let Err(error) = self.settle(ended) {
+                        tracing::debug!(%error, "a record is left as it is");
+                    }
+                }
+                () = sleep_until(due.unwrap_or(now)), if due.is_some() => {}
+            }
+        }
+        Ok(())
     }
 }

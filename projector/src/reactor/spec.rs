@@ -50,6 +50,14 @@ pub trait Reactor: Send + Sync + 'static {
         delivery: &Delivery<Self::Event>,
         publisher: &Publisher,
     ) -> impl Future<Output = Result<(), ReactError>> + Send;
+
+    /// Comes once nothing has an effect any more that began before. Asked once, when the process ends or the reactor has
+    /// stopped: no attempt begins any more, and those under way may end, until [`DeliveryPolicy::grace`] is over. Whoever
+    /// waits before there is an effect may give up then, with [`ReactError::Retry`]: it is delivered again by the next
+    /// process.
+    fn end(&self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
 }
 
 /// Where a reactor starts in a topic. Partitions that the topic gets later are read from their beginning: all that is
@@ -95,11 +103,14 @@ pub struct DeliveryPolicy {
     pub first_pause: Duration,
     /// The longest pause.
     pub longest_pause: Duration,
+    /// How long attempts under way may take once the process is to end, which waits for them. What does not end by then is
+    /// dropped where it stands and delivered again.
+    pub grace: Duration,
 }
 
 impl Default for DeliveryPolicy {
     /// 64 in flight, 10,000 in the window, 20 attempts of up to a minute with pauses from half a second to a minute:
-    /// what is refused at once is tried for some ten minutes.
+    /// what is refused at once is tried for some ten minutes. Five seconds at the end.
     fn default() -> Self {
         Self {
             in_flight: 64,
@@ -108,6 +119,7 @@ impl Default for DeliveryPolicy {
             patience: Duration::from_secs(60),
             first_pause: Duration::from_millis(500),
             longest_pause: Duration::from_secs(60),
+            grace: Duration::from_secs(5),
         }
     }
 }
@@ -188,6 +200,11 @@ impl AnyReactor {
     ) -> Result<bool, ReactError> {
         self.reactor.attempt(record, id, attempt, publisher).await
     }
+
+    /// Comes once nothing that began before has an effect any more.
+    pub(crate) async fn end(&self) {
+        self.reactor.end().await;
+    }
 }
 
 impl<R: Reactor> From<R> for AnyReactor {
@@ -210,6 +227,7 @@ trait Erased: Send + Sync {
         attempt: u32,
         publisher: &'a Publisher,
     ) -> BoxFuture<'a, Result<bool, ReactError>>;
+    fn end(&self) -> BoxFuture<'_, ()>;
 }
 
 impl<R: Reactor> Erased for R {
@@ -245,5 +263,9 @@ impl<R: Reactor> Erased for R {
             let delivery = Delivery { id, position: record.position(), attempt, event };
             self.react(&delivery, publisher).await.map(|()| true)
         })
+    }
+
+    fn end(&self) -> BoxFuture<'_, ()> {
+        Box::pin(Reactor::end(self))
     }
 }

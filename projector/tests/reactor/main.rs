@@ -10,6 +10,7 @@ mod repeats;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use balcony_event_log::{Positions, TopicPartition};
 use balcony_projector::{Kind, Start, State};
@@ -39,6 +40,8 @@ macro_rules! on_both {
 
 on_both! {
     a_clean_stop_and_a_restart_repeat_nothing
+    what_has_begun_at_the_end_is_waited_for_and_what_waits_is_left
+    the_end_waits_for_no_longer_than_the_grace
     whoever_starts_now_gets_no_history_not_even_later
     a_crash_repeats_only_what_was_not_written_down
     an_event_that_stands_in_the_log_again_is_delivered_once
@@ -78,6 +81,39 @@ async fn a_clean_stop_and_a_restart_repeat_nothing(world: World) {
     expected.sort();
     assert_eq!(taken, expected);
     receiver.check_ids();
+    projector.stop().await;
+}
+
+async fn what_has_begun_at_the_end_is_waited_for_and_what_waits_is_left(world: World) {
+    let process = world.process_with(["a:1", "b:2", "b:3"]).await;
+    let answering = |event: &str, _| if event == "a:1" { Answer::Hold } else { Answer::HoldUntilTheEnd };
+    let receiver = Receiver::with_policy(answering, |policy| policy.grace = Duration::from_secs(60));
+    let projector = process.start(&receiver, Start::Beginning);
+    until("both are under way", async || receiver.attempts("a:1") + receiver.attempts("b:2") == 2).await;
+    tokio::join!(projector.stop(), async {
+        receiver.is_ending().await;
+        until("the other has given up", async || !receiver.is_busy("b")).await;
+        receiver.open_gate();
+    });
+    assert_eq!(receiver.events(), ["a:1"]);
+
+    let projector = process.start(&receiver, Start::Beginning);
+    process.caught_up().await;
+    assert_eq!(receiver.events(), ["a:1", "b:2", "b:3"]);
+    projector.stop().await;
+}
+
+async fn the_end_waits_for_no_longer_than_the_grace(world: World) {
+    let process = world.process_with(["a:1", "2"]).await;
+    let answering = |event: &str, _| if event == "a:1" { Answer::Hold } else { Answer::Take };
+    let receiver = Receiver::with_policy(answering, |policy| policy.grace = Duration::from_millis(10));
+    let projector = process.start(&receiver, Start::Beginning);
+    receiver.has_taken(1).await;
+    projector.stop().await;
+    receiver.open_gate();
+    let projector = process.start(&receiver, Start::Beginning);
+    process.caught_up().await;
+    assert_eq!(receiver.events(), ["2", "a:1"]);
     projector.stop().await;
 }
 

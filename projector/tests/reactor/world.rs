@@ -176,6 +176,8 @@ pub(crate) enum Answer {
     Hold,
     /// Takes it, and is not done before the gate is open.
     TakeAndHold,
+    /// The same, but gives up when the process ends.
+    HoldUntilTheEnd,
     Retry,
     /// The same until the gate is open.
     RetryWhileClosed,
@@ -204,6 +206,8 @@ pub(crate) struct Receiver {
     /// How often an attempt began while another of its key was under way.
     overlaps: AtomicUsize,
     gate: watch::Sender<bool>,
+    /// Whether a process that sends effects has begun to end.
+    ending: watch::Sender<bool>,
 }
 
 impl Receiver {
@@ -227,11 +231,19 @@ impl Receiver {
             busy: Mutex::default(),
             overlaps: AtomicUsize::default(),
             gate: watch::Sender::new(false),
+            ending: watch::Sender::new(false),
         })
     }
 
     pub(crate) fn open_gate(&self) {
         self.gate.send_replace(true);
+    }
+
+    /// Waits until a process that sends effects has begun to end.
+    pub(crate) async fn is_ending(&self) {
+        let mut ending = self.ending.subscribe();
+        let waited = timeout(PATIENCE, ending.wait_for(|ending| *ending)).await;
+        waited.expect("it is told to end").unwrap();
     }
 
     pub(crate) fn taken(&self) -> Vec<Taken> {
@@ -245,6 +257,11 @@ impl Receiver {
 
     pub(crate) fn attempts(&self, event: &str) -> u32 {
         self.attempts.lock().unwrap().get(event).copied().unwrap_or(0)
+    }
+
+    /// Whether an attempt of the key is under way.
+    pub(crate) fn is_busy(&self, key: &str) -> bool {
+        self.busy.lock().unwrap().contains(key)
     }
 
     pub(crate) fn overlaps(&self) -> usize {
@@ -326,6 +343,11 @@ impl Reactor for Told {
         match answer {
             Answer::Take | Answer::TakeAndHold => {}
             Answer::Hold => drop(gate.wait_for(|open| *open).await.unwrap()),
+            Answer::HoldUntilTheEnd => tokio::select! {
+                biased;
+                _ = gate.wait_for(|open| *open) => {}
+                () = receiver.is_ending() => return Err(ReactError::Retry("it ends".to_owned())),
+            },
             Answer::RetryWhileClosed if *gate.borrow() => {}
             Answer::Retry | Answer::RetryWhileClosed => return Err(ReactError::Retry("not now".to_owned())),
             Answer::Refuse => return Err(ReactError::Refused("never".to_owned())),
@@ -337,6 +359,10 @@ impl Reactor for Told {
             gate.wait_for(|open| *open).await.unwrap();
         }
         Ok(())
+    }
+
+    async fn end(&self) {
+        self.receiver.ending.send_replace(true);
     }
 }
 

@@ -2,6 +2,7 @@
 //! one of them again, after a crash or on another node, sends the same mail under the same id, or finds that it was sent.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use balcony_store::{Database, GenerationState, StoreError, Tx, Value, Writer};
 use uuid::Uuid;
@@ -10,7 +11,22 @@ use super::letter::Item;
 
 /// Where the mails stand: in the namespace of the reactor.
 #[derive(Debug)]
-pub(super) struct Letters(Writer);
+pub(super) struct Letters {
+    writer: Writer,
+    /// The database's clock in SQL.
+    clock: &'static str,
+}
+
+/// Whose turn it is to send a mail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Whoever asked sends it, and says every [`KEEP_EVERY`] that it still does.
+    Ours,
+    /// Somebody else is sending it, or has died over it.
+    Theirs,
+    /// It was sent.
+    Nobodys,
+}
 
 /// The comments of a company that were posted within one slot of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +50,10 @@ pub(super) struct Letter {
 pub(super) const MOST_TOGETHER: usize = 50;
 /// How many slots back it is known what was sent: a month of those of ten seconds.
 const KEPT: i64 = 30 * 8_640;
+/// How long a mail is left to whoever is sending it, in milliseconds since that one was heard of.
+const LEFT_TO_SENDER: i64 = 30_000;
+/// How often whoever sends a mail says so.
+pub(super) const KEEP_EVERY: Duration = Duration::from_secs(5);
 /// How often it is decided where somebody else decides about the same slot at the same time.
 const TIMES: usize = 5;
 const SCHEMA: &str = include_str!("../../../migrations/company_mail.sql");
@@ -63,7 +83,7 @@ impl Letters {
 
     async fn within(writer: Writer, database: &Database, name: &str) -> Result<Self, StoreError> {
         database.add_tables(name, &writer, SCHEMA).await?;
-        Ok(Self(writer))
+        Ok(Self { writer, clock: database.clock() })
     }
 
     /// The mails that `items` of `slot` go out with. Those that go with none yet are put in order and cut into mails.
@@ -80,7 +100,7 @@ impl Letters {
 
     async fn try_to_decide(&self, slot: Slot, items: &[&Item]) -> Result<Vec<Letter>, StoreError> {
         let Slot { company, number } = slot;
-        let mut tx = self.0.begin().await?;
+        let mut tx = self.writer.begin().await?;
         let known = parts_of(&mut tx, items).await?;
         let mut new: Vec<&Item> = items.iter().copied().filter(|item| !known.contains_key(&item.id)).collect();
         new.sort_unstable_by_key(|item| (item.at, item.id));
@@ -106,6 +126,51 @@ impl Letters {
         Ok(letters)
     }
 
+    /// Lets `sender` send the mail, unless it was sent or is left to another.
+    pub(super) async fn take(&self, letter: &Letter, sender: Uuid) -> Result<Turn, StoreError> {
+        let Letter { slot: Slot { company, number }, part, .. } = letter;
+        let mut tx = self.writer.begin().await?;
+        let now = self.clock;
+        let sql = format!(
+            "INSERT INTO letter_sending (company_id, slot, part, sender, until) VALUES ($1, $2, $3, $4, {now} + $5)
+             ON CONFLICT (company_id, slot, part) DO UPDATE SET sender = excluded.sender, until = excluded.until
+             WHERE letter_sending.until < {now}"
+        );
+        let own = [(*company).into(), (*number).into(), (*part).into(), sender.into(), LEFT_TO_SENDER.into()];
+        if tx.execute(sql, &own).await? == 0 {
+            return Ok(Turn::Theirs);
+        }
+        // Whoever sent it has noted that before it let go.
+        if was_sent(&mut tx, letter.slot, *part).await? {
+            return Ok(Turn::Nobodys);
+        }
+        tx.commit().await?;
+        Ok(Turn::Ours)
+    }
+
+    /// Notes that `sender` is still sending the mail.
+    pub(super) async fn keep(&self, letter: &Letter, sender: Uuid) -> Result<(), StoreError> {
+        self.leave_for(letter, sender, LEFT_TO_SENDER).await
+    }
+
+    /// Notes that `sender` has not sent the mail: anybody may.
+    pub(super) async fn give_back(&self, letter: &Letter, sender: Uuid) -> Result<(), StoreError> {
+        self.leave_for(letter, sender, -1).await
+    }
+
+    async fn leave_for(&self, letter: &Letter, sender: Uuid, milliseconds: i64) -> Result<(), StoreError> {
+        let Letter { slot: Slot { company, number }, part, .. } = letter;
+        let sql = format!(
+            "UPDATE letter_sending SET until = {} + $5
+             WHERE company_id = $1 AND slot = $2 AND part = $3 AND sender = $4",
+            self.clock
+        );
+        let mut tx = self.writer.begin().await?;
+        let own = [(*company).into(), (*number).into(), (*part).into(), sender.into(), milliseconds.into()];
+        tx.execute(sql, &own).await?;
+        tx.commit().await
+    }
+
     /// Notes that the mail was sent at the time `now`, in milliseconds since 1970.
     pub(super) async fn note_sent(&self, letter: &Letter, now: i64) -> Result<(), StoreError> {
         let sql = "UPDATE letter_items SET movie_title = '', author_name = '', title = NULL, body = ''
@@ -121,10 +186,12 @@ impl Letters {
 
     async fn done_with(&self, letter: &Letter, of_items: &'static str, now: i64) -> Result<(), StoreError> {
         let Letter { slot: Slot { company, number }, part, .. } = letter;
-        let mut tx = self.0.begin().await?;
+        let mut tx = self.writer.begin().await?;
         let sql = "UPDATE letters SET sent_at = $4 WHERE company_id = $1 AND slot = $2 AND part = $3";
         tx.execute(sql, &[(*company).into(), (*number).into(), (*part).into(), now.into()]).await?;
         tx.execute(of_items, &[(*company).into(), (*number).into(), (*part).into()]).await?;
+        let sql = "DELETE FROM letter_sending WHERE company_id = $1 AND slot = $2 AND part = $3";
+        tx.execute(sql, &[(*company).into(), (*number).into(), (*part).into()]).await?;
         let oldest = [number.saturating_sub(KEPT).into()];
         let sql = "DELETE FROM letter_items WHERE slot < $1 AND EXISTS (
                        SELECT 1 FROM letters WHERE letters.company_id = letter_items.company_id
@@ -165,14 +232,12 @@ async fn parts_of(tx: &mut Tx, items: &[&Item]) -> Result<BTreeMap<Uuid, i64>, S
 }
 
 async fn read(tx: &mut Tx, slot: Slot, part: i64) -> Result<Letter, StoreError> {
-    let own = || [slot.company.into(), slot.number.into(), part.into()];
-    let sql = "SELECT COUNT(*) FROM letters WHERE company_id = $1 AND slot = $2 AND part = $3 AND sent_at IS NOT NULL";
-    let sent: Vec<(i64,)> = tx.fetch(sql, &own()).await?;
+    let was_sent = was_sent(tx, slot, part).await?;
     let sql =
         "SELECT delivery_id, comment_id, posted_at, movie_id, movie_title, author_name, title, body FROM letter_items
                WHERE company_id = $1 AND slot = $2 AND part = $3";
     type Row = (Uuid, Uuid, i64, Uuid, String, String, Option<String>, String);
-    let rows: Vec<Row> = tx.fetch(sql, &own()).await?;
+    let rows: Vec<Row> = tx.fetch(sql, &[slot.company.into(), slot.number.into(), part.into()]).await?;
     let item = |(id, comment, at, movie, movie_title, author_name, title, body)| Item {
         id,
         comment,
@@ -185,7 +250,13 @@ async fn read(tx: &mut Tx, slot: Slot, part: i64) -> Result<Letter, StoreError> 
     };
     let mut items: Vec<Item> = rows.into_iter().map(item).collect();
     items.sort_unstable_by_key(|item| (item.at, item.id));
-    Ok(Letter { slot, part, items, was_sent: sent.first().is_some_and(|(count,)| *count > 0) })
+    Ok(Letter { slot, part, items, was_sent })
+}
+
+async fn was_sent(tx: &mut Tx, slot: Slot, part: i64) -> Result<bool, StoreError> {
+    let sql = "SELECT COUNT(*) FROM letters WHERE company_id = $1 AND slot = $2 AND part = $3 AND sent_at IS NOT NULL";
+    let sent: Vec<(i64,)> = tx.fetch(sql, &[slot.company.into(), slot.number.into(), part.into()]).await?;
+    Ok(sent.first().is_some_and(|(count,)| *count > 0))
 }
 
 #[cfg(test)]
@@ -263,7 +334,7 @@ mod tests {
         let recent = other.decide(later, &[&recent]).await.expect("mails");
         assert_ne!(recent[0].id(), decided[0].id());
         other.note_sent(&recent[0], 2).await.expect("noted");
-        let mut tx = letters.0.begin().await.expect("a transaction");
+        let mut tx = letters.writer.begin().await.expect("a transaction");
         let left: Vec<(i64, i64)> = tx
             .fetch("SELECT (SELECT COUNT(*) FROM letters), (SELECT COUNT(*) FROM letter_items)", &[])
             .await
@@ -276,6 +347,39 @@ mod tests {
         on(Scratch::sqlite().expect("a folder")).await;
         if let Some(scratch) = Scratch::postgres().await.expect("a database") {
             on(scratch).await;
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_mail_is_sent_by_one_node_at_a_time_and_by_another_once_that_is_not_heard_of() {
+        let mut scratches = vec![Scratch::sqlite().expect("a folder")];
+        scratches.extend(Scratch::postgres().await.expect("a database"));
+        for scratch in scratches {
+            let (database, letters) = letters(&scratch).await;
+            let other = Letters::open(&database, "mail").await.expect("letters");
+            let (one, two, three) = (item(1), item(2), item(3));
+            let letter = letters.decide(SLOT, &[&one, &two, &three]).await.expect("mails").remove(0);
+            let senders = [1, 2, 3].map(Uuid::from_u128);
+            let take = async |letters: &Letters, sender: usize| {
+                letters.take(&letter, senders[sender]).await.expect("it is looked up")
+            };
+            assert_eq!(take(&letters, 0).await, Turn::Ours);
+            assert_eq!((take(&other, 1).await, take(&letters, 2).await), (Turn::Theirs, Turn::Theirs));
+            letters.keep(&letter, senders[0]).await.expect("kept");
+            assert_eq!(take(&other, 1).await, Turn::Theirs);
+            // What somebody else says of it changes nothing.
+            other.give_back(&letter, senders[1]).await.expect("nothing is given back");
+            assert_eq!(take(&other, 1).await, Turn::Theirs);
+            letters.give_back(&letter, senders[0]).await.expect("given back");
+            assert_eq!(take(&other, 1).await, Turn::Ours);
+
+            // Its time passes.
+            let mut tx = letters.writer.begin().await.expect("a transaction");
+            tx.execute("UPDATE letter_sending SET until = until - $1", &[LEFT_TO_SENDER.into()]).await.expect("passed");
+            tx.commit().await.expect("a commit");
+            assert_eq!(take(&letters, 2).await, Turn::Ours);
+            letters.note_sent(&letter, 1).await.expect("noted");
+            assert_eq!((take(&other, 1).await, take(&letters, 0).await), (Turn::Nobodys, Turn::Nobodys));
         }
     }
 
