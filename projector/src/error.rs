@@ -29,6 +29,15 @@ pub(crate) enum WorkError {
     )]
     TooLargeAShare(String),
     #[error(
+        "{} failed at every attempt and were parked, and so would the next, because {reason}; look at what they have in \
+         common among the parked records, mend it and start the process again; `parked retry` delivers the parked ones",
+        match .limit {
+            Limit::InARow => format!("{MOST_FAILED_IN_A_ROW} deliveries in a row"),
+            Limit::Share => "more than half of the last deliveries".to_owned(),
+        }
+    )]
+    Undelivered { limit: Limit, reason: String },
+    #[error(
         "{}/{} offset {offset} cannot be applied and was never parked: {error}; mend the step and rebuild again, \
          which goes on from here, or rebuild with --park to park what fails, or with --cancel to give up",
         .partition.topic, .partition.partition
@@ -57,12 +66,18 @@ impl WorkError {
         }
     }
 
+    /// That records which could not be delivered have reached a limit, the next because of `reason`.
+    pub(crate) fn undelivered(limit: Limit, reason: String) -> Self {
+        Self::Undelivered { limit, reason }
+    }
+
     /// Whether starting again could help without anybody changing anything.
     pub(crate) fn may_pass(&self) -> bool {
         match self {
             Self::Store(_) | Self::Log(_) | Self::Replica(_) | Self::Intake(_) | Self::Panicked => true,
             Self::TooManyInARow(_)
             | Self::TooLargeAShare(_)
+            | Self::Undelivered { .. }
             | Self::Unapplicable { .. }
             | Self::Forgotten { .. }
             | Self::Differs(_)

@@ -211,6 +211,15 @@ pub async fn mail_that_is_refused_for_good_is_parked(mut deployment: Deployment)
     .await;
     assert!(parked["error"].as_str().unwrap().contains("there is nobody of this name"), "{parked}");
     eventually("doctor sees it", PATIENCE, async || (doctor(&deployment)?["parked"] == 1).then_some(())).await;
+
+    // However much it is, it is nobody else's trouble.
+    for number in 0..150 {
+        deployment.user("Mia").comment(&refused, &format!("to nobody again, {number}")).await;
+    }
+    eventually("all is parked", PATIENCE, async || (doctor(&deployment)?["parked"] == 151).then_some(())).await;
+    deployment.user("Mia").comment(&taken, "to the press again").await;
+    server.mails_with("press@omori.example", &["to the press again".to_owned()]).await;
+    assert_eq!(doctor(&deployment).unwrap()["state"], "running");
     let rebuilt = deployment.command(&["rebuild", "company-mail"]).output().unwrap();
     assert!(!rebuilt.status.success());
     assert_eq!(server.mails("refused@omori.example").len(), 0);

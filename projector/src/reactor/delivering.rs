@@ -31,7 +31,9 @@ pub(super) enum Outcome {
     Unknown,
     /// It is no event, for this reason, and is to be parked.
     Broken(String),
-    /// It is to be parked, for this reason.
+    /// Whoever would have the effect refuses it for good, for this reason, and it is to be parked.
+    Refused(String),
+    /// It failed at every attempt, the last for this reason, and is to be parked.
     Failed(String),
     /// No attempt may begin any more.
     Interrupted,
@@ -71,7 +73,7 @@ impl Deliverer {
             let reason = match attempted {
                 Ok(true) => return Outcome::Delivered,
                 Ok(false) => return Outcome::Unknown,
-                Err(ReactError::Refused(reason)) => return Outcome::Failed(reason),
+                Err(ReactError::Refused(reason)) => return Outcome::Refused(reason),
                 Err(ReactError::Retry(reason)) => reason,
             };
             if attempt >= self.policy.attempts {

@@ -116,7 +116,7 @@ impl Dispatcher {
     /// what is not yet written down as done is delivered again.
     async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<(), WorkError> {
         let worked = self.work(&mut stop).await;
-        if matches!(worked, Ok(()) | Err(WorkError::TooManyInARow(_) | WorkError::TooLargeAShare(_))) {
+        if matches!(worked, Ok(()) | Err(WorkError::Undelivered { .. })) {
             self.finish().await;
         }
         worked
@@ -208,12 +208,13 @@ impl Dispatcher {
             }
             Outcome::Failed(reason) => {
                 if let Some(limit) = self.failures.limit() {
-                    return Err(WorkError::at_limit(limit, &reason));
+                    return Err(WorkError::undelivered(limit, reason));
                 }
                 self.failures.note(1, 0);
                 self.park(record, Reason::Failed(reason));
             }
-            // It says nothing about the reactor or the world.
+            // Neither says anything about the reactor or the rest of the world: there may be any number of them.
+            Outcome::Refused(reason) => self.park(record, Reason::Failed(reason)),
             Outcome::Broken(reason) => self.park(record, Reason::Broken(reason)),
             Outcome::Interrupted => {}
         }

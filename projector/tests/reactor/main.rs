@@ -307,14 +307,32 @@ async fn no_more_is_read_than_the_window_holds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_refusals_in_a_row_stop_the_reactor_and_say_so() {
+async fn whatever_a_recipient_refuses_for_good_stops_nobody() {
+    let world = World::embedded();
+    // More in a row than may fail, and more than half of all.
+    let process = world.process_with((0..250).map(|n| format!("refused{n}:0"))).await;
+    process.append((0..2_000).map(|n| if n % 3 == 0 { format!("k{n}:0") } else { format!("refused{n}:1") })).await;
+    let answering = |event: &str, _| if event.starts_with("refused") { Answer::Refuse } else { Answer::Take };
+    let receiver = Receiver::new(answering);
+    let projector = process.start(&receiver, Start::Beginning);
+    process.caught_up().await;
+    assert_eq!((receiver.taken().len(), process.parked().await.len()), (667, 250 + 1_333));
+    until("the state says so", async || projector.states()[0].parked == 1_583).await;
+    assert_eq!(projector.states()[0].state, State::Running);
+    projector.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_in_a_row_that_fail_at_every_attempt_stop_the_reactor_and_say_what_to_do() {
     let world = World::embedded();
     let process = world.process_with((0..150).map(|n| format!("k{n}:0"))).await;
-    let receiver = Receiver::new(|_, _| Answer::Refuse);
+    let receiver = Receiver::new(|event, _| if event.len() % 2 == 0 { Answer::Retry } else { Answer::Panic });
     let projector = process.start(&receiver, Start::Beginning);
     until("it stops", async || projector.states()[0].state == State::Stopped).await;
     let error = projector.states()[0].last_error.clone().unwrap();
-    assert!(error.contains("in a row"), "{error}");
+    assert!(error.contains("100 deliveries in a row") && error.contains("parked retry"), "{error}");
+    // It is a reactor, to which that command does nothing.
+    assert!(!error.contains("parked accept"), "{error}");
     assert_eq!(process.parked().await.len(), 100);
     projector.stop().await;
 }

@@ -12,8 +12,9 @@ pub(super) async fn run(installation: &Installation, name: &str, terminal: &mut 
         Step::Projection(projection) => projection,
         Step::Replica { .. } => bail!("{name} parks what it cannot read, and does not stop at it"),
         Step::Reactor(_) => bail!(
-            "{name} is a reactor: what it stopped at was not delivered. Mend what refuses it and start the process \
-             again, which parks a hundred more if it is still refused"
+            "{name} is a reactor: what is refused for good is parked without end and does not stop it. What stopped it \
+             failed at every attempt: mend that and start the process again, and have the parked ones delivered by \
+             `parked retry`"
         ),
     };
     let (database, model) = (&installation.database, projection.read_model());
