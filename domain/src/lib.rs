@@ -6,6 +6,7 @@
 //! verdict where commands raced.
 
 pub mod cloud_event;
+mod deed;
 pub mod event;
 mod id;
 mod invisible;
@@ -16,6 +17,7 @@ mod topics;
 
 pub use balcony_timestamp::Timestamp;
 pub use cloud_event::{DecodeError, Recorded};
+pub use deed::Deed;
 pub use event::Event;
 pub use id::{CommentId, CompanyId, DERIVED, MovieId, UserId, id_of_deletion, id_of_request, id_of_unsubscription};
 pub use role::{Role, may_delete_comment, may_favorite};

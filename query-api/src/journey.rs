@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
-use balcony_domain::{Timestamp, UserId};
+use balcony_domain::{Deed, Timestamp, UserId};
 use balcony_http::{PathId, Problem, Visitor};
 use balcony_read_models::{Journeys, Registry};
 use balcony_store::row;
@@ -68,7 +68,7 @@ pub(crate) async fn list(
     let wanted = PageRequest::take(&mut query.params, Scope::of("users/journey").with("user", id));
     let answer = query.wait(&api.read_models, &[Registry::NAME, Journeys::NAME]).await?;
     if visitor.is_some_and(|visitor| visitor.user == id.0) {
-        return Ok(answer.json(page(&api, id, OWN_STEPS, &wanted).await));
+        return Ok(answer.json(page(&api, id, &own_steps(), &wanted).await));
     }
     Ok(answer.public_list(public(&api, id, &wanted).await))
 }
@@ -79,17 +79,22 @@ const STEPS: &str = "
     WHERE user_id = $1 AND (at, id) < ($2, $3) ORDER BY at DESC, id DESC LIMIT $4";
 
 /// The same with what the user alone may see.
-const OWN_STEPS: &str = "
+fn own_steps() -> String {
+    let viewed = Deed::ViewedMovie.name();
+    format!(
+        "
     SELECT * FROM (
         SELECT id, at, kind, comment_id, movie_id, other_id FROM journey_entries
         WHERE user_id = $1 AND (at, id) < ($2, $3) ORDER BY at DESC, id DESC LIMIT $4
     ) AS done
     UNION ALL
     SELECT * FROM (
-        SELECT id, at, 'movie.viewed' AS kind, CAST(NULL AS UUID) AS comment_id, movie_id, CAST(NULL AS UUID) AS other_id
+        SELECT id, at, '{viewed}' AS kind, CAST(NULL AS UUID) AS comment_id, movie_id, CAST(NULL AS UUID) AS other_id
         FROM journey_views
         WHERE user_id = $1 AND (at, id) < ($2, $3) ORDER BY at DESC, id DESC LIMIT $4
-    ) AS viewed";
+    ) AS viewed"
+    )
+}
 
 async fn public(api: &QueryApi, id: UserId, wanted: &PageRequest<TimeKey>) -> Result<Page<Step>, Problem> {
     users::known(api, id).await?;
@@ -122,5 +127,21 @@ impl TryFrom<StepRow> for Step {
             movie: row.movie_id.zip(row.movie_title).map(|(id, title)| CommentedMovie { id, title }),
             user: row.other_id.zip(row.other_name).map(|(id, display_name)| NamedUser { id, display_name }),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use utoipa::PartialSchema as _;
+
+    use super::*;
+
+    #[test]
+    fn every_deed_is_described() {
+        let described = serde_json::to_value(Step::schema()).expect("a schema");
+        let text = described["properties"]["type"]["description"].as_str().expect("a description");
+        for deed in Deed::ALL {
+            assert!(text.contains(&format!("`{}`", deed.name())), "{deed:?} is missing in {text}");
+        }
     }
 }

@@ -2,7 +2,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use balcony_domain::event::MovieViewed;
-use balcony_domain::{CommentId, DERIVED, Event, Recorded, Topics, UserId, id_of_deletion};
+use balcony_domain::{CommentId, DERIVED, Deed, Event, Recorded, Topics, UserId, id_of_deletion};
 use balcony_event_log::{Record, TopicPartition};
 use balcony_projector::{Projection, Received};
 use balcony_store::{ReadModel, StoreError, Tx, Value};
@@ -145,10 +145,7 @@ fn rows_of<'p>(pairs: impl IntoIterator<Item = &'p (Uuid, Uuid)>) -> Vec<[Value<
     pairs.into_iter().map(|&(user, other)| [user.into(), other.into()]).collect()
 }
 
-/// The kind of the first step of whoever is introduced by a command.
-const REGISTERED: &str = "registered";
-
-/// The id of that step. A user who sends two first commands at once is introduced twice and has the step once. Its first
+/// The id of the first step of whoever is introduced by a command. A user who sends two first commands at once is introduced twice and has the step once. Its first
 /// 48 bits are the time in other ids, and zero here: of what was done in the same millisecond the step comes first.
 fn registration_of(user: UserId) -> Uuid {
     let derived = Uuid::new_v5(&DERIVED, format!("registration\0{user}").as_bytes());
@@ -163,17 +160,17 @@ fn deletion_of(comment: CommentId, user: UserId) -> Uuid {
 
 /// The event as a step of somebody's journey, if it is one.
 fn entry(recorded: &Recorded) -> Option<[Value<'_>; 7]> {
-    let (user, kind, movie, comment, other) = match &recorded.event {
-        Event::ProfileChanged(change) if change.initial => (change.user_id, REGISTERED, None, None, None),
-        Event::ProfileChanged(change) => (change.user_id, "profile.changed", None, None, None),
+    let (user, deed, movie, comment, other) = match &recorded.event {
+        Event::ProfileChanged(change) if change.initial => (change.user_id, Deed::Registered, None, None, None),
+        Event::ProfileChanged(change) => (change.user_id, Deed::ChangedProfile, None, None, None),
         Event::CommentPosted(post) => {
-            (post.author_id, "comment.posted", Some(post.movie_id.0), Some(post.comment_id.0), None)
+            (post.author_id, Deed::PostedComment, Some(post.movie_id.0), Some(post.comment_id.0), None)
         }
         Event::CommentDeleted(deletion) => {
-            (deletion.deleted_by, "comment.deleted", None, Some(deletion.comment_id.0), None)
+            (deletion.deleted_by, Deed::DeletedComment, None, Some(deletion.comment_id.0), None)
         }
-        Event::UserFavorited(pair) => (pair.follower_id, "user.favorited", None, None, Some(pair.followee_id.0)),
-        Event::UserUnfavorited(pair) => (pair.follower_id, "user.unfavorited", None, None, Some(pair.followee_id.0)),
+        Event::UserFavorited(pair) => (pair.follower_id, Deed::MadeFavorite, None, None, Some(pair.followee_id.0)),
+        Event::UserUnfavorited(pair) => (pair.follower_id, Deed::UnmadeFavorite, None, None, Some(pair.followee_id.0)),
         Event::CompanyRegistered(_)
         | Event::CompanyUnsubscribed(_)
         | Event::MovieRegistered(_)
@@ -181,14 +178,14 @@ fn entry(recorded: &Recorded) -> Option<[Value<'_>; 7]> {
     };
     let id = match &recorded.event {
         Event::CommentDeleted(deletion) => deletion_of(deletion.comment_id, user),
-        _ if kind == REGISTERED => registration_of(user),
+        _ if deed == Deed::Registered => registration_of(user),
         _ => recorded.id,
     };
     Some([
         id.into(),
         user.0.into(),
         recorded.time.milliseconds().into(),
-        kind.into(),
+        deed.name().into(),
         movie.into(),
         comment.into(),
         other.into(),

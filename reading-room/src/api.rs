@@ -18,7 +18,7 @@ pub(crate) struct List<T> {
     pub(crate) next_cursor: Option<String>,
     /// Of a search: how many there are on all pages.
     #[serde(default)]
-    pub(crate) total: u64,
+    pub(crate) total: i64,
     #[serde(default)]
     pub(crate) total_is_exact: bool,
     /// Of a list that there is a stream of: the event after which the stream goes on.

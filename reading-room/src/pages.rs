@@ -12,7 +12,7 @@ use crate::api::{
 use crate::asked::Asked;
 use crate::parts::{self, Place};
 use crate::room::Room;
-use crate::texts::Text;
+use crate::texts::{Noun, Text};
 
 /// How many are shown beside what a page is about.
 const BESIDE: usize = 8;
@@ -86,8 +86,8 @@ pub(crate) async fn movies(State(room): State<Room>, asked: Asked) -> Response {
 }
 
 fn counts(asked: &Asked, movie: &Movie) -> String {
-    let say = |text| asked.language.say(text);
-    format!("{} {} · {} {}", movie.comment_count, say(Text::Comments), movie.view_count, say(Text::Views))
+    let count = |number, noun| asked.language.count(number, noun);
+    format!("{} · {}", count(movie.comment_count, Noun::Comment), count(movie.view_count, Noun::View))
 }
 
 /// One movie with what is said about it, live.
@@ -212,7 +212,7 @@ pub(crate) async fn search(State(room): State<Room>, asked: Asked) -> Response {
             @if let Some(found) = &found {
                 p.quiet.number {
                     @if !found.total_is_exact { (language.say(Text::AtLeast)) " " }
-                    (found.total) " " (language.say(Text::Results))
+                    (language.count(found.total, Noun::FoundComment))
                 }
                 div.comments {
                     (parts::list(language, found, |cursor| format!("/search?q={encoded}&cursor={cursor}"), Text::NothingFound, |one| {

@@ -1,5 +1,7 @@
 //! What the pages say, in each language they speak.
 
+use balcony_domain::Deed;
+
 /// A language.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Language {
@@ -26,7 +28,6 @@ pub(crate) enum Text {
     Older,
     On,
     Comments,
-    Views,
     Released,
     Journey,
     FavoritesOfYours,
@@ -40,9 +41,16 @@ pub(crate) enum Text {
     MakeFavorite,
     NotFound,
     NotNow,
-    Results,
     AtLeast,
     AllIsProjected,
+}
+
+/// What is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Noun {
+    Comment,
+    FoundComment,
+    View,
 }
 
 impl Language {
@@ -73,6 +81,21 @@ impl Language {
         }
     }
 
+    /// A number of what is counted.
+    pub(crate) fn count(self, number: i64, noun: Noun) -> String {
+        let (one, many, japanese) = match noun {
+            Noun::Comment => ("comment", "comments", "件のコメント"),
+            Noun::FoundComment => ("comment found", "comments found", "件のコメントが見つかりました"),
+            Noun::View => ("view", "views", "回の閲覧"),
+        };
+        let noun = match self {
+            Self::English if number == 1 => one,
+            Self::English => many,
+            Self::Japanese => japanese,
+        };
+        format!("{number} {noun}")
+    }
+
     pub(crate) fn say(self, text: Text) -> &'static str {
         let (english, japanese) = both(text);
         match self {
@@ -81,17 +104,17 @@ impl Language {
         }
     }
 
-    /// What a user did, before what it was done to.
-    pub(crate) fn deed(self, kind: &str) -> &'static str {
-        let (english, japanese) = match kind {
-            "registered" => ("joined", "参加しました"),
-            "profile_changed" => ("changed the profile", "プロフィールを変更しました"),
-            "commented" => ("commented on", "コメント："),
-            "comment_deleted" => ("deleted a comment on", "コメントを削除："),
-            "favorited" => ("made a favourite of", "お気に入りに追加："),
-            "unfavorited" => ("is no longer a fan of", "お気に入りを解除："),
-            "viewed" => ("looked at", "閲覧："),
-            _ => ("did something", "操作"),
+    /// What a user did, called `name` by the API, before what it was done to.
+    pub(crate) fn deed(self, name: &str) -> &'static str {
+        let (english, japanese) = match Deed::named(name) {
+            Some(Deed::Registered) => ("joined", "参加しました"),
+            Some(Deed::ChangedProfile) => ("changed the profile", "プロフィールを変更しました"),
+            Some(Deed::PostedComment) => ("commented on", "コメント："),
+            Some(Deed::DeletedComment) => ("deleted a comment", "コメントを削除しました"),
+            Some(Deed::MadeFavorite) => ("made a favourite of", "お気に入りに追加："),
+            Some(Deed::UnmadeFavorite) => ("is no longer a fan of", "お気に入りを解除："),
+            Some(Deed::ViewedMovie) => ("looked at", "閲覧："),
+            None => ("did something", "操作"),
         };
         match self {
             Self::English => english,
@@ -117,8 +140,7 @@ fn both(text: Text) -> (&'static str, &'static str) {
         Text::NoViews => ("No page was viewed in the last half hour.", "この30分間の閲覧はありません。"),
         Text::Older => ("Older", "以前のもの"),
         Text::On => ("on", "→"),
-        Text::Comments => ("comments", "件のコメント"),
-        Text::Views => ("views", "回の閲覧"),
+        Text::Comments => ("Comments", "コメント"),
         Text::Released => ("Released", "公開日"),
         Text::Journey => ("What happened", "あゆみ"),
         Text::FavoritesOfYours => ("Your favourites", "あなたのお気に入り"),
@@ -136,7 +158,6 @@ fn both(text: Text) -> (&'static str, &'static str) {
         Text::MakeFavorite => ("Make a favourite", "お気に入りに追加"),
         Text::NotFound => ("There is nothing here", "ページが見つかりません"),
         Text::NotNow => ("This cannot be shown at the moment", "現在表示できません"),
-        Text::Results => ("comments found", "件のコメントが見つかりました"),
         Text::AtLeast => ("at least", "少なくとも"),
         Text::AllIsProjected => (
             "Everything on this page is a projection of a log of events.",
@@ -148,6 +169,25 @@ fn both(text: Text) -> (&'static str, &'static str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_deed_of_a_journey_has_words() {
+        for language in [Language::English, Language::Japanese] {
+            let unknown = language.deed("something else");
+            for deed in Deed::ALL {
+                assert_ne!(language.deed(deed.name()), unknown, "{deed:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_number_and_its_noun_agree() {
+        let shown = [0, 1, 2].map(|number| Language::English.count(number, Noun::Comment));
+        assert_eq!(shown, ["0 comments", "1 comment", "2 comments"]);
+        assert_eq!(Language::English.count(1, Noun::View), "1 view");
+        assert_eq!(Language::English.count(1, Noun::FoundComment), "1 comment found");
+        assert_eq!(Language::Japanese.count(1, Noun::View), "1 回の閲覧");
+    }
 
     #[test]
     fn the_language_is_the_first_of_those_that_are_spoken() {

@@ -35,7 +35,11 @@ pub async fn the_page_is_read_without_script(deployment: Deployment) {
         assert!(!page.text.contains(" style=") && !page.text.contains(" onclick="), "{path}");
     }
     let listed = reader.get("/movies").await.expect(StatusCode::OK);
-    assert!(listed.text.contains("Ran &amp; &lt;b&gt;more") && listed.text.contains("1 comments"), "{}", listed.text);
+    assert!(listed.text.contains("Ran &amp; &lt;b&gt;more") && listed.text.contains("1 comment ·"), "{}", listed.text);
+
+    // What happened is told in words.
+    let journey = reader.get(&format!("/people/{me}")).await.expect(StatusCode::OK).text;
+    assert!(journey.contains("joined") && journey.contains("commented on <a"), "{journey}");
 
     for missing in ["/movies/nothing", "/people/0198c0de-0000-7000-8000-000000000000"] {
         let page = deployment.nobody().get(missing).await.expect(StatusCode::NOT_FOUND);

@@ -18,7 +18,7 @@
       parkedTitle: "Records that were set aside", nothingParked: "Nothing is set aside.", nothingFound: "No record was found.",
       rebuild: "Rebuild", rollback: "Roll back", cancel: "Cancel the rebuild", no: "Leave it", close: "Close", show: "Show",
       retry: "Retry", discard: "Discard", error: "Error", position: "Position", at: "Set aside at", step: "Step",
-      well: "all is well", ill: n => `${n} ill`, away: "no answer", days: n => `${n} days`,
+      well: "all is well", ill: n => `${n} ill`, away: "no answer", days: n => `${n} ${n === "1" ? "day" : "days"}`,
       askRebuild: n => [`Rebuild ${n}?`, "A new generation is built from the log beside the live one. Readers notice nothing until it is switched to."],
       askRollback: n => [`Roll ${n} back?`, "The generation before becomes live again, and catches up with the log by itself."],
       askCancel: n => [`Give up the rebuild of ${n}?`, "What was built so far is removed. The live generation stays."],
