@@ -103,12 +103,21 @@ pub(crate) struct Recommendation {
 pub(crate) struct Failure {
     pub(crate) status: StatusCode,
     pub(crate) detail: String,
+    /// The header of the request that was refused, where that is why.
+    pub(crate) header: Option<String>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Problem {
     detail: String,
+    errors: Vec<FieldError>,
+}
+
+#[derive(Deserialize)]
+struct FieldError {
+    detail: String,
+    header: Option<String>,
 }
 
 /// The largest answer that is taken, in bytes: a hundred of the largest comments.
@@ -138,7 +147,7 @@ impl Room {
         let body = to_bytes(body, LARGEST).await.map_err(|_| Failure::internal())?;
         if !status.is_success() {
             let problem: Problem = serde_json::from_slice(&body).unwrap_or_default();
-            return Err(Failure { status, detail: problem.detail });
+            return Err(problem.with_status(status));
         }
         let answer = serde_json::from_slice(&body).map_err(|error| {
             tracing::error!(%error, path, "an answer of the query API has another shape than the pages know");
@@ -148,8 +157,17 @@ impl Room {
     }
 }
 
+impl Problem {
+    fn with_status(self, status: StatusCode) -> Failure {
+        let header = self.errors.iter().find_map(|error| error.header.clone());
+        let details: Vec<String> = self.errors.into_iter().map(|error| error.detail).collect();
+        let detail = if details.is_empty() { self.detail } else { details.join("; ") };
+        Failure { status, detail, header }
+    }
+}
+
 impl Failure {
     fn internal() -> Self {
-        Self { status: StatusCode::INTERNAL_SERVER_ERROR, detail: String::new() }
+        Problem::default().with_status(StatusCode::INTERNAL_SERVER_ERROR)
     }
 }

@@ -14,6 +14,9 @@ use crate::parts::{self, Place};
 use crate::room::Room;
 use crate::texts::{Noun, Text};
 
+/// How many characters a comment's title and its body may have. The script tells; the API refuses.
+const TITLE: usize = 200;
+const BODY: usize = 10_000;
 /// How many are shown beside what a page is about.
 const BESIDE: usize = 8;
 
@@ -111,12 +114,20 @@ async fn movie_page(room: &Room, id: &str, asked: &Asked) -> Result<(String, Mar
             p.quiet {
                 @if let Some(company) = &movie.company { a href={ "/companies/" (company.id) } { (company.name) } " · " }
                 @if let Some(day) = &movie.released_on { (language.say(Text::Released)) " " time datetime=(day) { (day) } " · " }
-                span.number { (counts(asked, &movie)) }
+                span.number data-counts=(id) { (counts(asked, &movie)) }
             }
         }
         form.sheet.stack #write data-movie=(id) hidden {
-            div { label for="title" { (language.say(Text::Title)) } input #title name="title" maxlength="200" autocomplete="off"; }
-            div { label for="body" { (language.say(Text::YourComment)) } textarea #body name="body" maxlength="10000" required {} }
+            div {
+                label for="title" { (language.say(Text::Title)) }
+                input #title name="title" autocomplete="off" data-most=(TITLE) aria-describedby="title-length refusal";
+                p.quiet.small.number #title-length aria-live="polite" hidden {}
+            }
+            div {
+                label for="body" { (language.say(Text::YourComment)) }
+                textarea #body name="body" required data-most=(BODY) aria-describedby="body-length refusal" {}
+                p.quiet.small.number #body-length aria-live="polite" hidden {}
+            }
             p.problem #refusal role="alert" hidden {}
             button.main { (language.say(Text::Post)) }
         }

@@ -34,7 +34,7 @@ impl Room {
         let title = asked.language.say(title);
         let content = html! {
             h1 { (title) }
-            p.problem { (failure.detail) }
+            p.problem data-header=[&failure.header] { (failure.detail) }
             p { a href="/" { "Balcony" } }
         };
         self.answer(asked, failure.status, Place::Elsewhere, title, content)
@@ -72,7 +72,7 @@ fn document(asked: &Asked, place: Place, title: &str, commands: &str, content: &
                     }
                     form.find role="search" action="/search" {
                         label.unseen for="q" { (say(Text::SearchComments)) }
-                        input #q type="search" name="q" maxlength="200" autocomplete="off" placeholder=(say(Text::SearchComments)) value=[asked.param("q")];
+                        input #q type="search" name="q" autocomplete="off" placeholder=(say(Text::SearchComments)) value=[asked.param("q")];
                         button { (say(Text::Search)) }
                     }
                     div.end #who {}

@@ -26,6 +26,7 @@
       askDiscard: () => ["Discard this record?", "It is never applied or delivered. What waited behind it is."],
       done: o => `${o.applied} applied, ${o.discarded} discarded, ${o.refused.length} failed again`,
       notAdmin: "This token is not accepted here, or its role is not admin.", waits: "waits behind an earlier one",
+      noToken: "This is no token: it has characters that none has.",
     },
     ja: {
       skip: "本文へ", room: "管制室", steps: "ステップ", events: "イベント", log: "ログ", parked: "保留",
@@ -52,11 +53,12 @@
       askDiscard: () => ["このレコードを破棄しますか？", "このレコードは適用されません。後ろで待っていたレコードは適用されます。"],
       done: o => `適用 ${o.applied}、破棄 ${o.discarded}、再失敗 ${o.refused.length}`,
       notAdmin: "このトークンは受け付けられないか、admin 権限がありません。", waits: "先のレコードを待っています",
+      noToken: "トークンではありません。使えない文字が含まれています。",
     },
   };
   const language = navigator.languages.map(name => name.slice(0, 2)).find(name => name in TEXTS) ?? "en";
   const T = TEXTS[language];
-  const LOOK_EVERY = 2000, HISTORY = 150;
+  const LOOK_EVERY = 2000, LOOK_AT_LEAST_EVERY = 30000, HISTORY = 150;
   // How many figures a line in a table is wide at least.
   const SPARK = 15;
   const $ = id => document.getElementById(id);
@@ -454,7 +456,7 @@
     showTopics(topics.items, Date.now());
     showParked(parked.items);
     await showCounts().then(() => complainOfCounts(null), error => {
-      if (error.status === 401 || error.status === 403) throw error;
+      if (isRefusal(error)) throw error;
       complainOfCounts(error);
     });
     if (following) await showRecords();
@@ -462,19 +464,23 @@
   let round = 0, isAway = false;
   async function goRound() {
     const mine = ++round;
+    let pause = LOOK_EVERY;
     while (mine === round) {
       try {
         if (!document.hidden) await look();
         if (isAway) complain(null);
         isAway = false;
+        pause = LOOK_EVERY;
       } catch (error) {
-        if (error.status === 401 || error.status === 403) return signOut(T.notAdmin);
+        if (isRefusal(error)) return signOut(T.notAdmin);
+        if (mine !== round) return;
         isAway = true;
+        pause = Math.min(2 * pause, LOOK_AT_LEAST_EVERY);
         complain(error);
         $("state").className = "badge bad";
         $("state").textContent = T.away;
       }
-      await new Promise(resolve => setTimeout(resolve, LOOK_EVERY));
+      await new Promise(resolve => setTimeout(resolve, pause));
     }
   }
   function signOut(why) {
@@ -487,10 +493,12 @@
     $("sign-in-problem").textContent = why ?? "";
     $("sign-in-problem").hidden = !why;
   }
+  const isRefusal = ({ status }) => status === 401 || status === 403;
   async function enter() {
-    try { await ask("/v1/admin/steps"); } catch (error) {
-      return signOut(error.status === 401 || error.status === 403 ? T.notAdmin : error.message);
-    }
+    // A header takes no other characters.
+    if (!/^[\x21-\x7e]+$/.test(token)) return signOut(T.noToken);
+    // Where there is no answer the room is entered all the same, and asks again.
+    try { await ask("/v1/admin/steps"); } catch (error) { if (isRefusal(error)) return signOut(T.notAdmin); }
     sessionStorage.setItem("token", token);
     $("sign-in").hidden = true;
     $("room").hidden = $("sign-out").hidden = false;

@@ -7,6 +7,10 @@
       removeWhy: "Delete this comment? It cannot be brought back.", sending: "being posted …",
       posted: "posted; it is shown here once the service has caught up", on: "on",
       away: "The connection is away; trying again …", failed: "It could not be sent; what you wrote is still here.",
+      noToken: "This is no token: it has characters that none has.", over: "The token of this tab is not accepted any more.",
+      noAnswer: "No answer about who is signed in; trying again …",
+      length: (n, most) => n > most ? `${n} of ${most} characters: ${n - most} too many` : `${n} of ${most} characters`,
+      counts: (comments, views) => `${comments} ${comments === 1 ? "comment" : "comments"} · ${views} ${views === 1 ? "view" : "views"}`,
     },
     ja: {
       signIn: "サインイン", signOut: "サインアウト", token: "トークン", why: "トークンを貼り付けてください。このタブだけに保存されます。", cancel: "やめる",
@@ -14,6 +18,10 @@
       removeWhy: "このコメントを削除しますか？元に戻せません。", sending: "投稿中…",
       posted: "投稿しました。まもなく表示されます。", on: "→",
       away: "接続が切れました。再接続しています…", failed: "送信できませんでした。入力した内容は残っています。",
+      noToken: "トークンではありません。使えない文字が含まれています。", over: "このタブのトークンは受け付けられなくなりました。",
+      noAnswer: "サインイン状態を確認できません。再試行しています…",
+      length: (n, most) => n > most ? `${most} 文字中 ${n} 文字：${n - most} 文字超過` : `${most} 文字中 ${n} 文字`,
+      counts: (comments, views) => `${comments} 件のコメント · ${views} 回の閲覧`,
     },
   };
   const language = document.documentElement.lang;
@@ -43,6 +51,7 @@
   };
   // How many comments a page grows to.
   const MOST_SHOWN = 500;
+  const ME = "/v1/me";
   let me = null;
 
   // --- asking ---
@@ -57,12 +66,35 @@
       const errors = (problem.errors ?? []).map(error => error.detail).join("; ");
       super(errors || problem.detail || problem.title || String(status));
       this.status = status;
+      this.pointers = (problem.errors ?? []).map(error => error.pointer);
     }
   }
+  // A header takes no other characters, so what has some cannot even be asked with.
+  const isToken = text => /^[\x21-\x7e]+$/.test(text);
+  // As a problem document says it, and as a page does.
+  const isOfSeen = text => /"header":"Consistency-Token"|data-header="Consistency-Token"/.test(text);
+  const isReading = ({ method = "GET" }) => method === "GET";
   // Unlike randomUUID this is there over plain HTTP, too.
   const newKey = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), byte => byte.toString(16).padStart(2, "0")).join("");
+  /** Asks, and once more without what was kept and is refused. A token that is over signs out. */
+  async function send(path, options = {}) {
+    for (;;) {
+      const { token, seen } = kept;
+      const answer = await fetch(path, { ...options, headers: headers(options.headers), cache: "no-store" });
+      if (answer.status === 401 && token && path !== ME) {
+        if (kept.token === token) signedOut();
+        // Others may go on reading.
+        if (isReading(options)) continue;
+      } else if (answer.status === 422 && seen && isOfSeen(await answer.clone().text())) {
+        // Of another installation that was here: it means nothing in this one.
+        if (kept.seen === seen) kept.seen = null;
+        continue;
+      }
+      return answer;
+    }
+  }
   async function ask(path, options = {}) {
-    const answer = await fetch(path, { ...options, headers: headers(options.headers), cache: "no-store" });
+    const answer = await send(path, options);
     if (!answer.ok) throw new Refused(answer.status, await answer.json().catch(() => ({})));
     return answer;
   }
@@ -149,9 +181,7 @@
       signal.addEventListener("abort", leave);
       document.addEventListener("visibilitychange", hide);
       try {
-        const answer = await fetch(list.dataset.live, { headers: headers({ Accept: "text/event-stream", ...(last ? { "Last-Event-ID": last } : {}) }), cache: "no-store", signal: attempt.signal });
-        // A token whose time is over: others may go on reading.
-        if (answer.status === 401 && kept.token) { signedOut(); continue; }
+        const answer = await send(list.dataset.live, { headers: { Accept: "text/event-stream", ...(last ? { "Last-Event-ID": last } : {}) }, signal: attempt.signal });
         if (answer.status >= 400 && answer.status < 500 && answer.status !== 429) return away(false);
         if (!answer.ok) throw new Error(String(answer.status));
         away(false);
@@ -199,6 +229,7 @@
     return frame;
   }
   async function show(list, frame, showsMovie, signal) {
+    if (frame.event !== "message" && !showsMovie) counts?.soon();
     if (frame.event === "reset") return again(list, signal);
     if (frame.event === "comment.posted") {
       const comment = JSON.parse(frame.data);
@@ -228,7 +259,9 @@
 
   // --- the page again, with what was seen and who is signed in ---
   async function page(url, signal) {
-    const answer = await ask(url, { headers: { Accept: "text/html" }, signal });
+    const answer = await send(url, { headers: { Accept: "text/html" }, signal });
+    // A page may say why there is nothing to see.
+    if (answer.status >= 500 || !answer.headers.get("Content-Type")?.startsWith("text/html")) throw new Refused(answer.status, {});
     return new DOMParser().parseFromString(await answer.text(), "text/html");
   }
   let refreshing = new AbortController();
@@ -238,8 +271,6 @@
     const { signal } = refreshing = new AbortController();
     const found = await page(url, signal);
     signal.throwIfAborted();
-    shown.abort();
-    shown = new AbortController();
     away(false);
     main.replaceChildren(...found.getElementById("main").childNodes);
     document.title = found.title;
@@ -247,28 +278,52 @@
   }
 
   // --- who is signed in ---
+  /** Whether there was an answer. */
   async function knowMe() {
-    if (!kept.token) return;
-    try { me = await (await ask("/v1/me")).json(); } catch (error) {
-      if (error.status === 401) kept.token = null;
+    const { token } = kept;
+    if (!token) return true;
+    if (isToken(token)) {
+      try {
+        me = await (await ask(ME)).json();
+        return true;
+      } catch (error) {
+        if (error.status !== 401) return false;
+      }
     }
+    if (kept.token === token) kept.token = null;
+    return true;
+  }
+  let round = 0;
+  /** Asks again, after pauses that grow, until there is an answer. The token stays. */
+  async function askWhoAgain() {
+    const mine = ++round;
+    for (let pause = 1000; ; pause = Math.min(2 * pause, 30000)) {
+      await new Promise(resolve => setTimeout(resolve, pause * (0.5 + Math.random())));
+      await inSight(new AbortController().signal);
+      if (mine !== round || !kept.token) return;
+      if (await knowMe()) break;
+    }
+    if (mine !== round) return;
+    if (!kept.token) return signedOut();
+    showWho();
+    await refresh().catch(goOn);
   }
   function signedOut() {
     kept.token = me = null;
-    showWho();
+    showWho(T.over);
   }
-  function showWho() {
-    const who = $("who");
-    if (!me) {
-      who.replaceChildren(make("button", { type: "button", textContent: T.signIn, onclick: signIn }));
-    } else {
-      who.replaceChildren(make("a", { href: `/people/${me.id}`, textContent: me.display_name }),
-        make("button", { type: "button", textContent: T.signOut, onclick: () => { kept.token = kept.seen = null; location.reload(); } }));
-    }
+  function showWho(why) {
+    const note = text => make("span", { className: "problem small", role: "status", textContent: text });
+    const leave = make("button", { type: "button", textContent: T.signOut, onclick: () => { kept.token = kept.seen = null; location.reload(); } });
+    const parts = !kept.token ? [make("button", { type: "button", textContent: T.signIn, onclick: signIn })]
+      : [me ? make("a", { href: `/people/${me.id}`, textContent: me.display_name }) : note(T.noAnswer), leave];
+    if (why) parts.unshift(note(why));
+    $("who").replaceChildren(...parts);
   }
   function signIn() {
     const field = make("input", { type: "password", id: "token", autocomplete: "off", spellcheck: false, required: true });
-    const refusal = make("p", { className: "problem", role: "alert", hidden: true, textContent: T.wrong });
+    const refusal = make("p", { className: "problem", role: "alert", hidden: true });
+    const refuse = why => { refusal.textContent = why; refusal.hidden = false; };
     const form = make("form", { className: "stack" }, make("h2", { textContent: T.signIn }), make("p", { textContent: T.why }),
       make("div", {}, make("label", { htmlFor: "token", textContent: T.token }), field), refusal,
       make("div", { className: "row" }, make("button", { type: "button", textContent: T.cancel, onclick: () => dialog.close() }),
@@ -276,12 +331,14 @@
     const dialog = make("dialog", { ariaLabel: T.signIn }, form);
     form.onsubmit = async event => {
       event.preventDefault();
-      kept.token = field.value.trim();
-      await knowMe();
-      refusal.hidden = Boolean(me);
-      if (!me) return;
+      const token = field.value.trim();
+      if (!isToken(token)) return refuse(T.noToken);
+      kept.token = token;
+      const isKnown = await knowMe();
+      if (!kept.token) return refuse(T.wrong);
       dialog.close();
       showWho();
+      if (!isKnown) return askWhoAgain();
       refresh().catch(goOn);
     };
     dialog.addEventListener("close", () => dialog.remove());
@@ -291,10 +348,24 @@
 
   // --- what one can do on a page ---
   function write(form) {
-    const refusal = $("refusal"), list = main.querySelector(".comments"), { movie } = form.dataset;
+    const refusal = $("refusal"), button = form.querySelector("button"), list = main.querySelector(".comments"), { movie } = form.dataset;
     const written = () => ({ title: form.title.value, body: form.body.value });
+    const refuse = error => {
+      refusal.textContent = error instanceof Refused ? error.message : T.failed;
+      const fields = ["title", "body"].filter(name => error.pointers?.includes(`#/${name}`)).map(name => form[name]);
+      // Beside what it is about.
+      fields.length ? fields[0].after(refusal) : button.before(refusal);
+      for (const field of fields) field.setAttribute("aria-invalid", "true");
+      refusal.hidden = false;
+      fields[0]?.focus();
+    };
+    const accept = () => {
+      refusal.hidden = true;
+      for (const name of ["title", "body"]) form[name].removeAttribute("aria-invalid");
+    };
     let key = newKey();
     form.oninput = () => {
+      for (const name of ["title", "body"]) showLength(form[name]);
       key = newKey();
       drafts.keep(movie, written());
     };
@@ -310,17 +381,15 @@
       pending.append(state);
       list.querySelector(":scope > .empty")?.remove();
       list.prepend(pending);
-      refusal.hidden = true;
-      form.querySelector("button").disabled = true;
+      accept();
+      button.disabled = true;
       try {
         pending.dataset.posted = (await command("POST", `/v1/movies/${movie}/comments`, body, key)).id;
       } catch (error) {
         pending.remove();
-        refusal.textContent = error instanceof Refused ? error.message : T.failed;
-        refusal.hidden = false;
-        if (error.status === 401) signedOut();
+        refuse(error);
         return;
-      } finally { form.querySelector("button").disabled = false; }
+      } finally { button.disabled = false; }
       // What was written meanwhile stays.
       for (const name of ["title", "body"]) if (form[name].value === sent[name]) form[name].value = "";
       form.oninput();
@@ -333,10 +402,21 @@
         // It is posted all the same; the stream brings it, or has brought it, unless somebody has deleted it.
         if (error.status === 410 || $(`c-${id}`)) pending.remove(); else state.textContent = T.posted;
       }
+      counts?.soon();
     };
     const draft = drafts.read(movie);
     if (!form.title.value && !form.body.value) [form.title.value, form.body.value] = [draft.title ?? "", draft.body ?? ""];
+    for (const name of ["title", "body"]) showLength(form[name]);
     form.hidden = false;
+  }
+  /** Says how long the text is once it comes near to what is allowed; the service has the last word. Characters are code points. */
+  function showLength(field) {
+    const most = Number(field.dataset.most), note = $(`${field.id}-length`);
+    let length = 0;
+    for (const _ of field.value.replace(/^\p{White_Space}+|\p{White_Space}+$/gu, "")) length++;
+    note.hidden = length <= 0.9 * most;
+    note.classList.toggle("problem", length > most);
+    if (!note.hidden) note.textContent = T.length(length, most);
   }
   async function favor(button) {
     const user = button.dataset.user;
@@ -367,17 +447,48 @@
   function view(movie) {
     if (viewed.has(movie)) return;
     viewed.add(movie);
-    command("POST", `/v1/movies/${movie}/views`).catch(() => {});
+    command("POST", `/v1/movies/${movie}/views`).then(() => counts?.soon()).catch(() => {});
   }
+  // --- how often a movie was commented on and viewed, as long as somebody looks ---
+  const COUNTS_AFTER = 1500, COUNTS_EVERY = 10000;
+  let counts = null;
+  class Counts {
+    constructor(place, signal) {
+      Object.assign(this, { place, signal, wanted: false, isReading: false });
+      const timer = setInterval(() => this.soon(), COUNTS_EVERY);
+      signal.addEventListener("abort", () => clearInterval(timer));
+    }
+    /** Reads them after a moment, once for all that is asked meanwhile; not all who look at a movie at the same time. */
+    async soon() {
+      this.wanted = true;
+      if (this.isReading) return;
+      this.isReading = true;
+      while (this.wanted && !this.signal.aborted) {
+        await new Promise(resolve => setTimeout(resolve, COUNTS_AFTER * (0.5 + Math.random())));
+        this.wanted = false;
+        if (document.hidden || this.signal.aborted) break;
+        try {
+          const found = await (await ask(`/v1/movies/${this.place.dataset.counts}`, { signal: this.signal })).json();
+          this.place.textContent = T.counts(found.comment_count, found.view_count);
+        } catch { /* next time */ }
+      }
+      this.isReading = false;
+    }
+  }
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) counts?.soon(); });
   // What was shown stays, unless something newer was asked for.
   function goOn(error) { if (error.name !== "AbortError") enliven(); }
   function enliven() {
+    shown.abort();
+    shown = new AbortController();
     showTimes(main);
     for (const article of main.querySelectorAll("article.comment")) showDelete(article);
     const form = $("write");
     if (form && me) write(form);
-    if ($("sign-in-to-post")) $("sign-in-to-post").hidden = Boolean(me);
+    if ($("sign-in-to-post")) $("sign-in-to-post").hidden = Boolean(kept.token);
     if ($("favorite") && me) favor($("favorite")).catch(() => {});
+    const counted = main.querySelector("[data-counts]");
+    counts = counted && new Counts(counted, shown.signal);
     const movie = main.querySelector("[data-viewed]");
     if (movie) view(movie.dataset.viewed);
     for (const list of main.querySelectorAll("[data-live]")) listen(list);
@@ -409,8 +520,9 @@
   }, 20000);
 
   (async () => {
-    await knowMe();
-    showWho();
+    const had = kept.token, isKnown = await knowMe();
+    showWho(had && !kept.token ? T.over : "");
+    if (!isKnown) askWhoAgain();
     // Who is signed in, and what they have done a moment ago, is not in the page as it came.
     if (kept.token && ($("wants-token") || kept.seen)) await refresh().catch(goOn); else enliven();
   })();
