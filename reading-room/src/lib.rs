@@ -4,6 +4,7 @@
 //! lets whoever is signed in write. Reading works without it. **This crate knows the shapes of the API's answers and
 //! nothing of what is behind them**, so that a page shows what any client would be told.
 
+mod accept;
 mod api;
 mod asked;
 mod pages;
@@ -14,7 +15,7 @@ mod texts;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::get;
+use axum::routing::{any, get};
 use balcony_http::page::{Asset, SCRIPT, STYLE, assets};
 
 use crate::room::Room;
@@ -36,6 +37,8 @@ pub fn routes(queries: Router, commands: Option<Arc<str>>) -> Router {
         .route("/companies/{id}", get(pages::company))
         .route("/search", get(pages::search))
         .route("/favorites", get(pages::favorites))
+        // Whatever no other route is for.
+        .route("/{*path}", any(pages::unknown))
         .with_state(room)
         .merge(assets(ASSETS.iter().copied()))
 }

@@ -1,11 +1,14 @@
 //! The pages, one function each.
 
 use axum::extract::{Path, State};
-use axum::response::Response;
+use axum::http::{HeaderMap, HeaderValue, Uri, header};
+use axum::response::{IntoResponse as _, Response};
+use balcony_http::Problem;
 use form_urlencoded::byte_serialize;
 use maud::{Markup, html};
 use uuid::Uuid;
 
+use crate::accept::prefers_page;
 use crate::api::{
     Comment, Company, Failure, Found, JourneyStep, List, Movie, Named, Recommendation, Titled, Trend, User,
 };
@@ -274,6 +277,19 @@ async fn favorites_page(room: &Room, asked: &Asked) -> Result<Markup, Failure> {
             }
         }
     })
+}
+
+/// What is not there: a page for whoever would rather have one, and a problem document for programs and below `/v1`.
+pub(crate) async fn unknown(State(room): State<Room>, uri: Uri, headers: HeaderMap, asked: Asked) -> Response {
+    let accept: Vec<&str> = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+    let is_of_api = uri.path() == "/v1" || uri.path().starts_with("/v1/");
+    let mut response = if !is_of_api && prefers_page(&accept.join(",")) {
+        room.missing(&asked)
+    } else {
+        Problem::not_found("there is nothing at this path").into_response()
+    };
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept, accept-language"));
+    response
 }
 
 /// `path` with the cursor that the page was asked with.

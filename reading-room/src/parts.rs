@@ -40,6 +40,12 @@ impl Room {
         self.answer(asked, failure.status, Place::Elsewhere, title, content)
     }
 
+    /// The page of an address that has none.
+    pub(crate) fn missing(&self, asked: &Asked) -> Response {
+        let detail = asked.language.say(Text::NoSuchPage).to_owned();
+        self.failed(asked, &Failure { status: StatusCode::NOT_FOUND, detail, header: None })
+    }
+
     fn answer(&self, asked: &Asked, status: StatusCode, place: Place, title: &str, content: Markup) -> Response {
         let commands = self.commands.as_deref();
         let markup = document(asked, place, title, commands.unwrap_or_default(), &content);

@@ -40,6 +40,7 @@ pub(crate) enum Text {
     SignInToPost,
     MakeFavorite,
     NotFound,
+    NoSuchPage,
     NotNow,
     AtLeast,
     AllIsProjected,
@@ -157,6 +158,7 @@ fn both(text: Text) -> (&'static str, &'static str) {
         Text::SignInToPost => ("Sign in to comment.", "コメントするにはサインインしてください。"),
         Text::MakeFavorite => ("Make a favourite", "お気に入りに追加"),
         Text::NotFound => ("There is nothing here", "ページが見つかりません"),
+        Text::NoSuchPage => ("No page is at this address.", "このアドレスにページはありません。"),
         Text::NotNow => ("This cannot be shown at the moment", "現在表示できません"),
         Text::AtLeast => ("at least", "少なくとも"),
         Text::AllIsProjected => (

@@ -45,6 +45,23 @@ pub async fn the_page_is_read_without_script(deployment: Deployment) {
         let page = deployment.nobody().get(missing).await.expect(StatusCode::NOT_FOUND);
         assert!(page.header("content-type").starts_with("text/html"), "{missing}");
     }
+    // What is not there is a page for a browser, and a problem document for a program and below /v1.
+    let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+    let asked = |accept: &str| deployment.nobody().with_header("accept", accept).with_header("accept-language", "ja");
+    for missing in ["/nope", "/trending", "/movies/a/b", "/assets/nope.js", "/movies/"] {
+        let page = asked(browser).get(missing).await.expect(StatusCode::NOT_FOUND);
+        assert!(page.header("content-type").starts_with("text/html"), "{missing}");
+        assert!(page.text.contains("<html lang=\"ja\"") && page.text.contains("ページが見つかりません"), "{missing}");
+        let policy = page.header("content-security-policy");
+        assert!(policy.contains("script-src 'self'") && !policy.contains("unsafe"), "{policy}");
+        for accept in ["*/*", "application/json", "text/html;q=0.5, application/problem+json"] {
+            asked(accept).get(missing).await.problem(404);
+        }
+        deployment.nobody().command(Method::POST, missing, None).await.problem(404);
+    }
+    for missing in ["/v1", "/v1/nope", "/v1/movies/a/b/c"] {
+        asked(browser).get(missing).await.problem(404);
+    }
     let japanese = deployment.nobody().with_header("accept-language", "ja,en;q=0.5").get("/").await;
     assert!(japanese.text.contains("<html lang=\"ja\"") && japanese.text.contains("みんなのコメント"));
 
