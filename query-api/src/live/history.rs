@@ -238,6 +238,17 @@ impl History {
         (count >= self.let_go).then(changes)
     }
 
+    /// Whom `user` has no longer as a favourite by a change at `from` or above.
+    pub(super) fn former_favorites(&self, from: &Positions, user: Uuid) -> HashSet<Uuid> {
+        let changes = self.back_to(self.first_from(from), Subject::Follower(user)).map(|(_, entry)| entry);
+        let mut last = HashMap::new();
+        for entry in changes.filter(|entry| entry.is_from(from)) {
+            let What::Favorite { followee, stands, .. } = entry.what else { continue };
+            last.entry(followee).or_insert(stands);
+        }
+        last.into_iter().filter(|(_, stands)| !stands).map(|(followee, _)| followee).collect()
+    }
+
     /// How many entries were ever taken in.
     pub(super) fn taken_in(&self) -> u64 {
         self.let_go + self.kept.len() as u64

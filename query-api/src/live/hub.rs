@@ -147,14 +147,17 @@ impl Hub {
         };
         let missed = match (audience, &favorites) {
             (Audience::Movie(movie), _) => history.since(&from, Wanted::Movie(movie), most)?,
-            (Audience::Timeline(_), Some((_, favorites))) => history.since(&from, Wanted::Authors(favorites), most)?,
+            (Audience::Timeline(user), Some((_, favorites))) => missed_of(history, user, &from, favorites, most)?,
             (Audience::Timeline(user), None) => match state.watchers.favorites(user) {
-                Some(favorites) => history.since(&from, Wanted::Authors(favorites), most)?,
+                Some(favorites) => missed_of(history, user, &from, favorites, most)?,
                 None => Missed::default(),
             },
         };
         if let Some((user, favorites)) = favorites {
             state.watchers.begin_timeline(user, favorites);
+        }
+        if let Audience::Timeline(user) = audience {
+            state.watchers.add_former(user, history.former_favorites(&from, user));
         }
         let beyond = (!history.reached().covers(&from)).then(|| Box::new(from.clone()));
         let stream = state.watchers.join(audience, sender, beyond);
@@ -246,6 +249,27 @@ impl Favorites {
     }
 }
 
+/// What a timeline has missed: what its `favorites` posted and deleted, and what was deleted of those who were favourites
+/// at `from` or later and are none any more, by whom the client has comments.
+fn missed_of(
+    history: &History,
+    user: Uuid,
+    from: &Positions,
+    favorites: &HashSet<Uuid>,
+    most: usize,
+) -> Result<Missed, TooMuch> {
+    let former = history.former_favorites(from, user);
+    if former.is_subset(favorites) {
+        return history.since(from, Wanted::Authors(favorites), most);
+    }
+    let mut missed = history.since(from, Wanted::Authors(&favorites.union(&former).copied().collect()), most)?;
+    missed.entries.retain(|entry| match entry.what {
+        What::Posted(comment) => favorites.contains(&comment.author),
+        What::Deleted(_) | What::Favorite { .. } => true,
+    });
+    Ok(missed)
+}
+
 impl From<TooMuch> for Refused {
     fn from(_: TooMuch) -> Self {
         Self::TooOld
@@ -299,6 +323,11 @@ mod tests {
     fn favorite(number: i32, offset: i64, stands: bool) -> Entry {
         let what = What::Favorite { follower: READER, followee: AUTHOR, stands };
         Entry { partition: partition(number), offset, at: 0, what }
+    }
+
+    fn delete(number: i32, offset: i64, posted: &Entry) -> Entry {
+        let comment = posted.comment().expect("a comment");
+        Entry { partition: partition(number), offset, at: 0, what: What::Deleted(comment) }
     }
 
     fn no_favorites(hub: &Hub) -> Favorites {
@@ -457,6 +486,100 @@ mod tests {
         assert!(client.take());
         node.take_in(vec![post(0, 1, MOVIE, AUTHOR), favorite(1, 1, false)], &all(2));
         assert!(!client.take());
+    }
+
+    /// Applies what `client` is sent to the comments that it shows.
+    fn show(client: &mut Client, log: &[Vec<Entry>], shown: &mut BTreeSet<Uuid>) {
+        let before = client.has.len();
+        while client.take() {}
+        for id in &client.has[before..] {
+            // Of a comment the post comes first.
+            let is_told = |entry: &&Entry| entry.comment().is_some_and(|comment| comment.id == *id);
+            let told = log.iter().flatten().filter(is_told).count();
+            assert!(told > 0, "it is in the log");
+            if !shown.remove(id) {
+                shown.insert(*id);
+            }
+        }
+    }
+
+    proptest! {
+        /// In the first partition are posts, in the second what deletes them, in the third a favourite ends, and may begin again.
+        #[test]
+        fn whoever_comes_again_is_told_what_was_deleted_of_former_favourites(
+            posts in proptest::collection::vec(any::<bool>(), 1..12),
+            deleted in proptest::collection::vec(any::<bool>(), 12),
+            ends in proptest::collection::vec(any::<bool>(), 0..3),
+            meanwhile in proptest::collection::vec(0..PARTITIONS, 0..30),
+            other_node in any::<bool>(),
+            watched in any::<bool>(),
+        ) {
+            let other = Uuid::from_u128(4);
+            let by = |(at, is_other): (usize, &bool)| post(0, at as i64, MOVIE, if *is_other { other } else { AUTHOR });
+            let posts: Vec<Entry> = posts.iter().enumerate().map(by).collect();
+            let gone = posts.iter().zip(&deleted).filter(|(_, deleted)| **deleted).map(|(post, _)| post);
+            let deletions: Vec<Entry> = gone.enumerate().map(|(at, post)| delete(1, at as i64, post)).collect();
+            let ends: Vec<Entry> = ends.iter().enumerate().map(|(at, stands)| favorite(2, at as i64, *stands)).collect();
+            let kept: BTreeSet<Uuid> = posts.iter().zip(&deleted).filter(|(_, deleted)| !**deleted)
+                .map(|(post, _)| post.comment().expect("a post").id).collect();
+            let log = vec![posts, deletions, ends];
+            let audience = Audience::Timeline(READER);
+            let favorites = |node: &Node| {
+                let read = node.read.next_offset(&partition(2)) as usize;
+                let mut of: HashSet<Uuid> = [AUTHOR, other].into();
+                for entry in &log[2][..read] {
+                    match entry.what {
+                        What::Favorite { stands: false, .. } => of.remove(&AUTHOR),
+                        _ => of.insert(AUTHOR),
+                    };
+                }
+                Favorites { of, ..no_favorites(&node.hub) }
+            };
+            let open = |node: &Node, last: Positions| {
+                let stream = node.hub.subscribe(audience, last.clone(), Some(favorites(node)), MOST_MISSED);
+                Client { has: Vec::new(), last, stream: stream.expect("it goes back so far") }
+            };
+            let (mut nodes, mut shown) = ([Node::new(), Node::new()], BTreeSet::new());
+            let mut client = open(&nodes[0], beginning());
+            // All posts come while both are favourites.
+            let posted = [(partition(0), log[0].len() as i64)].into_iter().collect();
+            nodes[0].read_to(&log, &posted);
+            show(&mut client, &log, &mut shown);
+            prop_assert_eq!(shown.len(), log[0].len());
+            let last = client.last.clone();
+            let at = usize::from(other_node);
+            // Another stream of the reader may be open, or what was known of the favourites goes with the last.
+            let stays = watched.then_some(client);
+            nodes[at].read_to(&log, &last);
+            for number in meanwhile {
+                nodes[at].read(&log, number);
+            }
+            let mut client = open(&nodes[at], last);
+            show(&mut client, &log, &mut shown);
+            let ends = (0..PARTITIONS).map(|number| (partition(number), log[number as usize].len() as i64)).collect();
+            nodes[at].read_to(&log, &ends);
+            show(&mut client, &log, &mut shown);
+            prop_assert_eq!(shown, kept);
+            drop((client, stays));
+            let watchers = &nodes[at].hub.state().watchers;
+            prop_assert!(watchers.timelines.is_empty() && watchers.followers.is_empty());
+            prop_assert_eq!(watchers.open(), 0);
+        }
+    }
+
+    #[test]
+    fn a_former_favourite_is_told_of_by_deletions_alone() {
+        let node = Node::new();
+        let mut client = Client::open(&node, Audience::Timeline(READER), beginning());
+        let all = |offset| (0..PARTITIONS).map(|number| (partition(number), offset)).collect();
+        let first = post(0, 0, MOVIE, AUTHOR);
+        node.take_in(vec![favorite(1, 0, true), first.clone()], &all(1));
+        assert!(client.take());
+        node.take_in(vec![favorite(1, 1, false), post(0, 1, MOVIE, AUTHOR)], &all(2));
+        assert!(!client.take());
+        node.take_in(vec![delete(0, 2, &first)], &all(3));
+        assert!(client.take());
+        assert_eq!(client.has, [first.comment().expect("a post").id; 2]);
     }
 
     #[test]

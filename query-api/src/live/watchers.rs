@@ -33,7 +33,7 @@ pub(super) struct Target {
 pub(super) struct Watchers {
     pub(super) movies: HashMap<Uuid, Streams>,
     pub(super) timelines: HashMap<Uuid, Timeline>,
-    /// By author, the users with a timeline whose favourite that is.
+    /// By author, the users with a timeline whose favourite that is, or was while somebody watched.
     pub(super) followers: HashMap<Uuid, HashSet<Uuid>>,
     next_stream: u64,
     open: usize,
@@ -51,7 +51,20 @@ pub(super) struct Stream {
 #[derive(Debug, Default)]
 pub(super) struct Timeline {
     favorites: HashSet<Uuid>,
+    /// Those who were favourites when one of the streams began, or since. Who watches has comments by them, so they are told
+    /// which of these are deleted.
+    former: HashSet<Uuid>,
     streams: Streams,
+}
+
+/// How many former favourites a timeline knows. One with more ends, and its clients come again.
+const MOST_FORMER: usize = 1_000;
+
+impl Timeline {
+    /// Those whose comments may concern it.
+    fn authors(self) -> impl Iterator<Item = Uuid> {
+        self.favorites.into_iter().chain(self.former)
+    }
 }
 
 impl Watchers {
@@ -74,7 +87,7 @@ impl Watchers {
         for author in &favorites {
             self.followers.entry(*author).or_default().insert(user);
         }
-        self.timelines.insert(user, Timeline { favorites, streams: Streams::new() });
+        self.timelines.insert(user, Timeline { favorites, ..Timeline::default() });
     }
 
     /// Adds a stream, whose number it gives.
@@ -108,12 +121,32 @@ impl Watchers {
         let What::Favorite { follower, followee, stands } = entry.what else { return };
         let Some(timeline) = self.timelines.get_mut(&follower) else { return };
         if stands {
+            timeline.former.remove(&followee);
             timeline.favorites.insert(followee);
             self.followers.entry(followee).or_default().insert(follower);
-        } else {
-            timeline.favorites.remove(&followee);
-            self.unfollow(followee, follower);
+        } else if timeline.favorites.remove(&followee) {
+            timeline.former.insert(followee);
+            if timeline.former.len() > MOST_FORMER {
+                self.end_timeline(follower);
+            }
         }
+    }
+
+    /// Lets the timeline of `user`, which has begun, go on telling of deletions of comments by `former` favourites.
+    pub(super) fn add_former(&mut self, user: Uuid, former: HashSet<Uuid>) {
+        let Some(timeline) = self.timelines.get_mut(&user) else { return };
+        for author in former {
+            if !timeline.favorites.contains(&author) && timeline.former.insert(author) {
+                self.followers.entry(author).or_default().insert(user);
+            }
+        }
+    }
+
+    /// Ends the timeline of `user`.
+    fn end_timeline(&mut self, user: Uuid) {
+        let Some(timeline) = self.timelines.remove(&user) else { return };
+        self.open -= timeline.streams.len();
+        timeline.authors().for_each(|author| self.unfollow(author, user));
     }
 
     fn unfollow(&mut self, author: Uuid, user: Uuid) {
@@ -143,7 +176,9 @@ impl Watchers {
             add(Audience::Movie(comment.movie), streams);
         }
         for user in self.followers.get(&comment.author).into_iter().flatten() {
-            if let Some(timeline) = self.timelines.get_mut(user) {
+            if let Some(timeline) = self.timelines.get_mut(user)
+                && (timeline.favorites.contains(&comment.author) || matches!(entry.what, What::Deleted(_)))
+            {
                 add(Audience::Timeline(*user), &mut timeline.streams);
             }
         }
@@ -170,7 +205,7 @@ impl Watchers {
                 if timeline.streams.is_empty()
                     && let Some(timeline) = self.timelines.remove(&user)
                 {
-                    timeline.favorites.into_iter().for_each(|author| self.unfollow(author, user));
+                    timeline.authors().for_each(|author| self.unfollow(author, user));
                 }
             }
         }
