@@ -14,6 +14,7 @@ mod hot;
 mod index;
 mod journey;
 mod keys;
+mod labels;
 mod live;
 mod me;
 mod movies;
@@ -102,7 +103,7 @@ impl QueryApi {
         let (routes, mut openapi) =
             operations(self.hot.clone(), self.live.clone()).with_state(Arc::new(self.clone())).split_for_parts();
         let routes = routes.layer(middleware::from_fn(answer::when_taken_back));
-        let (stats, stats_openapi) = self.statistics().routes();
+        let (stats, stats_openapi) = self.statistics().with_labels(labels::Names(self.clone())).routes();
         openapi.merge(stats_openapi);
         (routes.merge(stats), openapi)
     }

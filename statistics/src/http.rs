@@ -30,6 +30,7 @@ mod decimal;
 mod describing;
 mod drawing;
 mod item;
+mod labels;
 mod list;
 mod live;
 mod ranking;
@@ -45,6 +46,7 @@ use utoipa_axum::router::OpenApiRouter;
 pub use self::api::StatisticsApi;
 pub use self::chart::{Chart, Drawn};
 use self::charts::Charts;
+pub use self::labels::{Labelling, Labels};
 use crate::Shapes;
 
 impl StatisticsApi {

@@ -38,14 +38,14 @@ const linePlot = (() => {
     }
     label(line) {
       const drawn = this.drawnIsNamed ? ` · ${this.texts[line.drawn]}` : "";
-      return this.nameOf(line.value) + drawn;
+      return (line.label ?? this.nameOf(line.value)) + drawn;
     }
     show(drawing) {
       const before = this.shape;
       this.drawing = drawing;
       this.isOfOneValue = new Set(drawing.lines.map(line => line.value)).size === 1;
       this.drawnIsNamed = new Set(drawing.lines.map(line => line.drawn)).size > 1;
-      this.shape = JSON.stringify(drawing.lines.map(line => [line.value, line.drawn]));
+      this.shape = JSON.stringify(drawing.lines.map(line => [line.value, line.label, line.drawn]));
       if (this.chart && before === this.shape) this.chart.setData(this.data()); else this.draw();
       this.fill();
     }
@@ -88,6 +88,7 @@ const linePlot = (() => {
       this.rows.replaceChildren(...this.drawing.lines.map(line => {
         const row = document.createElement("tr"), name = document.createElement("th"), swatch = document.createElement("span");
         name.scope = "row";
+        if (line.label) name.title = line.value;
         swatch.className = `swatch line-${1 + (this.colourOf(line) % COLOURS)}`;
         name.append(swatch, this.label(line));
         row.append(name, cell(line, line.points.at(-1)), cell(line, line.points.at(-2)));

@@ -80,7 +80,7 @@ pub(super) async fn draw(
     }
     let plan = Plan { series, values, window, drawn: vec![drawn], length };
     let answer = query.wait(&api.read_models, &[&api.model.name]).await?;
-    Ok(answer.public_list(plan.draw(api.read_models.reader(), now()).await))
+    Ok(answer.public_list(plan.draw(&api, now()).await))
 }
 
 /// The charts of the page as they move: `chart` with one of them as it is now, each at once and then at most once a second.
@@ -127,7 +127,7 @@ async fn snapshot(api: &StatisticsApi, chart: usize, plan: &Plan, name: &str) ->
     let reader = api.read_models.reader();
     let read = || async {
         let positions = reader.checkpoints(&api.model).await?;
-        let drawing = plan.draw(reader, now()).await?;
+        let drawing = plan.draw(api, now()).await?;
         Ok(Snapshot::of(name, &Frame::new("chart", &Moved { chart, drawing }), positions, &api.ids))
     };
     reader.undisturbed(read).await

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use balcony_http::Problem;
 use balcony_projector::Moment;
-use balcony_store::Reader;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::api::StatisticsApi;
 use super::chart::{Drawn, Plan, USUAL_VALUES};
 use super::decimal::Decimal;
 use crate::{Tally, reading};
@@ -36,6 +36,9 @@ pub(super) struct Drawing {
 pub(super) struct Line {
     /// The value of the dimension.
     value: String,
+    /// What the value is called, where the program says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label: Option<String>,
     /// `count`, `sum`, `average`, `least` or `most`.
     drawn: &'static str,
     /// How many decimals its measure has; 0 of a count.
@@ -47,7 +50,8 @@ pub(super) struct Line {
 
 impl Plan {
     /// What it shows at the time `now`, in milliseconds since 1970.
-    pub(super) async fn draw(&self, reader: &Reader, now: i64) -> Result<Drawing, Problem> {
+    pub(super) async fn draw(&self, api: &StatisticsApi, now: i64) -> Result<Drawing, Problem> {
+        let reader = api.read_models.reader();
         let Self { series, window, length, .. } = self;
         let step = window.milliseconds();
         let extent = i64::from(*length) * step;
@@ -62,6 +66,7 @@ impl Plan {
             named => named.to_vec(),
         };
         let (kept_since, points) = reading::grid(reader, series, *window, (since, until), &values).await?;
+        let labels = api.labels(series, &values).await;
         let by_place: HashMap<(&str, i64), Tally> =
             points.iter().map(|point| ((&*point.value, point.window_start), point.tally)).collect();
         let starts: Vec<i64> = (0..i64::from(*length)).map(|place| since.saturating_add(place * step)).collect();
@@ -73,7 +78,7 @@ impl Plan {
         let line = |value: &String, drawn: Drawn| {
             let points = starts.iter().map(|start| point(value, drawn, *start)).collect();
             let decimals = if drawn == Drawn::Count { 0 } else { decimals };
-            Line { value: value.clone(), drawn: drawn.name(), decimals, points }
+            Line { value: value.clone(), label: labels.get(value).cloned(), drawn: drawn.name(), decimals, points }
         };
         let lines = values.iter().flat_map(|value| self.drawn.iter().map(|drawn| line(value, *drawn))).collect();
         Ok(Drawing { from: super::item::shown(since)?, window_seconds: step / 1_000, windows: *length, lines })

@@ -16,6 +16,9 @@ use crate::{Series, Window, top};
 pub(super) struct RankedItem {
     /// The value of the dimension.
     value: String,
+    /// What the value is called, where the program says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label: Option<String>,
     /// How many.
     count: i64,
 }
@@ -74,7 +77,9 @@ async fn ranking(
     // The shortest windows that rankings slide by are whole seconds.
     let now = Window::seconds(1).start(now);
     let page = wanted.page(places, |(count, value)| RankKey { now, count: *count, value: value.clone() });
-    page.try_map(|(count, value)| Ok(RankedItem { value, count }))
+    let values: Vec<String> = page.items.iter().map(|(_, value)| value.clone()).collect();
+    let mut labels = api.labels(series, &values).await;
+    page.try_map(|(count, value)| Ok(RankedItem { label: labels.remove(&value), value, count }))
 }
 
 impl Key for RankKey {
