@@ -1,4 +1,4 @@
-use axum::extract::{FromRequestParts, Path};
+use axum::extract::{FromRef, FromRequestParts, Path};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use balcony_http::describe::{Describe, Description};
@@ -11,12 +11,15 @@ pub(crate) struct AtDesk(pub(crate) Desk);
 /// A step that has generations, by the name in the path.
 pub(crate) struct StepName(pub(crate) String);
 
-impl FromRequestParts<Desk> for AtDesk {
+impl<S: Send + Sync> FromRequestParts<S> for AtDesk
+where
+    Desk: FromRef<S>,
+{
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, desk: &Desk) -> Result<Self, Problem> {
-        Admin::from_request_parts(parts, desk).await?;
-        Ok(Self(desk.clone()))
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        Admin::from_request_parts(parts, state).await?;
+        Ok(Self(Desk::from_ref(state)))
     }
 }
 
@@ -27,11 +30,11 @@ impl Describe for AtDesk {
     }
 }
 
-impl FromRequestParts<Desk> for StepName {
+impl<S: Send + Sync> FromRequestParts<S> for StepName {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, desk: &Desk) -> Result<Self, Problem> {
-        let name = Path::from_request_parts(parts, desk).await;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let name = Path::from_request_parts(parts, state).await;
         let Path(name) = name.map_err(|_| Problem::not_found("there is no step of this name"))?;
         Ok(Self(name))
     }

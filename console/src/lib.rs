@@ -4,11 +4,12 @@
 //! sees it ([`steps`]), the log ([`topics`], [`records`]) and what was set aside ([`parked`]). A program mounts all of it
 //! with [`routes`], in whichever of its services has an installation. A page for readers, of the charts that a program
 //! declares, is [`ChartPage`], and of anything else [`plain_page`]. **Nothing here knows what the events say, and no
-//! state is held between requests.**
+//! state is held between requests but how the steps were doing in the last hour** ([`history`]).
 
 mod at_desk;
 mod charts;
 mod cursor;
+mod history;
 mod parked;
 mod plain;
 mod records;
@@ -27,13 +28,16 @@ use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
+use self::history::Shared;
+
 #[derive(utoipa::OpenApi)]
 #[openapi(info(title = "Operators' API", description = "What operators see and do, admins only."))]
 struct Description;
 
-fn operations() -> OpenApiRouter<Desk> {
+fn operations() -> OpenApiRouter<Shared> {
     OpenApiRouter::with_openapi(Description::openapi())
         .routes(operation!(steps::list))
+        .routes(operation!(steps::history))
         .routes(operation!(steps::rebuild))
         .routes(operation!(steps::roll_back))
         .routes(operation!(steps::cancel))
@@ -45,9 +49,13 @@ fn operations() -> OpenApiRouter<Desk> {
         .routes(operation!(parked::discard))
 }
 
-/// The routes of `desk` with the control room at `/control`, and what the routes are described as.
+/// The routes of `desk` with the control room at `/control`, and what the routes are described as. From then on every step is
+/// looked at from time to time, until the routes are dropped.
+///
+/// # Panics
+/// Outside a Tokio runtime.
 pub fn routes(desk: Desk) -> (Router, OpenApi) {
-    let (routes, openapi) = operations().with_state(desk).split_for_parts();
+    let (routes, openapi) = operations().with_state(Shared::begin(desk)).split_for_parts();
     (routes.merge(room::routes()), openapi)
 }
 

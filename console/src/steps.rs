@@ -1,4 +1,5 @@
 use axum::Json;
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use balcony_http::{NoBody, NoParams, Params};
@@ -7,6 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::at_desk::{AtDesk, StepName};
+use crate::history::{Course, Shared};
 use crate::refusal::Refusal;
 
 /// A generation that is built, or was given up.
@@ -35,6 +37,16 @@ pub(crate) struct WentBack {
 )]
 pub(crate) async fn list(AtDesk(desk): AtDesk, _: NoParams) -> Result<impl IntoResponse, Refusal> {
     Ok(Json(desk.examine().await?))
+}
+
+/// How every step was doing in the last hour, as this process has looked every ten seconds since it began: lag, rate, state and
+/// generation.
+#[utoipa::path(
+    get, path = "/v1/admin/steps/history", tag = "operators", operation_id = "list_history_of_steps",
+    responses((status = 200, description = "A value for each look and step", body = Course)),
+)]
+pub(crate) async fn history(_: AtDesk, State(shared): State<Shared>, _: NoParams) -> Json<Course> {
+    Json(shared.course())
 }
 
 /// Builds the read model of a step anew from the log, beside the live one, and switches to it.

@@ -75,7 +75,7 @@ pub use {
         Desk, DeskError, ParkedDetail, ParkedItem, ParkedPlace, PartitionExtent, RecordsFound, RecordsWanted,
         RolledBack, TopicExtent,
     },
-    doctor::{Diagnosis, Options as DoctorOptions},
+    doctor::{Diagnosis, Figures, Options as DoctorOptions},
     lines::{Lines, append_lines},
     parked::Options as ParkedOptions,
     rebuild::{Options as RebuildOptions, RollbackOptions},

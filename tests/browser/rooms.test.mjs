@@ -228,6 +228,38 @@ for (const kind of deployments()) {
       }
     });
 
+    test("how the steps were doing before the control room was opened is drawn at once", async () => {
+      const history = async () => (await (await fetch(`${it.page}/v1/admin/steps/history`, { headers: { Authorization: `Bearer ${admin}` } })).json());
+      await eventually("there are two looks", async () => (await history()).times.length > 1);
+      const page = await tab(browser, it, { token: admin });
+      // Nothing that the page could look at itself.
+      await page.route("**/v1/admin/steps", route => route.fulfill({ status: 503, contentType: "application/problem+json", body: "{}" }));
+      await page.goto(`${it.page}/control`);
+      await page.waitForSelector("#steps-chart canvas");
+      assert.equal(await page.isVisible("#steps-empty"), false);
+      const course = page.locator("#courses li[data-step=comments] svg");
+      assert.match(await course.getAttribute("aria-label"), /running, generation \d+, since \d\d:\d\d:\d\d/);
+      assert.notEqual(await course.locator("rect.good").count(), 0);
+      // While there is no time but one, there is no axis.
+      assert.equal(await page.isVisible("#chart-empty"), true);
+      assert.equal(await page.locator("#chart canvas").count(), 0);
+      page.faults = page.faults.filter(fault => !fault.includes("503"));
+      await close(page);
+    });
+
+    test("an address without a page has one that says so, without a barrier", async () => {
+      for (const [look, title] of [[{ colorScheme: "light" }, "There is nothing here"], [{ colorScheme: "dark", locale: "ja-JP", viewport: { width: 390, height: 844 } }, "ページが見つかりません"]]) {
+        const page = await open("/trending", { token: mia, ...look });
+        await page.waitForSelector("#who a");
+        assert.equal(await page.textContent("h1"), title);
+        assert.deepEqual(await barriers(page), []);
+        assert.equal(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), true, "it is too wide");
+        // The browser notes the answer 404 by itself.
+        page.faults = page.faults.filter(fault => !fault.includes("404"));
+        await close(page);
+      }
+    });
+
     test("the control room goes on while the counts are away", async () => {
       const page = await tab(browser, it, { token: admin });
       let away = true;
@@ -254,6 +286,8 @@ for (const kind of deployments()) {
       await page.click("button[aria-label='Rebuild: comments']");
       await page.click("#ask-yes");
       await page.waitForFunction(first => Number(document.querySelector("tr[data-step=comments] td:nth-child(3)").textContent) > first, first, { timeout: 60_000 });
+      // The new generation begins in the course of the step.
+      await page.waitForSelector("#courses li[data-step=comments] line.turn", { state: "attached" });
 
       await page.waitForSelector("#chart canvas");
       await it.command(noa, "POST", `/v1/movies/${movie}/comments`, { body: "seen on the chart" });
@@ -267,6 +301,14 @@ for (const kind of deployments()) {
       await page.waitForSelector(`${comments} tbody tr`);
       await page.waitForSelector(`${comments} .ranking li .number`);
       await page.click("#standing details[data-step=comments] summary");
+      // By title and name, with the id beside.
+      await page.waitForSelector(`${comments} tbody th:text-is('Ran')[title="${movie}"]`);
+      await page.waitForSelector(`${comments} .ranking span:text-is('Ran')[title="${movie}"]`);
+      await page.selectOption(`${comments} select >> nth=0`, "author");
+      await page.waitForSelector(`${comments} tbody th:text-is('noa')[title]`);
+      await page.waitForSelector(`${comments} .ranking span:text-is('noa')[title]`);
+      await page.selectOption(`${comments} select >> nth=0`, "movie");
+      await page.waitForSelector(`${comments} tbody th:text-is('Ran')`);
       const positions = () => page.evaluate(() => [...document.querySelectorAll("#standing details[data-step=comments] .scroll:last-child td:nth-child(3)")]
         .reduce((sum, cell) => sum + Number(cell.textContent), 0));
       await page.waitForFunction(() => document.querySelector("#standing details[data-step=comments] .scroll:last-child td"));

@@ -29,11 +29,28 @@ async fn step(operator: &Client, name: &str) -> Value {
 
 pub async fn operators_alone_see_the_steps_and_rebuild_them(deployment: Deployment) {
     let (admin, nobody) = (deployment.admin(), deployment.nobody());
-    for path in ["/v1/admin/steps", "/v1/admin/topics", "/v1/admin/topics/events/records", "/v1/admin/parked"] {
+    for path in [
+        "/v1/admin/steps",
+        "/v1/admin/steps/history",
+        "/v1/admin/topics",
+        "/v1/admin/topics/events/records",
+        "/v1/admin/parked",
+    ] {
         nobody.get(path).await.problem(401);
         deployment.user("mia").get(path).await.problem(403);
     }
     let movie = admin.register_movie("Ran").await;
+    // How the steps were doing is remembered before anybody asks.
+    eventually("there is a history", PATIENCE, async || {
+        let course = admin.get("/v1/admin/steps/history").await.expect(StatusCode::OK).json();
+        let comments = course["steps"].as_array().unwrap().iter().find(|step| step["name"] == "comments")?.clone();
+        let looks = course["times"].as_array().unwrap().len();
+        for figure in ["state", "generation", "lag_events", "lag_seconds", "events_per_second"] {
+            assert_eq!(comments[figure].as_array().unwrap().len(), looks, "{figure}");
+        }
+        comments["state"].as_array().unwrap().contains(&"running".into()).then_some(())
+    })
+    .await;
     eventually("all is well", PATIENCE, async || {
         let registry = step(&admin, "registry").await;
         (registry["ill"] == false && registry["state"] == "running" && registry["lag"]["events"] == 0).then_some(())

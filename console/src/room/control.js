@@ -3,7 +3,8 @@
   const TEXTS = {
     en: {
       skip: "To the content", room: "Control room", steps: "Steps", events: "Events", log: "Log", parked: "Set aside",
-      consumers: "Positions", time: "Time", counts: "Counts", stepsOverTime: "The last minutes", shown: "Shown",
+      consumers: "Positions", time: "Time", counts: "Counts", stepsOverTime: "The last hour", courses: "State and generation", soon: "The first figures come in a moment.",
+      turn: (state, generation, time) => `${state}${generation == null ? "" : `, generation ${generation}`}, since ${time}`, unknown: "not known", shown: "Shown",
       consumersTitle: "Who reads the log, and where they stand", countsTitle: "What happens", end: "Log's end",
       behind: "Behind", worker: "Process", seen: "Seen", busy: "Busy", ago: n => `${n} s ago`, behindBy: n => `${n} behind`, gone: "gone",
       by: "By", window: "Window", drawn: "Drawn", value: "Value", running: "Now", last: "Before", nothingCounted: "Nothing was counted yet.",
@@ -30,7 +31,8 @@
     },
     ja: {
       skip: "本文へ", room: "管制室", steps: "ステップ", events: "イベント", log: "ログ", parked: "保留",
-      consumers: "読み取り位置", time: "時刻", counts: "集計", stepsOverTime: "直近の推移", shown: "表示",
+      consumers: "読み取り位置", time: "時刻", counts: "集計", stepsOverTime: "直近 1 時間の推移", courses: "状態と世代", soon: "最初の値をまもなく表示します。",
+      turn: (state, generation, time) => `${state}${generation == null ? "" : `、世代 ${generation}`}、${time} から`, unknown: "不明", shown: "表示",
       consumersTitle: "ログの読み手とその位置", countsTitle: "起きていること", end: "ログの終端",
       behind: "遅れ", worker: "プロセス", seen: "最終確認", busy: "稼働率", ago: n => `${n} 秒前`, behindBy: n => `遅れ ${n} 件`, gone: "停止",
       by: "分類", window: "単位", drawn: "内容", value: "値", running: "現在", last: "一つ前", nothingCounted: "まだ何も集計されていません。",
@@ -58,7 +60,7 @@
   };
   const language = navigator.languages.map(name => name.slice(0, 2)).find(name => name in TEXTS) ?? "en";
   const T = TEXTS[language];
-  const LOOK_EVERY = 2000, LOOK_AT_LEAST_EVERY = 30000, HISTORY = 150;
+  const LOOK_EVERY = 2000, LOOK_AT_LEAST_EVERY = 30000, HISTORY = 1800, SPARKS = 150, HOUR = 3_600_000;
   // How many figures a line in a table is wide at least.
   const SPARK = 15;
   const $ = id => document.getElementById(id);
@@ -107,9 +109,9 @@
 
   // --- the steps ---
   const rates = new Map();
-  function remember(history, value) {
+  function remember(history, value, most = HISTORY) {
     history.push(value);
-    if (history.length > HISTORY) history.shift();
+    if (history.length > most) history.shift();
   }
   function spark(history) {
     const SVG = "http://www.w3.org/2000/svg";
@@ -142,7 +144,7 @@
     for (const step of steps) {
       if (!rates.has(step.name)) rates.set(step.name, []);
       const history = rates.get(step.name);
-      remember(history, step.events_per_second);
+      remember(history, step.events_per_second, SPARKS);
       const notes = [...step.complaints, ...step.notes];
       const row = make("tr", { className: notes.length ? "step-row with-note" : "step-row" },
         make("td", {}, step.name),
@@ -171,10 +173,11 @@
     if ($("state").textContent !== said) $("state").textContent = said;
   }
 
-  // --- figures of the last minutes, as this page has seen them ---
+  // --- figures of the last hour: as the service has seen them until the page was opened, and the page since ---
   class Trend {
-    constructor(place) {
+    constructor(place, empty) {
       this.place = place;
+      this.empty = empty;
       this.times = [];
       this.lines = new Map();
       new ResizeObserver(() => this.chart?.setSize(this.size())).observe(place);
@@ -194,7 +197,11 @@
       this.chart = null;
     }
     draw(anew = false) {
-      if (anew && !this.times.length) return;
+      // From one time to another: one alone has no line and no axis.
+      const isEmpty = this.times.length < 2;
+      this.empty.hidden = !isEmpty;
+      this.place.hidden = isEmpty;
+      if (isEmpty) return;
       const data = [this.times, ...this.lines.values()];
       if (this.chart && !anew && this.drawn === this.lines.size) {
         this.chart.setData(data);
@@ -219,10 +226,68 @@
   let shownTrend = null;
   function noteSteps(steps, now) {
     for (const [name, figure] of Object.entries(FIGURES)) {
-      if (!trends.has(name)) trends.set(name, new Trend($("steps-chart")));
+      if (!trends.has(name)) trends.set(name, new Trend($("steps-chart"), $("steps-empty")));
       trends.get(name).note(now, Object.fromEntries(steps.map(step => [step.name, figure(step)])));
     }
+    for (const step of steps) noteCourse(step.name, now, step.state, step.generation);
+  }
+  // Which state and which generation each step had, from when on.
+  const courses = new Map();
+  const MOST_TURNS = 200;
+  function noteCourse(name, at, state, generation) {
+    if (!courses.has(name)) courses.set(name, []);
+    const course = courses.get(name), last = course.at(-1);
+    if (!last || last.state !== state || last.generation !== generation) remember(course, { at, state, generation }, MOST_TURNS);
+    while (course.length > 1 && course[1].at <= at - HOUR) course.shift();
+  }
+  const clock = at => new Date(at).toLocaleTimeString(language, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+  function drawnCourse(course, from, until) {
+    const SVG = "http://www.w3.org/2000/svg";
+    const shape = (tag, attributes, title) => {
+      const element = document.createElementNS(SVG, tag);
+      for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+      if (title) element.append(Object.assign(document.createElementNS(SVG, "title"), { textContent: title }));
+      return element;
+    };
+    const x = at => 1000 * Math.max(0, at - from) / Math.max(1, until - from);
+    const said = ({ state, generation, at }) => T.turn(state ?? T.unknown, generation, clock(Math.max(at, from)));
+    const svg = shape("svg", { class: "course", viewBox: "0 0 1000 10", preserveAspectRatio: "none", role: "img",
+      "aria-label": course.slice(-5).map(said).join("; ") });
+    course.forEach((turn, at) => {
+      const end = course[at + 1]?.at ?? until;
+      if (end < from) return;
+      const tone = turn.state == null ? "none" : TONES[turn.state] ?? "bad";
+      svg.append(shape("rect", { class: tone, x: x(turn.at), width: Math.max(0, x(end) - x(turn.at)), height: 10 }, said(turn)));
+      if (at && course[at - 1].generation !== turn.generation) svg.append(shape("line", { class: "turn", x1: x(turn.at), x2: x(turn.at), y1: 0, y2: 10 }));
+    });
+    return svg;
+  }
+  function showCourses() {
+    const { times } = trends.get("lag") ?? { times: [] };
+    if (times.length < 2) return;
+    const until = times.at(-1) * 1000, from = Math.max(times[0] * 1000, until - HOUR);
+    $("courses-time").textContent = `${clock(from)} – ${clock(until)}`;
+    $("courses").replaceChildren(...[...courses].map(([name, course]) => {
+      const item = make("li", {}, make("span", { textContent: name }), drawnCourse(course, from, until),
+        make("span", { className: "number", textContent: course.at(-1).generation ?? "–" }));
+      item.dataset.step = name;
+      return item;
+    }));
+  }
+  let isSeeded = false;
+  /** What was before the page was opened. */
+  async function seed() {
+    if (isSeeded) return;
+    const { times, steps } = await ask("/v1/admin/steps/history");
+    isSeeded = true;
+    times.forEach((time, at) => noteSteps(steps.map(step => ({ name: step.name, state: step.state[at], generation: step.generation[at],
+      lag: { events: step.lag_events[at], seconds: step.lag_seconds[at] }, events_per_second: step.events_per_second[at] })), Date.parse(time)));
+    for (const step of steps) rates.set(step.name, step.events_per_second.slice(-SPARKS).map(rate => rate ?? 0));
+    showOverTime();
+  }
+  function showOverTime() {
     showTrend();
+    showCourses();
   }
   function showTrend() {
     const trend = trends.get($("figure").value);
@@ -252,7 +317,7 @@
       $("topic").replaceChildren(...topics.map(topic => make("option", { value: topic.name, textContent: topic.name })));
     }
     if (before) {
-      topicsTrend ??= new Trend($("chart"));
+      topicsTrend ??= new Trend($("chart"), $("chart-empty"));
       topicsTrend.note(now, Object.fromEntries(found.map(({ topic, rate }) => [topic.name, rate])));
       topicsTrend.draw();
     }
@@ -353,7 +418,7 @@
       for (const part of this.parts) part.hidden = hasNone;
       this.plot.show(drawing);
       if (!top) return;
-      const items = top.items.map(item => make("li", {}, make("span", {}, make("span", { textContent: item.value }), make("span", { className: "number", textContent: number(item.count) }))));
+      const items = top.items.map(item => make("li", {}, make("span", {}, make("span", { textContent: item.label ?? item.value, title: item.label ? item.value : "" }), make("span", { className: "number", textContent: number(item.count) }))));
       this.ranking.replaceChildren(...(items.length ? items : [make("li", { className: "quiet none", textContent: T.nothingRanked })]));
     }
   }
@@ -449,9 +514,11 @@
 
   // --- going round ---
   async function look() {
+    await seed();
     const [steps, topics, parked] = await Promise.all([ask("/v1/admin/steps"), ask("/v1/admin/topics"), ask("/v1/admin/parked?limit=100")]);
     showSteps(steps.projections);
     noteSteps(steps.projections, Date.now());
+    showOverTime();
     showStandings(steps.projections, topics.items);
     showTopics(topics.items, Date.now());
     showParked(parked.items);

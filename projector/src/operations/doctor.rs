@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{bail, ensure};
 
 use self::diagnosis::Diagnosed;
-pub use self::diagnosis::Diagnosis;
+pub use self::diagnosis::{Diagnosis, Figures};
 use super::table::{Table, cut};
 use super::terminal::Terminal;
 use crate::{Application, Installation, Settings};

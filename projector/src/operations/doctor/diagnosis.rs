@@ -22,6 +22,23 @@ pub struct Diagnosis {
     pub(super) program: String,
 }
 
+/// What changes of a step over time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Figures {
+    /// Its name.
+    pub name: String,
+    /// The worst of its living workers' states; `dead` when all have died, `missing` when there are none.
+    pub state: String,
+    /// The generation that is live, if there is one.
+    pub generation: Option<i64>,
+    /// How many events it is behind, as far as that is known.
+    pub lag_events: Option<i64>,
+    /// How many seconds it is behind, as far as that is known.
+    pub lag_seconds: Option<f64>,
+    /// How many events it takes in a second.
+    pub events_per_second: f64,
+}
+
 /// What there is to say about the log.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct DiagnosedLog {
@@ -107,6 +124,18 @@ pub(super) struct Standing {
 }
 
 impl Diagnosis {
+    /// What changes over time, of every step.
+    pub fn figures(&self) -> impl Iterator<Item = Figures> {
+        self.projections.iter().map(|one| Figures {
+            name: one.name.clone(),
+            state: one.state.clone(),
+            generation: one.generation,
+            lag_events: one.lag.events,
+            lag_seconds: one.lag.seconds,
+            events_per_second: one.events_per_second,
+        })
+    }
+
     pub(super) fn ill(&self) -> impl Iterator<Item = &Diagnosed> {
         self.projections.iter().filter(|one| one.ill)
     }
