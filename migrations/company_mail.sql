@@ -36,3 +36,10 @@ CREATE TABLE IF NOT EXISTS letter_sending (
     until      BIGINT NOT NULL,
     PRIMARY KEY (company_id, slot, part)
 );
+
+-- The companies whose mail the server does not take for now: since when, by the database's clock, and how often it has said so.
+CREATE TABLE IF NOT EXISTS refused_companies (
+    company_id UUID   NOT NULL PRIMARY KEY,
+    since      BIGINT NOT NULL,
+    times      BIGINT NOT NULL
+);

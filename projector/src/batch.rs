@@ -84,7 +84,7 @@ impl Decoded {
     pub(crate) fn failed_records(&self) -> impl Iterator<Item = (&Record, &str)> {
         self.set_aside.iter().filter_map(|set_aside| match &set_aside.reason {
             Reason::Broken(error) | Reason::Failed(error) => Some((&set_aside.record, error.as_str())),
-            Reason::Waits => None,
+            Reason::Later(_) | Reason::Waits => None,
         })
     }
 
@@ -92,7 +92,7 @@ impl Decoded {
     pub(crate) fn refused_records(&self) -> impl Iterator<Item = (&Record, &str)> {
         self.set_aside.iter().filter_map(|set_aside| match &set_aside.reason {
             Reason::Failed(error) => Some((&set_aside.record, error.as_str())),
-            Reason::Broken(_) | Reason::Waits => None,
+            Reason::Broken(_) | Reason::Later(_) | Reason::Waits => None,
         })
     }
 }

@@ -23,6 +23,8 @@ pub(crate) enum Reason {
     Broken(String),
     /// It could not be applied or delivered.
     Failed(String),
+    /// It could not be delivered for now, and is tried again by itself.
+    Later(String),
     /// An earlier record of its key is parked.
     Waits,
 }
@@ -81,6 +83,7 @@ impl Display for Reason {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Broken(error) | Self::Failed(error) => f.write_str(error),
+            Self::Later(error) => write!(f, "{error}; it is tried again by itself"),
             Self::Waits => f.write_str("waits behind an earlier record of its key that is parked"),
         }
     }

@@ -1,9 +1,11 @@
 //! What has effects on the world, and how the runtime holds it.
 
+mod again;
 mod delivered;
 mod delivering;
 pub(crate) mod dispatcher;
 mod error;
+mod later;
 mod ledger;
 mod parked;
 mod publisher;

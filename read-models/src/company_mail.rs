@@ -16,6 +16,7 @@ pub use self::leaving::{LEAVING_PATH, Leaving};
 pub use self::letter::Letterhead;
 use self::letter::{Item, letter};
 use self::letters::{KEEP_EVERY, Letter, Letters, Slot, Turn};
+pub use self::server::WrongPostOffice;
 use self::server::{CONNECTING_PATIENCE, Refusal, Server};
 use self::under_way::UnderWay;
 use crate::{Logged, Registry, Subscription};
@@ -57,11 +58,6 @@ struct Opened {
     letters: OnceCell<Letters>,
 }
 
-/// Why mail cannot be sent as the settings say.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct WrongPostOffice(String);
-
 /// Comments that go out together: of one company, posted within the same slot of time.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Batch {
@@ -91,6 +87,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long a server may take for a letter once it is connected to: minutes, since a server may think about what it was sent (RFC 5321, section
 /// 4.5.3.2).
 const SENDING_PATIENCE: Duration = Duration::from_mins(3);
+/// For how long, and how often, the mail of a company that the server does not take for now is tried again soon: a server that
+/// knows nobody asks for some minutes. What takes longer is set aside, lest it takes the place of others.
+const SOON_FOR: Duration = Duration::from_mins(2);
+const SOON_TIMES: i64 = 50;
 /// How long it is tried to note that a mail was sent.
 const NOTING_PATIENCE: Duration = Duration::from_secs(30);
 /// How long what has begun to be sent may take to be sent and noted.
@@ -133,7 +133,7 @@ impl Reactor for CompanyMail {
         Start::Now
     }
 
-    /// A server that is away is tried for as long as it takes.
+    /// A server that is away is tried for as long as it takes. What it does not take for now is set aside before long.
     fn policy(&self) -> DeliveryPolicy {
         DeliveryPolicy {
             in_flight: 1_000,
@@ -327,7 +327,7 @@ impl PostOffice {
         };
         let items: Vec<&Item> = letter.items.iter().filter(|item| wanted.contains(&item.comment)).collect();
         if !items.is_empty() {
-            self.post(batch, letter.id(), &items).await?;
+            self.post(letters, batch, letter.id(), &items).await?;
         }
         // It has gone out: where that cannot be written down, its deliveries are done all the same.
         if timeout(NOTING_PATIENCE, note(letters, letter, !items.is_empty())).await.is_err() {
@@ -336,15 +336,17 @@ impl PostOffice {
         Ok(())
     }
 
-    async fn post(&self, batch: &Batch, id: Uuid, items: &[&Item]) -> Result<(), ReactError> {
+    async fn post(&self, letters: &Letters, batch: &Batch, id: Uuid, items: &[&Item]) -> Result<(), ReactError> {
         let ticket = self.opened.get().map(|opened| opened.leaving.ticket(CompanyId(batch.company)));
         let message = letter(&self.head, &batch.address, ticket.as_deref(), id, items);
         let message = message.map_err(|error| ReactError::Refused(error.to_string()))?;
         let sent = self.server.send(message.envelope(), &message.formatted(), self.patience).await;
-        sent.map_err(|refusal| match refusal {
-            Refusal::Away(reason) | Refusal::ForNow(reason) => ReactError::Retry(reason),
-            Refusal::ForGood(reason) => ReactError::Refused(reason),
-        })
+        match sent {
+            Ok(()) => Ok(()),
+            Err(Refusal::Away(reason)) => Err(ReactError::Retry(reason)),
+            Err(Refusal::ForNow(reason)) => Err(for_now(letters, batch.company, reason).await),
+            Err(Refusal::ForGood(reason)) => Err(ReactError::Refused(reason)),
+        }
     }
 
     /// Looks again at what was looked up when the comments came, which is up to half a minute ago, and gives those that
@@ -396,6 +398,15 @@ async fn note(letters: &Letters, letter: &Letter, was_sent: bool) {
         let Err(error) = noted else { return };
         tracing::warn!(%error, mail = %letter.id(), "what became of a mail is not noted yet");
         sleep(LOOK_EVERY).await;
+    }
+}
+
+/// What to do about the mail of a company that the server does not take for now: it is tried again soon, until that has
+/// gone on for a while.
+async fn for_now(letters: &Letters, company: Uuid, reason: String) -> ReactError {
+    match timeout(REGISTRY_PATIENCE, letters.note_refused(company)).await {
+        Ok(Ok((time, times))) if time >= SOON_FOR || times > SOON_TIMES => ReactError::Later(reason),
+        _ => ReactError::Retry(reason),
     }
 }
 
@@ -647,6 +658,56 @@ mod tests {
 
         assert_eq!(send(&[0, 2]).await, [Ok(()), Ok(())]);
         assert!(timeout(Duration::ZERO, world.server.accept()).await.is_err(), "nothing goes out again");
+    }
+
+    /// A mail server that takes no mail to anybody for now, once.
+    async fn refuses_for_now(server: &TcpListener) {
+        let (connection, _) = server.accept().await.expect("a connection");
+        let mut connection = BufReader::new(connection);
+        connection.write_all(b"220 here\r\n").await.expect("a greeting");
+        let mut line = String::new();
+        while connection.read_line(&mut line).await.expect("a line") > 0 {
+            let answer: &[u8] = if line.starts_with("RCPT") { b"450 busy\r\n" } else { b"250 yes\r\n" };
+            connection.write_all(answer).await.expect("an answer");
+            line.clear();
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn mail_that_is_not_taken_for_now_is_tried_again_soon_for_a_while_and_then_set_aside() {
+        let world = World::new().await;
+        let node = world.node().await;
+        let send = async |company: u128| {
+            let batch = Batch { company: Uuid::from_u128(company), ..batch() };
+            let (done, is_done) = oneshot::channel();
+            let item = Item { id: Uuid::from_u128(company), ..item() };
+            timeout(LONG, node.send(&batch, vec![Waiting { item, done }])).await.expect("it ends");
+            is_done.await.expect("it is told")
+        };
+        let refused = async |company| tokio::join!(send(company), refuses_for_now(&world.server)).0;
+        for company in [3, 5] {
+            if company != 3 {
+                world.register(Uuid::from_u128(company), 10).await;
+            }
+            assert!(matches!(refused(company).await, Err(ReactError::Retry(_))), "it is tried again soon");
+        }
+
+        let live = world.database.generations(Some(CompanyMail::NAME)).await.expect("a namespace").remove(0);
+        let mut tx = world.database.writer(&live.generation).begin().await.expect("a transaction");
+        let sql = "UPDATE refused_companies SET since = since - $1 WHERE company_id = $2";
+        let params = [(SOON_FOR.as_millis() as i64).into(), Uuid::from_u128(3).into()];
+        assert_eq!(tx.execute(sql, &params).await.expect("a statement"), 1);
+        let sql = "UPDATE refused_companies SET times = $1 WHERE company_id = $2";
+        assert_eq!(tx.execute(sql, &[SOON_TIMES.into(), Uuid::from_u128(5).into()]).await.expect("a statement"), 1);
+        tx.commit().await.expect("a commit");
+        for company in [3, 5] {
+            assert!(matches!(refused(company).await, Err(ReactError::Later(_))), "{company}");
+        }
+        // Once it is taken, all is as it was.
+        let (told, _) = tokio::join!(send(3), takes(&world.server, Takes::It));
+        assert_eq!(told, Ok(()));
+        let letters = node.letters().await.expect("letters");
+        assert_eq!(letters.note_refused(Uuid::from_u128(3)).await.expect("noted").1, 1);
     }
 
     #[tokio::test(flavor = "multi_thread")]

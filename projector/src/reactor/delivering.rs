@@ -33,6 +33,8 @@ pub(super) enum Outcome {
     Broken(String),
     /// Whoever would have the effect refuses it for good, for this reason, and it is to be parked.
     Refused(String),
+    /// It is to be parked for now, for this reason, and tried again from there.
+    Later(String),
     /// It failed at every attempt, the last for this reason, and is to be parked.
     Failed(String),
     /// No attempt may begin any more.
@@ -74,6 +76,7 @@ impl Deliverer {
                 Ok(true) => return Outcome::Delivered,
                 Ok(false) => return Outcome::Unknown,
                 Err(ReactError::Refused(reason)) => return Outcome::Refused(reason),
+                Err(ReactError::Later(reason)) => return Outcome::Later(reason),
                 Err(ReactError::Retry(reason)) => reason,
             };
             if attempt >= self.policy.attempts {

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::again::Again;
 use super::delivering::{Deliverer, Outcome};
 use super::ledger::Ledger;
 use super::spec::AnyReactor;
@@ -70,6 +71,7 @@ impl Runtime {
     /// Runs until it is told to stop, or until somebody has to look.
     pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) {
         let work = |stop| async { Dispatcher::join(&self).await?.run(stop).await };
+        let again = Again::new(self.reactor.clone(), self.log.clone(), self.database.clone()).run(stop.clone());
         let longest = self.reactor.policy().grace + LONGEST_END;
         let supervised = supervise(work, self.observer.clone(), stop.clone());
         let overdue = async {
@@ -77,7 +79,7 @@ impl Runtime {
             tokio::time::sleep(longest).await;
         };
         tokio::select! {
-            () = supervised => {}
+            _ = async { tokio::join!(supervised, again) } => {}
             // It is dropped where it stands, which is as good as a crash.
             () = overdue => {}
         }
@@ -213,8 +215,9 @@ impl Dispatcher {
                 self.failures.note(1, 0);
                 self.park(record, Reason::Failed(reason));
             }
-            // Neither says anything about the reactor or the rest of the world: there may be any number of them.
+            // None of them says anything about the reactor or the rest of the world: there may be any number of them.
             Outcome::Refused(reason) => self.park(record, Reason::Failed(reason)),
+            Outcome::Later(reason) => self.park(record, Reason::Later(reason)),
             Outcome::Broken(reason) => self.park(record, Reason::Broken(reason)),
             Outcome::Interrupted => {}
         }

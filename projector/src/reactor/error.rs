@@ -5,6 +5,10 @@ pub enum ReactError {
     /// hundred in a row are parked so, or more than half of a thousand, the reactor stops: then the fault is likely its own.
     #[error("{0}")]
     Retry(String),
+    /// Trying again may help, but not soon. The record is parked, where it takes no other's place, and from there it is tried
+    /// again now and then by itself, for as long as the policy says.
+    #[error("{0}")]
+    Later(String),
     /// Whoever would have the effect will never take it, and trying again will not help. The record is parked, however many
     /// are: what one recipient refuses holds up no other.
     #[error("{0}")]

@@ -5,6 +5,7 @@ use balcony_event_log::{EventLog, Positions, Record, TopicPartition};
 use balcony_store::{Claim, Database, Generation, Incarnation, ReadModel, StoreError, Writer};
 
 use super::delivered;
+use super::later;
 use super::repeats::{self, Repeats};
 use super::spec::AnyReactor;
 use super::window::Window;
@@ -54,6 +55,7 @@ impl Ledger {
         // What was done cannot be done again: no crash may take back where it started and how far it has come.
         let writer = database.durable_writer(&generation);
         repeats::prepare(reactor.name(), database, &writer).await?;
+        later::prepare(reactor.name(), database, &writer).await?;
         let begun = writer.snapshot().await?.checkpoints().await?;
         let is_begun = |topic: &Arc<str>| begun.partitions().any(|partition| partition.topic == *topic);
         if !reactor.topics().iter().all(is_begun) {
@@ -243,6 +245,10 @@ impl Ledger {
             let of = |Parking { record, reason }: &Parking| parked_record(name, record, reason, parked_at);
             let records: Vec<_> = self.parking.iter().map(of).collect();
             tx.park(&records).await?;
+            let later = self.parking.iter().zip(&records);
+            let later = later.filter(|(parking, _)| matches!(parking.reason, Reason::Later(_)));
+            let later: Vec<_> = later.map(|(_, record)| record.id).collect();
+            later::note(&mut tx, &later, parked_at).await?;
             parked = Some(tx.parked_count().await?);
         }
         tx.commit().await?;
@@ -256,7 +262,7 @@ impl Ledger {
         for parking in std::mem::take(&mut self.parking) {
             let Parking { record, reason } = &parking;
             let stays = match reason {
-                Reason::Broken(_) | Reason::Failed(_) => true,
+                Reason::Broken(_) | Reason::Failed(_) | Reason::Later(_) => true,
                 Reason::Waits => is_behind(&self.parked_keys, record) || failing.contains(&key(record)),
             };
             if stays {

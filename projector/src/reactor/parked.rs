@@ -9,23 +9,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use balcony_event_log::{EventLog, Incoming, Positions, Record};
-use balcony_store::{Database, GenerationState, GenerationTx, Lease, ParkedRecord, StoreError, Writer};
+use balcony_store::{
+    Database, GenerationState, GenerationTx, Lease, ListedGeneration, ParkedRecord, StoreError, Writer,
+};
 use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
 use super::delivered;
 use super::delivering::attempt_once;
 use super::error::ReactError;
+use super::later;
 use super::publisher::Publisher;
 use super::spec::AnyReactor;
 use crate::clock::milliseconds_now;
 use crate::operations::{Outcome, Refused, RetryError, kept_record};
+use crate::parking::Reason;
 
 /// A reactor's parked records, held: until this is dropped, nobody else retries or discards any of them.
 pub struct ParkedDeliveries {
     reactor: AnyReactor,
     log: Arc<dyn EventLog>,
     may_publish: bool,
+    /// Whether a record is read from the log again.
+    reads_log: bool,
     writer: Writer,
     _lease: Lease,
 }
@@ -50,6 +56,13 @@ async fn lease(database: &Database, name: &str) -> Result<Lease, RetryError> {
     }
 }
 
+/// The namespace of `reactor`.
+async fn live(reactor: &AnyReactor, database: &Database) -> Result<ListedGeneration, StoreError> {
+    let listed = database.generations(Some(reactor.name())).await?;
+    let live = listed.into_iter().find(|listed| listed.state == GenerationState::Live);
+    live.ok_or_else(|| StoreError::NotReady(reactor.name().to_string()))
+}
+
 impl ParkedDeliveries {
     /// Holds what is parked in `reactor`. Unless this process may append to `log`, what would publish is refused with
     /// [`RetryError::CannotPublish`].
@@ -64,12 +77,38 @@ impl ParkedDeliveries {
     ) -> Result<Self, RetryError> {
         let name = reactor.name();
         let lease = lease(database, name).await?;
-        let listed = database.generations(Some(name)).await?;
-        let live = listed.into_iter().find(|listed| listed.state == GenerationState::Live);
-        let live = live.ok_or_else(|| StoreError::NotReady(name.to_string()))?;
+        let live = live(reactor, database).await?;
         // What was done cannot be done again: no crash may take back that it was.
         let writer = database.durable_writer(&live.generation);
-        Ok(Self { reactor: reactor.clone(), log, may_publish, writer, _lease: lease })
+        later::prepare(name, database, &writer).await?;
+        Ok(Self { reactor: reactor.clone(), log, may_publish, reads_log: true, writer, _lease: lease })
+    }
+
+    /// The same, but delivers records as they were kept when they were parked.
+    pub(super) fn delivering_what_was_kept(self) -> Self {
+        Self { reads_log: false, ..self }
+    }
+
+    /// Whether any of what is parked in `reactor` for later was tried last before `before`.
+    pub(super) async fn is_any_due(reactor: &AnyReactor, database: &Database, before: i64) -> Result<bool, RetryError> {
+        let live = live(reactor, database).await?;
+        let mut tx = database.look_at(&live.generation).await?;
+        Ok(!later::due(&mut tx, before).await?.is_empty())
+    }
+
+    /// The next records that are to be tried again, of those that were parked after `since` and tried last before `before`. From now
+    /// on they count as tried.
+    pub(super) async fn take_due(&self, since: i64, before: i64) -> Result<Vec<ParkedRecord>, RetryError> {
+        let mut tx = self.writer.begin().await?;
+        later::give_up(&mut tx, since).await?;
+        let due = later::due(&mut tx, before).await?;
+        later::note(&mut tx, &due, milliseconds_now()).await?;
+        let mut records = Vec::with_capacity(due.len());
+        for id in due {
+            records.extend(tx.parked_record(id).await?);
+        }
+        tx.commit().await?;
+        Ok(records)
     }
 
     /// Delivers the parked record `id` and what waits behind it, in the order of the log, beginning with the first
@@ -156,7 +195,7 @@ impl ParkedDeliveries {
     }
 
     /// Delivers every parked record of the same key; without a key, this one alone.
-    async fn deliver_all_like(&self, record: ParkedRecord, outcome: &mut Outcome) -> Result<(), RetryError> {
+    pub(super) async fn deliver_all_like(&self, record: ParkedRecord, outcome: &mut Outcome) -> Result<(), RetryError> {
         if record.key.is_empty() {
             self.deliver(&record, outcome).await?;
             return Ok(());
@@ -183,6 +222,7 @@ impl ParkedDeliveries {
         let checkpoints = tx.hold_checkpoints().await?;
         let Some(error) = failed else {
             tx.unpark(parked.id).await?;
+            later::forget(&mut tx, parked.id).await?;
             if parked.offset >= checkpoints.next_offset(&parked.partition) {
                 // A worker that begins at the checkpoint would deliver it again.
                 delivered::note(&mut tx, &[(parked.partition.clone(), parked.offset)]).await?;
@@ -191,6 +231,10 @@ impl ParkedDeliveries {
             outcome.applied += 1;
             return Ok(true);
         };
+        if matches!(error, ReactError::Refused(_)) {
+            later::forget(&mut tx, parked.id).await?;
+        }
+        let error = self.reason(parked, error);
         tx.park_error(parked.id, &error).await?;
         let waiting = match parked.key.as_slice() {
             [] => 0,
@@ -201,8 +245,20 @@ impl ParkedDeliveries {
         Ok(false)
     }
 
+    /// What is said of a record that failed again.
+    fn reason(&self, parked: &ParkedRecord, error: ReactError) -> String {
+        let policy = self.reactor.policy();
+        let age = u64::try_from(milliseconds_now() - parked.parked_at).unwrap_or(0);
+        match error {
+            ReactError::Later(reason) if Duration::from_millis(age) + policy.again_every < policy.again_for => {
+                Reason::Later(reason).to_string()
+            }
+            ReactError::Later(reason) | ReactError::Retry(reason) | ReactError::Refused(reason) => reason,
+        }
+    }
+
     /// Why the record cannot be delivered; otherwise it is, or passed over as a worker would.
-    async fn attempt(&self, record: &Record) -> Result<Option<String>, RetryError> {
+    async fn attempt(&self, record: &Record) -> Result<Option<ReactError>, RetryError> {
         if !self.reactor.wants(record) {
             return Ok(None);
         }
@@ -213,14 +269,14 @@ impl ParkedDeliveries {
         if publisher.has_refused() {
             return Err(RetryError::CannotPublish(self.reactor.name().to_string()));
         }
-        Ok(match attempted {
-            Ok(_) => None,
-            Err(ReactError::Refused(reason) | ReactError::Retry(reason)) => Some(reason),
-        })
+        Ok(attempted.err())
     }
 
     /// The record as the log has it; as far as it was kept, where the log has forgotten it or does not answer.
     async fn as_it_stands(&self, parked: &ParkedRecord) -> Record {
+        if !self.reads_log {
+            return kept_record(parked);
+        }
         let reading = async {
             let from: Positions = [(parked.partition.clone(), parked.offset)].into_iter().collect();
             let mut reader = self.log.read(from);

@@ -103,6 +103,10 @@ pub struct DeliveryPolicy {
     pub first_pause: Duration,
     /// The longest pause.
     pub longest_pause: Duration,
+    /// How often what is parked for [later](ReactError::Later) is tried again.
+    pub again_every: Duration,
+    /// How long after it was parked that is still done. From then on it is as any parked record.
+    pub again_for: Duration,
     /// How long attempts under way may take once the process is to end, which waits for them. What does not end by then is
     /// dropped where it stands and delivered again.
     pub grace: Duration,
@@ -110,7 +114,8 @@ pub struct DeliveryPolicy {
 
 impl Default for DeliveryPolicy {
     /// 64 in flight, 10,000 in the window, 20 attempts of up to a minute with pauses from half a second to a minute:
-    /// what is refused at once is tried for some ten minutes. Five seconds at the end.
+    /// what is refused at once is tried for some ten minutes. What is parked for later is tried
+    /// every quarter of an hour for three days. Five seconds at the end.
     fn default() -> Self {
         Self {
             in_flight: 64,
@@ -119,6 +124,8 @@ impl Default for DeliveryPolicy {
             patience: Duration::from_secs(60),
             first_pause: Duration::from_millis(500),
             longest_pause: Duration::from_secs(60),
+            again_every: Duration::from_mins(15),
+            again_for: Duration::from_hours(3 * 24),
             grace: Duration::from_secs(5),
         }
     }

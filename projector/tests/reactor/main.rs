@@ -10,10 +10,11 @@ mod repeats;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use balcony_event_log::{Positions, TopicPartition};
-use balcony_projector::{Kind, Start, State};
+use balcony_projector::{DeliveryPolicy, Kind, ParkedDeliveries, Start, State};
 
 use crate::parked::*;
 use crate::repeats::*;
@@ -45,6 +46,8 @@ on_both! {
     whoever_starts_now_gets_no_history_not_even_later
     a_crash_repeats_only_what_was_not_written_down
     an_event_that_stands_in_the_log_again_is_delivered_once
+    what_is_put_off_takes_nobodys_place_and_is_tried_again_by_itself
+    what_is_put_off_for_too_long_is_given_up
     what_is_refused_is_parked_with_what_follows_of_its_key
     whoever_was_taken_over_moves_no_frontier
     a_retry_delivers_the_key_in_order_under_its_ids_and_the_worker_goes_on_with_it
@@ -236,6 +239,71 @@ async fn what_is_refused_is_parked_with_what_follows_of_its_key(world: World) {
     assert_eq!(taken, ["slow:1", "7", "d:10"].map(str::to_owned).into());
     let state = &projector.states()[0];
     assert_eq!((state.state, state.parked), (State::Running, 8));
+    projector.stop().await;
+}
+
+/// Puts off what is of a key that begins with "later".
+fn puts_off(change: impl FnOnce(&mut DeliveryPolicy)) -> Arc<Receiver> {
+    let answering = |event: &str, _| if event.starts_with("later") { Answer::LaterWhileClosed } else { Answer::Take };
+    Receiver::with_policy(answering, |policy| {
+        policy.again_every = Duration::from_millis(20);
+        change(policy);
+    })
+}
+
+async fn what_is_put_off_takes_nobodys_place_and_is_tried_again_by_itself(world: World) {
+    let process = world.process().await;
+    let receiver = puts_off(|policy| policy.window = 5);
+    let projector = process.start(&receiver, Start::Beginning);
+    // More than have room in the window, and one that waits behind one of them.
+    process.append((0..120).map(|n| format!("later{n}:0"))).await;
+    process.append(["later7:1"]).await;
+    process.append((0..20).map(|n| format!("k{n}:0"))).await;
+    receiver.has_taken(20).await;
+    process.caught_up().await;
+    let parked = process.parked().await;
+    assert_eq!(parked.len(), 121);
+    let of = |event: &str| parked.iter().find(|parked| parked.0 == event).unwrap().1.clone();
+    assert_eq!(of("later0:0"), "some other day; it is tried again by itself");
+    assert_eq!(of("later7:1"), "waits behind an earlier record of its key that is parked");
+    until("it is tried again, in vain", async || receiver.attempts("later0:0") > 2).await;
+    assert_eq!(projector.states()[0].state, State::Running);
+
+    // A crash changes nothing about it.
+    drop(projector);
+    let projector = process.start(&receiver, Start::Beginning);
+    receiver.open_gate();
+    receiver.has_taken(141).await;
+    until("nothing is parked", async || process.parked().await.is_empty()).await;
+    let events = receiver.events();
+    let at = |event: &str| events.iter().position(|taken| taken == event).unwrap();
+    assert!(events.len() == 141 && at("later7:0") < at("later7:1"));
+    receiver.check_ids();
+    let mut tx = process.writer().await.snapshot().await.unwrap();
+    let left: Vec<(i64,)> = tx.fetch("SELECT COUNT(*) FROM tried_again", &[]).await.unwrap();
+    assert_eq!(left, [(0,)]);
+    drop(tx);
+    projector.stop().await;
+}
+
+async fn what_is_put_off_for_too_long_is_given_up(world: World) {
+    let process = world.process().await;
+    let receiver = puts_off(|policy| policy.again_for = Duration::from_millis(200));
+    let projector = process.start(&receiver, Start::Beginning);
+    process.append(["later:0"]).await;
+    let is_tried = async || {
+        let mut tx = process.writer().await.snapshot().await.unwrap();
+        let rows: Result<Vec<(i64,)>, _> = tx.fetch("SELECT COUNT(*) FROM tried_again", &[]).await;
+        rows.is_ok_and(|rows| rows[0].0 == 1)
+    };
+    until("it is parked", async || process.parked().await.len() == 1).await;
+    until("it is given up", async || !is_tried().await).await;
+    receiver.open_gate();
+    let reactor = process.reactor(&receiver, Start::Beginning);
+    let parked = ParkedDeliveries::hold(&reactor, &process.database, process.log.clone(), true).await.unwrap();
+    assert_eq!(parked.retry(process.parked_id("later:0").await).await.unwrap().applied, 1);
+    assert_eq!(receiver.events(), ["later:0"]);
+    drop(parked);
     projector.stop().await;
 }
 

@@ -182,6 +182,8 @@ pub(crate) enum Answer {
     /// The same until the gate is open.
     RetryWhileClosed,
     Refuse,
+    /// Puts it off until the gate is open.
+    LaterWhileClosed,
     Panic,
 }
 
@@ -348,7 +350,8 @@ impl Reactor for Told {
                 _ = gate.wait_for(|open| *open) => {}
                 () = receiver.is_ending() => return Err(ReactError::Retry("it ends".to_owned())),
             },
-            Answer::RetryWhileClosed if *gate.borrow() => {}
+            Answer::RetryWhileClosed | Answer::LaterWhileClosed if *gate.borrow() => {}
+            Answer::LaterWhileClosed => return Err(ReactError::Later("some other day".to_owned())),
             Answer::Retry | Answer::RetryWhileClosed => return Err(ReactError::Retry("not now".to_owned())),
             Answer::Refuse => return Err(ReactError::Refused("never".to_owned())),
             Answer::Panic => panic!("as it was asked to"),

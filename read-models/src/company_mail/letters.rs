@@ -171,6 +171,21 @@ impl Letters {
         tx.commit().await
     }
 
+    /// Notes that the server does not take mail to `company` for now. Says for how long it has not, and how often it has said so.
+    pub(super) async fn note_refused(&self, company: Uuid) -> Result<(Duration, i64), StoreError> {
+        let now = self.clock;
+        let sql = format!(
+            "INSERT INTO refused_companies (company_id, since, times) VALUES ($1, {now}, 1)
+             ON CONFLICT (company_id) DO UPDATE SET times = refused_companies.times + 1
+             RETURNING {now} - since, times"
+        );
+        let mut tx = self.writer.begin().await?;
+        let noted: Vec<(i64, i64)> = tx.fetch(sql, &[company.into()]).await?;
+        tx.commit().await?;
+        let (milliseconds, times) = noted.first().copied().unwrap_or_default();
+        Ok((Duration::from_millis(u64::try_from(milliseconds).unwrap_or(0)), times))
+    }
+
     /// Notes that the mail was sent at the time `now`, in milliseconds since 1970.
     pub(super) async fn note_sent(&self, letter: &Letter, now: i64) -> Result<(), StoreError> {
         let sql = "UPDATE letter_items SET movie_title = '', author_name = '', title = NULL, body = ''
@@ -192,6 +207,8 @@ impl Letters {
         tx.execute(of_items, &[(*company).into(), (*number).into(), (*part).into()]).await?;
         let sql = "DELETE FROM letter_sending WHERE company_id = $1 AND slot = $2 AND part = $3";
         tx.execute(sql, &[(*company).into(), (*number).into(), (*part).into()]).await?;
+        let sql = "DELETE FROM refused_companies WHERE company_id = $1";
+        tx.execute(sql, &[(*company).into()]).await?;
         let oldest = [number.saturating_sub(KEPT).into()];
         let sql = "DELETE FROM letter_items WHERE slot < $1 AND EXISTS (
                        SELECT 1 FROM letters WHERE letters.company_id = letter_items.company_id
@@ -378,7 +395,11 @@ mod tests {
             tx.execute("UPDATE letter_sending SET until = until - $1", &[LEFT_TO_SENDER.into()]).await.expect("passed");
             tx.commit().await.expect("a commit");
             assert_eq!(take(&letters, 2).await, Turn::Ours);
+            // The server does not take it at first.
+            let refused = async || other.note_refused(SLOT.company).await.expect("noted").1;
+            assert_eq!((refused().await, refused().await), (1, 2));
             letters.note_sent(&letter, 1).await.expect("noted");
+            assert_eq!(refused().await, 1);
             assert_eq!((take(&other, 1).await, take(&letters, 0).await), (Turn::Nobodys, Turn::Nobodys));
         }
     }

@@ -13,8 +13,6 @@ use percent_encoding::percent_decode_str;
 use tokio::time::timeout;
 use url::{Host, Url};
 
-use super::WrongPostOffice;
-
 /// Where it is, and how it is talked to.
 pub(super) struct Server {
     host: String,
@@ -33,6 +31,11 @@ enum Security {
     /// From the first byte on.
     Wrapped(TlsParameters),
 }
+
+/// Why mail cannot be sent as the settings say.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct WrongPostOffice(String);
 
 /// Why a mail did not go out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
