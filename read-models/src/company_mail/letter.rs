@@ -1,10 +1,12 @@
 //! What is written to a company.
 
+use balcony_domain::mailed;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use lettre::Message;
+use lettre::address::Envelope;
 use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart};
+use lettre::{Address, Message};
 use uuid::Uuid;
 
 use super::leaving::LEAVING_PATH;
@@ -83,13 +85,13 @@ pub(super) fn letter(
     id: Uuid,
     items: &[&Item],
 ) -> Result<Message, LetterError> {
-    let to = address.parse().map_err(|error: lettre::address::AddressError| LetterError::Address {
-        address: address.to_owned(),
-        reason: error.to_string(),
-    })?;
+    let to = recipient(address)?;
+    // Said here, because what reads addresses from headers does not know all of them.
+    let envelope = Envelope::new(Some(head.from.email.clone()), vec![to.clone()])?;
     let raw = |name, value: String| HeaderValue::new(HeaderName::new_from_ascii_str(name), value);
     let way_out = ticket.and_then(|ticket| head.way_out(ticket));
     let mut message = Message::builder()
+        .envelope(envelope)
         .from(head.from.clone())
         .to(Mailbox::new(None, to))
         .raw_header(subject_header(&one_line(&subject(items))))
@@ -102,6 +104,13 @@ pub(super) fn letter(
     }
     let (text, html) = (text(head, items, way_out.as_deref()), html(head, items, way_out.as_deref()));
     Ok(message.multipart(MultiPart::alternative_plain_html(text, html))?)
+}
+
+/// The address as it stands on an envelope, its domain in ASCII.
+fn recipient(address: &str) -> Result<Address, LetterError> {
+    let wrong = |reason: String| LetterError::Address { address: address.to_owned(), reason };
+    let (local, domain) = mailed(address).ok_or_else(|| wrong("it has no domain".to_owned()))?;
+    Address::new(local, domain).map_err(|error| wrong(error.to_string()))
 }
 
 /// The subject as a reader of mail shows it, character for character. Words of users that look encoded (RFC 2047) would be
@@ -203,7 +212,61 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use balcony_domain::request::company;
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// Texts that are addresses more often than not.
+    fn addresses() -> impl Strategy<Value = String> {
+        let local = prop_oneof![
+            "[a-z0-9!#$%&'*+/=?^_`{|}~äü夏.-]{1,64}",
+            "\"[a-z0-9 @<>,;:.()äü\\[\\]-]{0,20}\"",
+            "\"(\\\\[ -~]|[!#-\\[\\]-~ ]){0,10}\"",
+            "\\PC{1,10}",
+        ];
+        let domain = prop_oneof![
+            "[a-z0-9äüß夏-]{1,20}(\\.[a-z0-9äü-]{1,63}){0,3}\\.[a-z夏]{2,10}",
+            "xn--[a-z0-9-]{1,10}\\.example",
+            "\\PC{1,10}\\.example",
+        ];
+        (local, domain).prop_map(|(local, domain)| format!("{local}@{domain}"))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 4_096, ..ProptestConfig::default() })]
+
+        #[test]
+        fn whatever_is_taken_as_a_contact_can_be_written_to(address in addresses()) {
+            if let Ok(company) = company(Some("c"), Some(&address)) {
+                let letter = letter(&head(), &company.contact_email, None, ID, &[&item(7)]);
+                prop_assert!(letter.is_ok(), "{:?}", letter);
+                let letter = letter.expect("it is");
+                let [to] = letter.envelope().to() else { panic!("one recipient") };
+                prop_assert!(to.domain().is_ascii() && to.user().len() + 1 + to.domain().len() <= 254, "{}", to);
+                let text = String::from_utf8(letter.formatted()).expect("UTF-8");
+                let headers = text.split_once("\r\n\r\n").expect("a head").0;
+                prop_assert!(headers.split("\r\n").any(|line| line == format!("To: {to}")), "{}", headers);
+            }
+        }
+    }
+
+    #[test]
+    fn letters_go_to_addresses_of_every_kind() {
+        for (address, on_envelope) in [
+            ("a@b.example", "a@b.example"),
+            ("\"q q\"@x.example", "\"q q\"@x.example"),
+            ("\"a@b, c\"@x.example", "\"a@b, c\"@x.example"),
+            ("a@bücher.example", "a@xn--bcher-kva.example"),
+            ("ü@x.example", "ü@x.example"),
+        ] {
+            let company = company(Some("c"), Some(address)).expect("a contact");
+            let letter = letter(&head(), &company.contact_email, None, ID, &[&item(7)]).expect("a letter");
+            let to: Vec<&str> = letter.envelope().to().iter().map(AsRef::as_ref).collect();
+            assert_eq!(to, [on_envelope]);
+            assert_eq!(letter.envelope().from().map(AsRef::as_ref), Some("balcony@balcony.example"));
+        }
+    }
 
     fn item(number: u128) -> Item {
         Item {
