@@ -3,19 +3,8 @@ use balcony_event_log::Positions;
 #[cfg(feature = "postgres")]
 use crate::GenerationTx;
 use crate::pool::Connections;
+use crate::tables::TableDigest;
 use crate::{StoreError, Writer};
-
-/// What a table holds, in a form that two generations of one read model can be compared by.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TableDigest {
-    /// Its name.
-    pub table: String,
-    /// The number of its rows.
-    pub rows: i64,
-    /// A checksum over its rows, every column of them, in whatever order they come. It compares two generations in one
-    /// database.
-    pub checksum: String,
-}
 
 /// One side of a comparison of two generations: what a generation held at one moment, whatever is written since.
 #[derive(Debug)]

@@ -13,8 +13,8 @@ use rusqlite::types::ValueRef;
 
 use crate::checkpoints::{CHECKPOINTS, positions};
 use crate::file_readers::{Files, read, unread};
-use crate::tables::by_table;
-use crate::{StoreError, TableDigest, sqlite};
+use crate::tables::{TableDigest, by_table};
+use crate::{StoreError, sqlite};
 
 /// How long a lock is waited for: readers take none that a writer holds but while a file is made or mended.
 const PATIENCE: Duration = Duration::from_secs(5);

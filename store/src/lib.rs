@@ -88,7 +88,7 @@ mod workers;
 
 pub use checkpoints::Claim;
 pub use columns::{Cell, Columns, FromCell};
-pub use comparand::{Comparand, TableDigest};
+pub use comparand::Comparand;
 pub use counts::add_to_counts;
 pub use database::{Database, Writer};
 pub use demand::Waiting;
@@ -107,6 +107,7 @@ pub use reader::{Reader, Standing};
 pub use rebuild::Lease;
 pub use row::Row;
 pub use settings::{DatabasePlace, Settings};
+pub use tables::TableDigest;
 #[cfg(all(feature = "testing", feature = "postgres"))]
 pub use testing::Proxy;
 #[cfg(feature = "testing")]

@@ -3,6 +3,18 @@ use std::collections::BTreeMap;
 use crate::tx::Inner;
 use crate::{GenerationTx, StoreError};
 
+/// What a table holds, in a form that two generations of one read model can be compared by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableDigest {
+    /// Its name.
+    pub table: String,
+    /// The number of its rows.
+    pub rows: i64,
+    /// A checksum over its rows, every column of them, in whatever order they come. It compares two generations in one
+    /// database.
+    pub checksum: String,
+}
+
 impl GenerationTx {
     /// The tables of the read model, in the order of their names, with their columns in order; this crate's own are
     /// left out.
