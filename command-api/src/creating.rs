@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use balcony_domain::{Event, UserId, id_of_request};
 use balcony_event_log::Positions;
 use balcony_http::describe::{Describe, Description};
-use balcony_http::{Identity, Problem};
+use balcony_http::{IdempotencyKey, Identity, Problem};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use crate::api::CommandApi;
 use crate::command::Command;
-use crate::idempotency::{IdempotencyKey, TURN_TIMEOUT, digest};
+use crate::idempotency::{TURN_TIMEOUT, digest};
 
 /// A command that is done once under each key. Other commands may be repeated as they are, and have none.
 pub(crate) struct Creation {

@@ -1,22 +1,14 @@
-//! Idempotency keys: the key that a client sends, the turns of the commands under one key, and the digests by which a
-//! repeated request is known.
+//! Commands under idempotency keys: their turns, and the digests by which a repeated request is known.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::http::{HeaderMap, HeaderName, StatusCode};
-use balcony_http::describe::{Describe, Description};
-use balcony_http::{FieldError, Problem};
+use balcony_http::Problem;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::OwnedMutexGuard;
-use utoipa::IntoParams;
 use uuid::Uuid;
-
-/// The key under which a client may send a command again: the value of `Idempotency-Key`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct IdempotencyKey(String);
 
 /// The commands with a key that this process is doing, by the ids of what they make: one at a time for each id.
 #[derive(Clone, Default)]
@@ -29,17 +21,6 @@ pub(crate) struct Turn {
     guard: Option<OwnedMutexGuard<()>>,
 }
 
-/// The header of commands that may be sent again.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Header)]
-#[expect(dead_code, reason = "describes the header, which is read by name")]
-struct KeyHeader {
-    /// Under the same key the same request is done once: 1 to 255 visible ASCII characters.
-    #[param(rename = "Idempotency-Key", nullable = false, min_length = 1, max_length = 255)]
-    idempotency_key: Option<String>,
-}
-
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// How long a command waits for the one before it under its key.
 pub(crate) const TURN_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -89,39 +70,6 @@ impl Drop for Turn {
     }
 }
 
-impl IdempotencyKey {
-    /// The key in a request's headers, if there is one.
-    ///
-    /// # Errors
-    /// 422 for a key that is none, and for two.
-    pub(crate) fn take(headers: &HeaderMap) -> Result<Option<Self>, Problem> {
-        let mut values = headers.get_all(&IDEMPOTENCY_KEY).iter();
-        let Some(value) = values.next() else { return Ok(None) };
-        let bytes = value.as_bytes();
-        let visible = bytes.iter().all(|byte| (0x21..=0x7e).contains(byte));
-        if !visible || bytes.is_empty() || bytes.len() > 255 || values.next().is_some() {
-            let detail = "is not one value of 1 to 255 visible ASCII characters";
-            return Err(Problem::invalid(vec![FieldError::header("Idempotency-Key", detail)]));
-        }
-        Ok(Some(Self(String::from_utf8_lossy(bytes).into_owned())))
-    }
-
-    pub(crate) fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Describe for IdempotencyKey {
-    fn describe(description: &mut Description<'_>) {
-        description.takes::<KeyHeader>();
-        description.refuses(StatusCode::CONFLICT, "a request with the same `Idempotency-Key` is under way");
-        description.refuses(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "the `Idempotency-Key` is malformed, or was used for a request with another body",
-        );
-    }
-}
-
 /// The SHA-256 of what was sent, in hexadecimal: the same for the same fields, whatever their order, spacing and escapes
 /// were, and whether those that have no value are left out or null.
 ///
@@ -150,27 +98,9 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::task::Poll;
 
-    use axum::http::HeaderValue;
     use tokio::sync::oneshot;
 
     use super::*;
-
-    fn key(value: &str) -> Result<Option<IdempotencyKey>, Problem> {
-        let mut headers = HeaderMap::new();
-        headers.insert(IDEMPOTENCY_KEY, HeaderValue::from_bytes(value.as_bytes()).expect("a header"));
-        IdempotencyKey::take(&headers)
-    }
-
-    #[test]
-    fn keys_are_visible_ascii() {
-        for good in ["a", "!~", &"k".repeat(255)] {
-            assert_eq!(key(good).expect("a key").expect("one").as_str(), good);
-        }
-        for bad in ["", "a b", "é", "a\tb", &"k".repeat(256)] {
-            assert!(key(bad).is_err(), "{bad:?}");
-        }
-        assert_eq!(IdempotencyKey::take(&HeaderMap::new()).expect("none"), None);
-    }
 
     #[tokio::test]
     async fn what_was_begun_in_a_turn_is_done_before_the_next_though_whoever_asked_leaves() {

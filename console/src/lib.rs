@@ -10,6 +10,7 @@ mod at_desk;
 mod charts;
 mod cursor;
 mod history;
+mod once;
 mod parked;
 mod plain;
 mod records;
@@ -71,6 +72,10 @@ mod tests {
         for operation in operations(&openapi) {
             assert!(operation.name.contains(" /v1/admin/"), "{}", operation.name);
             assert!(operation.answers(403) && operation.answers(503), "{}", operation.name);
+            let takes_a_key = operation.described["parameters"]
+                .as_array()
+                .is_some_and(|parameters| parameters.iter().any(|parameter| parameter["name"] == "Idempotency-Key"));
+            assert_eq!(takes_a_key, operation.name.starts_with("POST "), "{}", operation.name);
             assert_eq!(operation.described["security"], serde_json::json!([{"token": []}]), "{}", operation.name);
         }
     }

@@ -1,5 +1,6 @@
 use axum::Json;
-use axum::response::IntoResponse;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use balcony_http::list::Page;
 use balcony_http::{NoBody, NoParams, Params, PathId};
 use balcony_projector::operations::ParkedPlace;
@@ -7,6 +8,7 @@ use uuid::Uuid;
 
 use crate::at_desk::AtDesk;
 use crate::cursor;
+use crate::once::Once;
 use crate::refusal::Refusal;
 
 /// What could not be applied or delivered and was set aside: by step, then in the order of the log.
@@ -63,9 +65,11 @@ pub(crate) async fn retry(
     AtDesk(desk): AtDesk,
     PathId(id): PathId<Uuid>,
     _: NoParams,
+    once: Once,
     _: NoBody,
-) -> Result<impl IntoResponse, Refusal> {
-    Ok(Json(desk.retry(id).await?))
+) -> Result<Response, Refusal> {
+    let at_desk = desk.clone();
+    once.answer(&desk, StatusCode::OK, String::new(), async move { at_desk.retry(id).await }).await
 }
 
 /// Gives a record up, so that it is never applied or delivered, and retries what waited behind it.
@@ -81,7 +85,9 @@ pub(crate) async fn discard(
     AtDesk(desk): AtDesk,
     PathId(id): PathId<Uuid>,
     _: NoParams,
+    once: Once,
     _: NoBody,
-) -> Result<impl IntoResponse, Refusal> {
-    Ok(Json(desk.discard(id).await?))
+) -> Result<Response, Refusal> {
+    let at_desk = desk.clone();
+    once.answer(&desk, StatusCode::OK, String::new(), async move { at_desk.discard(id).await }).await
 }

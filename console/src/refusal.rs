@@ -16,6 +16,9 @@ impl From<DeskError> for Refusal {
             }
             DeskError::Reactor(_) => Problem::broken_rule(error.to_string()),
             DeskError::NothingToCancel(_) | DeskError::Refused(_) => Problem::conflict(error.to_string()),
+            DeskError::AnotherUnderKey => Problem::key_reused(),
+            DeskError::UnderWay => Problem::in_progress(),
+            DeskError::CutShort => Problem::conflict(error.to_string()),
             DeskError::Log(_) => Problem::unavailable("the log is not available; try again"),
             DeskError::Store(error) => error.into(),
         })

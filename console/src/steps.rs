@@ -1,7 +1,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use balcony_http::{NoBody, NoParams, Params};
 use balcony_store::{BuildOptions, Generation};
 use serde::Serialize;
@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use crate::at_desk::{AtDesk, StepName};
 use crate::history::{Course, Shared};
+use crate::once::Once;
 use crate::refusal::Refusal;
 
 /// A generation that is built, or was given up.
@@ -67,8 +68,9 @@ pub(crate) async fn rebuild(
     AtDesk(desk): AtDesk,
     StepName(name): StepName,
     mut params: Params,
+    once: Once,
     _: NoBody,
-) -> Result<impl IntoResponse, Refusal> {
+) -> Result<Response, Refusal> {
     let mut flag = |name| params.choice(name, &[("false", false), ("true", true)]);
     let options = BuildOptions {
         keep_old: flag("keep_old"),
@@ -76,8 +78,11 @@ pub(crate) async fn rebuild(
         allow_differences: flag("allow_differences"),
     };
     params.finish()?;
-    let generation = desk.rebuild(&name, options).await?;
-    Ok((StatusCode::ACCEPTED, Json(Built::from(generation))))
+    let BuildOptions { keep_old, park_failures, allow_differences } = options;
+    let said = format!("keep_old={keep_old}&park={park_failures}&allow_differences={allow_differences}");
+    let at_desk = desk.clone();
+    let deed = async move { at_desk.rebuild(&name, options).await.map(Built::from) };
+    once.answer(&desk, StatusCode::ACCEPTED, said, deed).await
 }
 
 /// Makes the generation before live again; it catches up by itself.
@@ -93,10 +98,15 @@ pub(crate) async fn roll_back(
     AtDesk(desk): AtDesk,
     StepName(name): StepName,
     _: NoParams,
+    once: Once,
     _: NoBody,
-) -> Result<impl IntoResponse, Refusal> {
-    let done = desk.roll_back(&name).await?;
-    Ok(Json(WentBack { live: done.live, retired: done.retired }))
+) -> Result<Response, Refusal> {
+    let at_desk = desk.clone();
+    let deed = async move {
+        let done = at_desk.roll_back(&name).await?;
+        Ok(WentBack { live: done.live, retired: done.retired })
+    };
+    once.answer(&desk, StatusCode::OK, String::new(), deed).await
 }
 
 /// Gives up the rebuild that is under way, or has failed.
@@ -112,9 +122,12 @@ pub(crate) async fn cancel(
     AtDesk(desk): AtDesk,
     StepName(name): StepName,
     _: NoParams,
+    once: Once,
     _: NoBody,
-) -> Result<impl IntoResponse, Refusal> {
-    Ok(Json(Built::from(desk.cancel(&name).await?)))
+) -> Result<Response, Refusal> {
+    let at_desk = desk.clone();
+    let deed = async move { at_desk.cancel(&name).await.map(Built::from) };
+    once.answer(&desk, StatusCode::OK, String::new(), deed).await
 }
 
 impl From<Generation> for Built {

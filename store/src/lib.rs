@@ -66,6 +66,7 @@ mod progress;
 mod reader;
 mod readers;
 mod rebuild;
+mod requests;
 mod row;
 #[cfg(feature = "postgres")]
 mod server;
@@ -105,6 +106,7 @@ pub use parked::ParkedRecord;
 pub use progress::{Incarnation, Progress};
 pub use reader::{Reader, Standing};
 pub use rebuild::Lease;
+pub use requests::{Before, KeyedRequest};
 pub use row::Row;
 pub use settings::{DatabasePlace, Settings};
 pub use tables::TableDigest;

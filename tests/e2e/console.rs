@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use balcony_event_log::testing::eventually;
 use balcony_event_log::{Headers, Message};
+use balcony_http::Role;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
@@ -74,6 +75,55 @@ pub async fn operators_alone_see_the_steps_and_rebuild_them(deployment: Deployme
     // What was there is there.
     let reader = nobody.having_seen(&movie);
     reader.get(&format!("/v1/movies/{}", movie.id())).await.expect(StatusCode::OK);
+}
+
+pub async fn an_operators_request_under_a_key_is_done_once(mut deployment: Deployment) {
+    let admin = deployment.admin();
+    let keyed = |deployment: &Deployment| deployment.admin().with_key("k");
+    eventually("all is well", PATIENCE, async || {
+        let comments = step(&admin, "comments").await;
+        (comments["ill"] == false && comments["state"] == "running").then_some(())
+    })
+    .await;
+    let before = step(&admin, "comments").await["generation"].as_i64().unwrap();
+    let (rebuild, rollback) = ("/v1/admin/steps/comments/rebuild", "/v1/admin/steps/comments/rollback");
+    // What is refused does not use up its key.
+    let cancel = "/v1/admin/steps/comments/cancel";
+    for _ in 0..2 {
+        let refused = act(&keyed(&deployment), cancel).await;
+        refused.problem(409);
+        assert!(refused.json()["detail"].as_str().unwrap().contains("no rebuild"), "{}", refused.text);
+    }
+    assert_eq!(act(&deployment.admin().with_key("no key"), rebuild).await.problem(422), ["Idempotency-Key:"]);
+
+    let first = act(&keyed(&deployment), rebuild).await.expect(StatusCode::ACCEPTED).json();
+    assert_eq!(first["generation"], before + 1);
+    eventually("the new generation is live", PATIENCE, async || {
+        let comments = step(&admin, "comments").await;
+        (comments["generation"] == before + 1 && comments["state"] == "running").then_some(())
+    })
+    .await;
+    assert_eq!(act(&keyed(&deployment), rebuild).await.expect(StatusCode::ACCEPTED).json(), first);
+    let other = act(&keyed(&deployment), &format!("{rebuild}?keep_old=true")).await;
+    assert_eq!(other.problem(422), ["Idempotency-Key:"]);
+    let back = act(&keyed(&deployment), rollback).await.expect(StatusCode::OK).json();
+    assert_eq!(back["live"], before);
+
+    // Any instance knows it, after a restart too.
+    let (service, arguments) = match admin.commands == admin.queries {
+        true => ("balcony", &[][..]),
+        false => ("query-api", &["query-api"][..]),
+    };
+    deployment.kill(service);
+    deployment.start(service, arguments).await;
+    assert_eq!(act(&keyed(&deployment), rollback).await.expect(StatusCode::OK).json(), back);
+    assert_eq!(act(&keyed(&deployment), rebuild).await.expect(StatusCode::ACCEPTED).json(), first);
+    let listed = step(&deployment.admin(), "comments").await;
+    assert_eq!(listed["generation"], before, "{listed}");
+
+    // The key is the user's own.
+    let another = deployment.client("another", Role::Admin).with_key("k");
+    assert_eq!(act(&another, rebuild).await.expect(StatusCode::ACCEPTED).json()["generation"], before + 2);
 }
 
 pub async fn operators_look_into_the_log(deployment: Deployment) {

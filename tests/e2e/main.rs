@@ -110,6 +110,7 @@ on_both! {
         the_index_is_rebuilt_while_people_search;
     console:
         operators_alone_see_the_steps_and_rebuild_them
+        an_operators_request_under_a_key_is_done_once
         operators_look_into_the_log
         operators_look_at_what_is_parked_and_deal_with_it
         the_control_room_comes_from_the_binary;

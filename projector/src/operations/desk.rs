@@ -1,5 +1,6 @@
 //! What the operators' commands do, for a program that offers it another way, such as over HTTP.
 
+mod once;
 mod parked;
 mod records;
 
@@ -59,6 +60,18 @@ pub enum DeskError {
     /// It cannot be done as things stand, for the reason that is given.
     #[error("{0}")]
     Refused(String),
+    /// Something else was asked for under the same key.
+    #[error("another request was made under this key")]
+    AnotherUnderKey,
+    /// The same request was made under the same key, and is under way.
+    #[error("the same request is under way")]
+    UnderWay,
+    /// The same request was begun under the same key, and it is not known whether it was done.
+    #[error(
+        "this was begun under the same key and its process ended before the answer; see what has become of it, and use a new \
+         key to do it again"
+    )]
+    CutShort,
     /// The log does not answer.
     #[error(transparent)]
     Log(LogError),

@@ -43,6 +43,7 @@ mod parked;
 mod private_server;
 mod readers;
 mod rebuilds;
+mod requests;
 mod rows;
 mod transactions;
 mod values;
