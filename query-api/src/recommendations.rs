@@ -57,7 +57,10 @@ const NAMED: usize = 2;
 #[utoipa::path(
     get, path = "/v1/recommendations", tag = "movies", operation_id = "list_recommendations",
     params(PageParams),
-    responses((status = 200, description = "A page of movies", body = Page<Recommendation>)),
+    responses(
+        (status = 200, description = "A page of movies; with an `ETag` where no token is sent", body = Page<Recommendation>),
+        (status = 304, description = "The client has this page already"),
+    ),
 )]
 pub(crate) async fn list(
     State(api): State<Arc<QueryApi>>,

@@ -105,6 +105,8 @@ pub(crate) struct Failure {
     pub(crate) detail: String,
     /// The header of the request that was refused, where that is why.
     pub(crate) header: Option<String>,
+    /// When it is worth asking again, in the header's form.
+    pub(crate) retry_after: Option<HeaderValue>,
 }
 
 #[derive(Deserialize, Default)]
@@ -147,7 +149,8 @@ impl Room {
         let body = to_bytes(body, LARGEST).await.map_err(|_| Failure::internal())?;
         if !status.is_success() {
             let problem: Problem = serde_json::from_slice(&body).unwrap_or_default();
-            return Err(problem.with_status(status));
+            let retry_after = headers.get(header::RETRY_AFTER).cloned();
+            return Err(Failure { retry_after, ..problem.with_status(status) });
         }
         let answer = serde_json::from_slice(&body).map_err(|error| {
             tracing::error!(%error, path, "an answer of the query API has another shape than the pages know");
@@ -162,7 +165,7 @@ impl Problem {
         let header = self.errors.iter().find_map(|error| error.header.clone());
         let details: Vec<String> = self.errors.into_iter().map(|error| error.detail).collect();
         let detail = if details.is_empty() { self.detail } else { details.join("; ") };
-        Failure { status, detail, header }
+        Failure { status, detail, header, retry_after: None }
     }
 }
 

@@ -42,3 +42,24 @@ pub fn routes(queries: Router, commands: Option<Arc<str>>) -> Router {
         .with_state(room)
         .merge(assets(ASSETS.iter().copied()))
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::http::{Request, StatusCode, header};
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_page_that_cannot_be_shown_says_when_to_ask_again() {
+        let away = async || (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "7")], "{}");
+        let room = routes(Router::new().fallback(away), None);
+        for path in ["/", "/movies", "/search?q=x", "/movies/0192f0c1-7c3e-7b0a-9d58-2f6a1b3c4d5e"] {
+            let request = Request::get(path).body(Body::empty()).expect("a request");
+            let answer = room.clone().oneshot(request).await.expect("an answer");
+            assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "{path}");
+            assert_eq!(answer.headers()[header::RETRY_AFTER], "7", "{path}");
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! The parts that pages are put together from. Everything is escaped but what is marked otherwise.
 
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::Response;
 use balcony_http::page::page;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -37,13 +37,17 @@ impl Room {
             p.problem data-header=[&failure.header] { (failure.detail) }
             p { a href="/" { "Balcony" } }
         };
-        self.answer(asked, failure.status, Place::Elsewhere, title, content)
+        let mut response = self.answer(asked, failure.status, Place::Elsewhere, title, content);
+        if let Some(seconds) = &failure.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.clone());
+        }
+        response
     }
 
     /// The page of an address that has none.
     pub(crate) fn missing(&self, asked: &Asked) -> Response {
         let detail = asked.language.say(Text::NoSuchPage).to_owned();
-        self.failed(asked, &Failure { status: StatusCode::NOT_FOUND, detail, header: None })
+        self.failed(asked, &Failure { status: StatusCode::NOT_FOUND, detail, header: None, retry_after: None })
     }
 
     fn answer(&self, asked: &Asked, status: StatusCode, place: Place, title: &str, content: Markup) -> Response {
