@@ -3,7 +3,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use balcony_domain::{Event, Recorded, Timestamp, Topics};
 use balcony_event_log::{EventLog, Positions};
-use balcony_http::Problem;
+use balcony_http::{Again, Problem};
 use balcony_read_models::Logged;
 use balcony_store::Namespace;
 use uuid::Uuid;
@@ -42,9 +42,11 @@ impl Recorder {
         request_digest: Option<String>,
         traceparent: Option<&str>,
     ) -> Result<Positions, Problem> {
+        let again = again(&event, request_digest.is_some());
         let recorded = Recorded { id, time, request_digest, traceparent: traceparent.map(str::to_owned), event };
         let recorded = Logged(recorded);
-        let position = self.log.append(self.topics.of(&recorded.event), recorded.message()).await?;
+        let appended = self.log.append(self.topics.of(&recorded.event), recorded.message()).await;
+        let position = appended.map_err(|error| Problem::from(error).sent_again(again))?;
         metrics::counter!(self.counter.clone(), "type" => recorded.event.type_name()).increment(1);
         Ok(Positions::after(&position))
     }
@@ -55,10 +57,48 @@ impl Recorder {
     }
 }
 
+/// What it means to send the command of `event` again when it is not known whether that was appended.
+fn again(event: &Event, has_key: bool) -> Again {
+    match event {
+        _ if has_key => Again::OnceUnderItsKey,
+        Event::CompanyRegistered(_) | Event::MovieRegistered(_) | Event::CommentPosted(_) => Again::PerhapsTwice,
+        Event::MovieViewed(_) => Again::CountsTwice,
+        Event::CompanyUnsubscribed(_)
+        | Event::ProfileChanged(_)
+        | Event::CommentDeleted(_)
+        | Event::UserFavorited(_)
+        | Event::UserUnfavorited(_) => Again::ChangesNothing,
+    }
+}
+
 pub(crate) fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
     i64::try_from(since)
         .ok()
         .and_then(|now| Timestamp::from_milliseconds(now).ok())
         .expect("the clock is before the year 10000")
+}
+
+#[cfg(test)]
+mod tests {
+    use balcony_domain::event::{CompanyRegistered, MovieViewed, UserFavorited};
+    use balcony_domain::{CompanyId, MovieId, UserId};
+
+    use super::*;
+
+    #[test]
+    fn a_key_is_spoken_of_where_it_was_sent_or_would_help() {
+        let id = Uuid::from_u128(1);
+        let registered = Event::CompanyRegistered(CompanyRegistered {
+            company_id: CompanyId(id),
+            name: "Omori".into(),
+            contact_email: "press@omori.example".into(),
+        });
+        assert_eq!(again(&registered, true), Again::OnceUnderItsKey);
+        assert_eq!(again(&registered, false), Again::PerhapsTwice);
+        let viewed = Event::MovieViewed(MovieViewed { movie_id: MovieId(id), viewer_id: None });
+        assert_eq!(again(&viewed, false), Again::CountsTwice);
+        let favorited = UserFavorited { follower_id: UserId(id), followee_id: UserId(id) };
+        assert_eq!(again(&Event::UserFavorited(favorited), false), Again::ChangesNothing);
+    }
 }

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use balcony_domain::{CommentId, CompanyId, MovieId, Topics, UserId};
 use balcony_event_log::{EventLog, LogError, Positions, SharedLook};
-use balcony_http::Problem;
+use balcony_http::{Again, Problem};
 use balcony_read_models::Subscription;
 use balcony_store::{ReadModel, Reader, StoreError};
 use quick_cache::sync::Cache;
@@ -93,11 +93,12 @@ impl Registry {
 
     /// The same, once the registry has come to `written`, where the request is.
     pub(crate) async fn request_after(&self, id: Uuid, written: &Positions) -> Result<String, Problem> {
+        let unknown = || Problem::outcome_unknown().sent_again(Again::OnceUnderItsKey);
         let find = async || -> Result<Option<String>, Problem> {
-            self.wait_for(written).await.map_err(|_| Problem::outcome_unknown())?;
+            self.wait_for(written).await.map_err(|_| unknown())?;
             Ok(self.find_request(id).await?)
         };
-        self.reader.undisturbed(find).await?.ok_or_else(Problem::outcome_unknown)
+        self.reader.undisturbed(find).await?.ok_or_else(unknown)
     }
 
     /// Whether the company gets mail; `None` where there is no such company.

@@ -41,7 +41,7 @@ pub use consistency::{Consistency, ConsistencyToken};
 pub use idempotency_key::IdempotencyKey;
 pub use identity_provider::IdentityProvider;
 pub use params::{NoParams, Params, PathId};
-pub use problem::{FieldError, FieldPlace, Problem};
+pub use problem::{Again, FieldError, FieldPlace, Problem};
 pub use role::{Role, UnknownRole};
 pub use shares::{Client, Share, Shares};
 pub use token::Expected;

@@ -15,6 +15,7 @@ use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::params::NoParams;
 use crate::telemetry::Telemetry;
 
 /// A part of a service that has to be there for the service to be ready: its name, in an operator's words, and a check
@@ -124,13 +125,13 @@ impl Look {
 
 /// `/livez`, and `/readyz` with the names of the parts.
 pub fn public(readiness: &Readiness) -> Router {
-    let shown = async |State(readiness): State<Readiness>| answer(readiness.look().await.as_ref(), false);
+    let shown = async |State(readiness): State<Readiness>, _: NoParams| answer(readiness.look().await.as_ref(), false);
     Router::new().route("/livez", get(alive)).route("/readyz", get(shown)).with_state(readiness.clone())
 }
 
 /// `/livez`, `/readyz` with why a part is missing, and `/metrics`: for operators, who see errors as they are.
 pub fn operators(readiness: &Readiness, telemetry: Telemetry) -> Router {
-    let shown = async |State(readiness): State<Readiness>| answer(readiness.look().await.as_ref(), true);
+    let shown = async |State(readiness): State<Readiness>, _: NoParams| answer(readiness.look().await.as_ref(), true);
     Router::new()
         .route("/livez", get(alive))
         .route("/readyz", get(shown))
@@ -157,7 +158,7 @@ struct Part<'a> {
     missing: Option<&'a str>,
 }
 
-async fn alive() -> Json<Alive> {
+async fn alive(_: NoParams) -> Json<Alive> {
     Json(Alive { status: "alive" })
 }
 

@@ -71,22 +71,30 @@ impl FieldError {
         let mut pointer = "#".to_owned();
         for name in path {
             // RFC 6901, section 3 and 6, for the names that clients may make up.
-            let escaped = name.as_ref().replace('~', "~0").replace('/', "~1");
+            let escaped = shortened(name.as_ref(), NAME_MAX).replace('~', "~0").replace('/', "~1");
             let escaped: String = form_urlencoded::byte_serialize(escaped.as_bytes()).collect();
             pointer.push('/');
             pointer.push_str(&escaped.replace("%7E", "~").replace('+', "%20"));
         }
-        Self { place: FieldPlace::Pointer(pointer), detail: detail.into() }
+        Self::of(FieldPlace::Pointer(pointer), detail)
     }
 
     /// An error of the query parameter `name`.
     pub fn parameter(name: &str, detail: impl Into<String>) -> Self {
-        Self { place: FieldPlace::Parameter(name.to_owned()), detail: detail.into() }
+        Self::of(FieldPlace::Parameter(shortened(name, NAME_MAX).into_owned()), detail)
     }
 
     /// An error of the header `name`.
     pub fn header(name: &str, detail: impl Into<String>) -> Self {
-        Self { place: FieldPlace::Header(name.to_owned()), detail: detail.into() }
+        Self::of(FieldPlace::Header(shortened(name, NAME_MAX).into_owned()), detail)
+    }
+
+    fn of(place: FieldPlace, detail: impl Into<String>) -> Self {
+        let mut detail = detail.into();
+        if let Cow::Owned(short) = shortened(&detail, DETAIL_MAX) {
+            detail = short;
+        }
+        Self { place, detail }
     }
 }
 
@@ -98,6 +106,32 @@ impl fmt::Display for FieldPlace {
     }
 }
 
+/// How many characters of a name, and of what is said about it, an error repeats.
+const NAME_MAX: usize = 100;
+const DETAIL_MAX: usize = 500;
+
+/// `text`, or its beginning where it has more than `most` characters.
+fn shortened(text: &str, most: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}…", &text[..end]).into(),
+        None => text.into(),
+    }
+}
+
+/// What it means to send a command again whose outcome is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Again {
+    /// Under its `Idempotency-Key` it is done once.
+    OnceUnderItsKey,
+    /// It takes such a key and has none, so it may be done twice.
+    PerhapsTwice,
+    /// It takes no key, and whatever it notes may count twice.
+    CountsTwice,
+    /// What was done already is as it is.
+    ChangesNothing,
+}
+
+const OUTCOME_UNKNOWN: &str = "outcome-unknown";
 const TOKEN_MISSING: &str = "token-missing";
 const TOKEN_INVALID: &str = "token-invalid";
 const UNSUPPORTED_ENCODING: &str = "unsupported-encoding";
@@ -252,6 +286,23 @@ impl Problem {
         Self::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head-too-large", "The headers are too large", detail)
     }
 
+    /// 501: the body is sent in a way that is not known.
+    pub(crate) fn unknown_transfer_coding() -> Self {
+        let error = FieldError::header("Transfer-Encoding", "is not understood; send the body as it is, or `chunked`");
+        let detail = format!("{} {}", error.place, error.detail);
+        let title = "The transfer coding is not known";
+        let mut problem = Self::new(StatusCode::NOT_IMPLEMENTED, "unsupported-transfer-coding", title, detail);
+        problem.errors = vec![error];
+        problem
+    }
+
+    /// 505: the request is of another version of HTTP.
+    pub(crate) fn version_unsupported() -> Self {
+        let detail = "requests are taken in HTTP/1.1 and, from its preface on, in HTTP/2";
+        let title = "This version of HTTP is not spoken here";
+        Self::new(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "version-unsupported", title, detail)
+    }
+
     /// 503: there is no room for another connection.
     pub(crate) fn overloaded() -> Self {
         let detail = "there are as many connections as the service takes; try again";
@@ -265,9 +316,23 @@ impl Problem {
 
     /// 503: it is not known whether the command was done.
     pub fn outcome_unknown() -> Self {
-        let detail = "the log did not answer, so the command may have been done or not; send it again with the same \
-                      Idempotency-Key to be sure that it is done once";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "outcome-unknown", "The outcome is not known", detail).retry_after(1)
+        let detail = "the log did not answer, so the command may have been done or not";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, OUTCOME_UNKNOWN, "The outcome is not known", detail).retry_after(1)
+    }
+
+    /// The same; where it is one whose outcome is not known, it says what sending the command again means.
+    #[must_use]
+    pub fn sent_again(mut self, again: Again) -> Self {
+        if self.kind == OUTCOME_UNKNOWN {
+            let advice = match again {
+                Again::OnceUnderItsKey => "send it again with the same Idempotency-Key to be sure that it is done once",
+                Again::PerhapsTwice => "sent again it may be done twice; with an Idempotency-Key it is done once",
+                Again::CountsTwice => "sent again it may count twice",
+                Again::ChangesNothing => "send it again to be sure: if it was done, that changes nothing more",
+            };
+            self.detail = format!("{}; {advice}", self.detail).into();
+        }
+        self
     }
 
     /// 503: the read model has not come as far as the token says.
@@ -293,6 +358,8 @@ impl Problem {
 
     /// The same problem of the request for `path`, with `types` before the name of its kind.
     pub(crate) fn of(mut self, types: &str, path: &str) -> Self {
+        // What a CONNECT asks for has no path.
+        let path = if path.is_empty() { "/" } else { path };
         path.clone_into(&mut self.instance);
         self.kind = format!("{types}{}", self.kind).into();
         self
@@ -382,6 +449,17 @@ mod tests {
     }
 
     #[test]
+    fn what_a_client_sent_is_repeated_in_short() {
+        let (long, most) = ("é".repeat(60_000), "é".repeat(100));
+        assert_eq!(FieldError::parameter(&long, "x").place, FieldPlace::Parameter(format!("{most}…")));
+        assert_eq!(FieldError::parameter(&most, "x").place, FieldPlace::Parameter(most.clone()));
+        assert_eq!(FieldError::header(&long, "x").place, FieldPlace::Header(format!("{most}…")));
+        let pointer = FieldError::at(&["a", &long, "b"], format!("is not {long}"));
+        let shown = format!("#/a/{}%E2%80%A6/b", "%C3%A9".repeat(100));
+        assert_eq!((pointer.place, pointer.detail.chars().count()), (FieldPlace::Pointer(shown), DETAIL_MAX + 1));
+    }
+
+    #[test]
     fn a_problem_lists_twenty_errors() {
         let errors = |count: usize| (0..count).map(|number| FieldError::field(&number.to_string(), "x")).collect();
         let listed = |count| Problem::invalid(errors(count)).errors.len();
@@ -412,6 +490,17 @@ mod tests {
             assert_eq!((problem.status().as_u16(), &*problem.kind), (status, kind), "{}", problem.detail);
             assert!(!problem.detail.contains("kafka"), "{}", problem.detail);
         }
+    }
+
+    #[test]
+    fn who_does_not_know_the_outcome_is_told_what_sending_again_means() {
+        let all = [Again::OnceUnderItsKey, Again::PerhapsTwice, Again::CountsTwice, Again::ChangesNothing];
+        let unknown = all.map(|again| Problem::outcome_unknown().sent_again(again).detail);
+        assert!(unknown[0].contains("the same Idempotency-Key") && unknown[1].contains("done twice"), "{unknown:?}");
+        assert!(unknown[2].contains("count twice") && unknown[3].contains("nothing more"), "{unknown:?}");
+        assert!(unknown[2..].iter().all(|detail| !detail.contains("Idempotency-Key")), "{unknown:?}");
+        let known = Problem::unavailable("nothing was done");
+        assert_eq!(known.clone().sent_again(Again::CountsTwice).detail, known.detail);
     }
 
     #[tokio::test]

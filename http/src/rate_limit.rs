@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::ConnectInfo;
-use axum::http::Method;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method, Request, Uri};
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use uuid::Uuid;
@@ -137,17 +137,44 @@ impl Limiter {
         let address = peer.map(|peer| self.proxies.client(peer, &parts.headers));
         let user = visitor.and_then(|visitor| visitor.0.as_ref()).map(|identity| identity.user);
         if let Some(buckets) = &self.buckets {
-            buckets.check(self.class(parts), user, address).map_err(Problem::too_many)?;
+            let class = self.class(&parts.method, &parts.uri, &parts.headers);
+            buckets.check(class, user, address).map_err(Problem::too_many)?;
         }
         Ok(Client::new(user, address))
     }
 
-    fn class(&self, parts: &Parts) -> Class {
-        if !matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS) {
+    /// Counts a request from `peer` that is refused for its form, whoever sent it.
+    ///
+    /// # Errors
+    /// As [`Limiter::admit`].
+    pub(crate) fn count_malformed<B>(&self, peer: IpAddr, request: &Request<B>) -> Result<(), Problem> {
+        let Some(buckets) = &self.buckets else { return Ok(()) };
+        let address = self.proxies.client(peer, request.headers());
+        let class = self.class(request.method(), request.uri(), request.headers());
+        buckets.check(class, None, Some(address)).map_err(Problem::too_many)
+    }
+
+    /// Counts what came from `peer` and was never a request. A trusted proxy sends it for somebody who is not known, so it
+    /// counts for nobody then.
+    ///
+    /// # Errors
+    /// As [`Limiter::admit`].
+    pub(crate) fn count_unread(&self, peer: IpAddr) -> Result<(), Problem> {
+        let peer = peer.to_canonical();
+        match &self.buckets {
+            Some(buckets) if !self.proxies.trusts(peer) => {
+                buckets.check(Class::Reading, None, Some(peer)).map_err(Problem::too_many)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn class(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Class {
+        if !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) {
             Class::Writing
-        } else if self.searches.iter().any(|path| **path == *parts.uri.path()) {
+        } else if self.searches.iter().any(|path| **path == *uri.path()) {
             Class::Searching
-        } else if parts.headers.contains_key(consistency::TOKEN) {
+        } else if headers.contains_key(consistency::TOKEN) {
             Class::Waiting
         } else {
             Class::Reading
@@ -294,7 +321,8 @@ mod tests {
             if token {
                 request = request.header(consistency::TOKEN, "x");
             }
-            limiter.class(&request.body(()).expect("a request").into_parts().0)
+            let request = request.body(()).expect("a request");
+            limiter.class(request.method(), request.uri(), request.headers())
         };
         assert_eq!(class("GET", "/v1/comments", false), Class::Reading);
         assert_eq!(class("GET", "/v1/comments", true), Class::Waiting);
@@ -302,6 +330,25 @@ mod tests {
         for method in ["POST", "PUT", "DELETE", "PATCH", "BREW"] {
             assert_eq!(class(method, "/v1/search", true), Class::Writing, "{method}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_request_counts_for_its_peer_unless_that_is_a_trusted_proxy() {
+        let limiter = Limiter::new("1".parse().expect("a limit")).behind("10.0.0.1".parse().expect("a proxy"));
+        let count = |peer: &str| limiter.count_unread(address(peer)).map_err(|problem| problem.status().as_u16());
+        let most = (0..1_000).take_while(|_| count("203.0.113.1").is_ok()).count();
+        assert!((250..300).contains(&most), "{most}");
+        assert_eq!(
+            (count("203.0.113.1"), count("::ffff:203.0.113.1"), count("203.0.113.2")),
+            (Err(429), Err(429), Ok(()))
+        );
+        assert!((0..1_000).all(|_| count("10.0.0.1").is_ok()));
+
+        let malformed = |client: &str| {
+            let request = Request::builder().header("x-forwarded-for", client).body(()).expect("a request");
+            limiter.count_malformed(address("10.0.0.1"), &request).map_err(|problem| problem.status().as_u16())
+        };
+        assert_eq!((malformed("203.0.113.1"), malformed("203.0.113.3")), (Err(429), Ok(())));
     }
 
     #[tokio::test]

@@ -30,6 +30,7 @@ use tokio::time::timeout;
 
 use crate::Problem;
 use crate::events::Stopping;
+use crate::rate_limit::Limiter;
 use exchange::Exchange;
 pub use limits::Limits;
 use phase::Phase;
@@ -97,7 +98,14 @@ impl Server {
             .max_header_list_size(HTTP2_HEADERS_READ)
             .initial_stream_window_size(HTTP2_WINDOW);
         let http1 = http.clone().http1_only();
-        Self(Arc::new(Shared { limits, unread: Unread::new(prefix, problem_types), http, http1 }))
+        Self(Arc::new(Shared { limits, unread: Unread::new(prefix, problem_types), limiter: None, http, http1 }))
+    }
+
+    /// The same, which has `limiter` count what is refused before it comes to a service.
+    #[must_use]
+    pub fn counted_by(self, limiter: Limiter) -> Self {
+        let shared = Arc::unwrap_or_clone(self.0);
+        Self(Arc::new(Shared { limiter: Some(limiter), ..shared }))
     }
 
     /// Serves `router` on `listener` until `stop` comes, then lets requests under way end.
@@ -178,7 +186,7 @@ impl Connection {
         // Whoever says nothing at all is not answered either.
         let Some(may_be_http2) = may_be_http2 else { return };
         let watch = Arc::new(Watch::default());
-        let socket = Socket::new(stream, self.server.clone(), watch.clone());
+        let socket = Socket::new(stream, self.remote.ip(), self.server.clone(), watch.clone());
         let stopping = Stopping::told_by(self.phases.clone());
         let exchange = Exchange::new(router, self.remote, stopping, self.server.clone(), watch.clone());
         if self.converse(socket, exchange, may_be_http2).await == Phase::Ended {

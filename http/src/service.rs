@@ -13,11 +13,11 @@ use utoipa::openapi::OpenApi;
 
 use crate::auth::Authority;
 use crate::cors::Cors;
-use crate::message::{Caching, standard_headers};
+use crate::message::{Caching, TakesOptions, standard_headers};
 use crate::page::{self, Asset, SCRIPT, STYLE};
 use crate::rate_limit::Limiter;
 use crate::telemetry::{Telemetry, Timer};
-use crate::{Problem, body, describe, problem};
+use crate::{NoParams, Problem, body, describe, problem};
 
 /// What every service needs beside its routes.
 #[derive(Clone)]
@@ -43,6 +43,8 @@ const REFUSALS: &[(StatusCode, &str)] = &[
     (StatusCode::URI_TOO_LONG, "the URI is too long"),
     (StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body is sent in a `Content-Encoding`"),
     (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the headers are too many or too long"),
+    (StatusCode::NOT_IMPLEMENTED, "the body is sent in a `Transfer-Encoding` other than `chunked`"),
+    (StatusCode::HTTP_VERSION_NOT_SUPPORTED, "the request is of another version of HTTP than 1.0, 1.1 and 2"),
     (StatusCode::SERVICE_UNAVAILABLE, "there are as many connections as the service takes"),
     (
         StatusCode::TOO_MANY_REQUESTS,
@@ -67,7 +69,7 @@ pub fn service(routes: Router, openapi: OpenApi, probes: Router, edge: &Edge) ->
     let openapi = Arc::new(described(openapi));
     let door = Door { cors: Cors::new(&edge.cors_origins), edge: edge.clone() };
     let shown = Router::new()
-        .route("/openapi.json", get(async move || Json(openapi.as_ref().clone())))
+        .route("/openapi.json", get(async move |_: NoParams| Json(openapi.as_ref().clone())))
         .route("/docs", get(async || page::page(StatusCode::OK, include_str!("docs.html"), None)));
     routes
         .merge(shown)
@@ -110,6 +112,7 @@ async fn at_the_door(State(door): State<Arc<Door>>, request: Request, next: Next
     let (uri, is_http1) = (request.uri().clone(), request.version() < Version::HTTP_2);
     let (method, headers) = (request.method(), request.headers());
     let is_private = !method.is_safe() || headers.contains_key(header::AUTHORIZATION);
+    let is_options = *method == Method::OPTIONS;
     let mut is_unread = !request.body().is_end_stream();
     let shown_to = cors.allowed(headers);
     let response = if let Some(preflight) = cors.preflight(method, headers) {
@@ -124,6 +127,9 @@ async fn at_the_door(State(door): State<Arc<Door>>, request: Request, next: Next
     let mut response = problem::complete(response, &uri, &edge.problem_types);
 
     let status = response.status();
+    if is_options || status == StatusCode::METHOD_NOT_ALLOWED {
+        response.extensions_mut().insert(TakesOptions);
+    }
     let is_private = is_private || status.is_client_error() || status.is_server_error();
     let headers = response.headers_mut();
     standard_headers(headers, if is_private { Caching::Private } else { Caching::Public });

@@ -10,6 +10,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{Request, StatusCode};
 use axum::routing::{get, post};
+use balcony_http::rate_limit::Limiter;
 use balcony_http::server::{self, Limits, Server};
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::Frame;
@@ -37,10 +38,13 @@ struct Running {
 
 impl Running {
     fn start(limits: Limits, router: Router) -> Self {
+        Self::serve(Server::new("test", "urn:example:problem:", limits), router)
+    }
+
+    fn serve(server: Server, router: Router) -> Self {
         let listener = server::listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
-        let server = Server::new("test", "urn:example:problem:", limits);
         let served = tokio::spawn(async move { server.serve(listener, router, async { drop(stopped.await) }).await });
         Self { address, stop: Some(stop), served }
     }
@@ -152,6 +156,59 @@ async fn what_is_no_http_is_refused_with_a_problem() {
         is_problem(&answer, status);
     }
     assert!(server.exchange(get("").as_bytes()).await.ends_with("hello"));
+}
+
+#[tokio::test]
+async fn another_version_of_http_is_told_from_what_is_no_http() {
+    let server = Running::hello(unlimited());
+    let long = format!("/{}", "x".repeat(500));
+    for (line, status) in [
+        ("GET / HTTP/1.2", 505),
+        ("GET / HTTP/3.7", 505),
+        ("GET / HTTP/2.0", 505),
+        (&format!("GET {long} HTTP/0.9"), 505),
+        ("GET / HTTP/1.10", 400),
+        ("GET / HTTP/x.1", 400),
+        ("GET / HTTPS/3.0", 400),
+        ("GET /", 400),
+    ] {
+        for end in ["\r\n", "\n"] {
+            let answer = server.exchange(format!("{line}{end}Host: a{end}{end}").as_bytes()).await;
+            is_problem(&answer, status);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_in_another_transfer_coding_is_not_read() {
+    let server = Running::hello(unlimited());
+    for (coding, status) in [("gzip, chunked", 501), ("chunked, chunked", 400), ("chunked, gzip", 400), ("gzip", 400)] {
+        let head = format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: {coding}\r\n\r\n");
+        let answer = server.exchange(format!("{head}2\r\n{{}}\r\n0\r\n\r\n").as_bytes()).await;
+        assert_eq!(is_problem(&answer, status), "/", "{coding}");
+    }
+    let chunked = "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: Chunked\r\n\r\n0\r\n\r\n";
+    assert!(server.exchange(chunked.as_bytes()).await.ends_with("hello"));
+}
+
+#[tokio::test]
+async fn what_is_refused_before_it_comes_to_a_service_is_counted() {
+    let limiter = || Limiter::new("1".parse().unwrap());
+    for malformed in ["GET / HTTP/1.1\r\nConnection: close\r\n\r\n", "GET /?q=\"x\" HTTP/1.1\r\nHost: a\r\n\r\n"] {
+        let counted = Server::new("test", "urn:example:problem:", unlimited()).counted_by(limiter());
+        let server = Running::serve(counted, Router::new());
+        let mut refused = 0;
+        let last = loop {
+            let answer = server.exchange(malformed.as_bytes()).await;
+            if !answer.starts_with("HTTP/1.1 400") {
+                break answer;
+            }
+            refused += 1;
+            assert!(refused < 1_000, "{malformed:?}");
+        };
+        is_problem(&last, 429);
+        assert!(last.contains("\r\nretry-after: 1\r\n") && refused >= 250, "{refused}: {last}");
+    }
 }
 
 #[tokio::test]
@@ -384,6 +441,24 @@ async fn http_2_is_spoken_without_tls() {
         assert_eq!(client.get("/").await, (StatusCode::OK, "hello".into()));
     }
     assert_eq!(client.get("/nothing").await.0, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn http_2_names_one_host_that_is_one() {
+    let server = Running::hello(unlimited());
+    let mut client = Http2::connect(&server, None).await;
+    for (uri, host, status) in [
+        ("http://a.example/", Some("a.example"), 200),
+        ("http://u@a.example/", None, 400),
+        ("http://a.example/", Some("b.example"), 400),
+    ] {
+        let mut request = Request::builder().uri(uri);
+        if let Some(host) = host {
+            request = request.header("host", host);
+        }
+        let answer = client.requests.send_request(request.body(Full::default()).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), status, "{uri} {host:?}");
+    }
 }
 
 #[tokio::test]

@@ -52,10 +52,11 @@ impl Service {
         let deployment = settings.installation.deployment(application)?;
         let namespace = settings.installation.namespace(application)?;
         let problem_types = format!("urn:{}:problem:", application.name());
-        let server = Server::new(namespace.as_str(), &problem_types, Limits::of_process());
+        let limiter = Limiter::new(settings.rate_limit()?).behind(settings.trusted_proxies()?);
+        let server = Server::new(namespace.as_str(), &problem_types, Limits::of_process()).counted_by(limiter.clone());
         let edge = Edge {
             authority: authority(application, settings)?,
-            limiter: Limiter::new(settings.rate_limit()?).behind(settings.trusted_proxies()?),
+            limiter,
             cors_origins: settings.cors_origins(application)?,
             telemetry: telemetry::install(namespace.as_str())?,
             problem_types: problem_types.into(),

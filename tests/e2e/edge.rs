@@ -101,13 +101,22 @@ pub async fn options_says_what_a_path_takes(deployment: Deployment) {
         methods
     };
     assert!(allowed("/v1/movies").await.contains(&"POST".to_owned()));
-    assert_eq!(allowed("/v1/me/favorites/0192f0c1-7c3e-7b0a-9d58-2f6a1b3c4d5e").await, ["DELETE", "PUT"]);
+    assert_eq!(allowed("/v1/me/favorites/0192f0c1-7c3e-7b0a-9d58-2f6a1b3c4d5e").await, ["DELETE", "OPTIONS", "PUT"]);
     mia.command(Method::OPTIONS, "/v1/nothing", None).await.problem(404);
     deployment.nobody().command(Method::POST, "/v1/mail/unsubscribe/%ff", None).await.problem(404);
     deployment.admin().get("/v1/admin/topics/%ff/records").await.problem(404);
     let refused = mia.command(Method::PATCH, "/v1/movies", Some(&json!({}))).await;
-    assert!(refused.header("allow").contains("POST"), "{}", refused.header("allow"));
+    let allow = refused.header("allow");
+    assert!(allow.contains("POST") && allow.contains("OPTIONS"), "{allow}");
     refused.problem(405);
+    // What is asked for by CONNECT has no path, and the problem says which request it was all the same.
+    let connect = ["CONNECT balcony:80 HTTP/1.1".to_owned(), "Connection: close".to_owned()];
+    let connect = Raw::send(&mia.commands, &connect).await.rest().await;
+    assert!(connect.contains("application/problem+json") && connect.contains("\"instance\":\"/\""), "{connect}");
+    for path in ["/livez", "/readyz", "/openapi.json"] {
+        mia.get(path).await.expect(StatusCode::OK);
+        assert_eq!(mia.get(&format!("{path}?verbose=1")).await.problem(422), ["?verbose"], "{path}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

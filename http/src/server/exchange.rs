@@ -11,14 +11,14 @@ use axum::body::{Body, Bytes};
 use axum::extract::ConnectInfo;
 use axum::http::{HeaderValue, Request, Response, Version, header};
 use axum::response::IntoResponse as _;
-use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use tower_service::Service as _;
 
 use super::shared::Shared;
 use super::watch::Watch;
 use crate::events::Stopping;
 use crate::message;
-use crate::message::{Caching, standard_headers};
+use crate::message::{Caching, TakesOptions, standard_headers};
 
 /// How many bytes of an answer are handed over at once on a connection that carries several. So much of each the HTTP
 /// library keeps for a client that does not take it, without telling.
@@ -74,9 +74,15 @@ impl hyper::service::Service<Request<Incoming>> for Exchange {
         let is_shared = request.version() >= Version::HTTP_2;
         let underway = Underway { number: self.watch.begin(), watch: self.watch.clone(), is_shared };
         if let Some(fault) = message::fault(&request) {
-            let problem = fault.of(self.server.unread.problem_types(), request.uri().path());
+            let limiter = self.server.limiter.as_ref();
+            let counted = limiter.map_or(Ok(()), |limiter| limiter.count_malformed(self.remote.ip(), &request));
+            let problem = counted.err().unwrap_or(fault).of(self.server.unread.problem_types(), request.uri().path());
             let mut answer = problem.into_response();
             standard_headers(answer.headers_mut(), Caching::Private);
+            if !is_shared && !request.body().is_end_stream() {
+                // Where the body ends may be what is wrong.
+                answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
             return Box::pin(async { Ok(underway.answer(answer)) });
         }
         request.extensions_mut().insert(ConnectInfo(self.remote));
@@ -90,6 +96,9 @@ impl Underway {
     fn answer(self, mut answer: Response<Body>) -> Response<Answering> {
         // Every answer says so, which tells it from the HTTP library's own.
         answer.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        if answer.extensions_mut().remove::<TakesOptions>().is_some() {
+            message::name_options(answer.headers_mut());
+        }
         if self.is_shared {
             self.watch.offer(self.number);
         }

@@ -3,6 +3,7 @@
 //! problem document.
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -19,6 +20,7 @@ use crate::Problem;
 
 pub(super) struct Socket {
     stream: Option<TcpStream>,
+    peer: IpAddr,
     server: Arc<Shared>,
     watch: Arc<Watch>,
     protocol: Protocol,
@@ -60,11 +62,13 @@ struct Head {
     before: u64,
 }
 
-/// The beginning of a request's first line.
+/// The beginning of a request's first line, and its end.
 #[derive(Clone, Copy)]
 struct Line {
     bytes: [u8; LINE_MAX],
     length: usize,
+    /// The last bytes of what has come of it, in front of them zeros.
+    end: [u8; END],
 }
 
 /// Wakes for the earliest of the times that it is asked about. Asking about a later one costs nothing.
@@ -80,11 +84,14 @@ const REFUSAL_END: &[u8] = b"\r\n\r\n";
 const REFUSAL_MAX: usize = 160;
 /// As much of a request's first line as is kept, to say which path was refused.
 const LINE_MAX: usize = 160;
+/// How many bytes a version has at the end of a request's first line, with what stands around it.
+const END: usize = b" HTTP/1.1\r".len();
 
 impl Socket {
-    pub(super) fn new(stream: TcpStream, server: Arc<Shared>, watch: Arc<Watch>) -> Self {
+    pub(super) fn new(stream: TcpStream, peer: IpAddr, server: Arc<Shared>, watch: Arc<Watch>) -> Self {
         Self {
             stream: Some(stream),
+            peer,
             server,
             watch,
             protocol: Protocol::Unknown(0),
@@ -204,6 +211,8 @@ impl Socket {
     }
 
     fn answer_with(&mut self, problem: Problem) {
+        let limiter = self.server.limiter.as_ref();
+        let problem = limiter.and_then(|limiter| limiter.count_unread(self.peer).err()).unwrap_or(problem);
         self.answer = self.server.unread.answer(problem, self.head.line.path());
         self.answered = 0;
     }
@@ -248,6 +257,7 @@ impl Socket {
         let start = from + start;
         let status = refusal_status(std::str::from_utf8(&bytes[start..]).ok()?)?;
         let problem = match status {
+            StatusCode::BAD_REQUEST if self.head.line.is_of_another_version() => Problem::version_unsupported(),
             StatusCode::BAD_REQUEST => {
                 Problem::malformed("this is not HTTP: the request line or a header is not well-formed")
             }
@@ -264,7 +274,7 @@ impl Socket {
 impl Head {
     /// Nothing of a request has come; `before` it there were so many.
     fn after(before: u64) -> Self {
-        Self { since: None, line: Line { bytes: [0; LINE_MAX], length: 0 }, has_line: false, before }
+        Self { since: None, line: Line { bytes: [0; LINE_MAX], length: 0, end: [0; END] }, has_line: false, before }
     }
 }
 
@@ -274,6 +284,23 @@ impl Line {
         let taken = room.len().min(bytes.len());
         room[..taken].copy_from_slice(&bytes[..taken]);
         self.length += taken;
+        let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        for &byte in &line[line.len().saturating_sub(END)..] {
+            self.end.rotate_left(1);
+            self.end[END - 1] = byte;
+        }
+    }
+
+    /// Whether it asks for something in a version of HTTP that is not spoken here, and nothing else about it is wrong as far as
+    /// it is kept.
+    fn is_of_another_version(&self) -> bool {
+        let end = self.end.strip_suffix(b"\r").unwrap_or(&self.end[1..]);
+        let [b' ', b'H', b'T', b'T', b'P', b'/', major @ b'0'..=b'9', b'.', minor @ b'0'..=b'9'] = end else {
+            return false;
+        };
+        let line = self.bytes[..self.length].split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
+        let is_plain = line.iter().all(|byte| matches!(byte, 0x20..=0x7e));
+        is_plain && !matches!((major, minor), (b'1', b'0' | b'1'))
     }
 
     /// The path that is asked for, or what is kept of it; the root where none can be read.

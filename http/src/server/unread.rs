@@ -7,6 +7,7 @@ use crate::Problem;
 use crate::message::{Caching, standard_headers};
 
 /// Answers, and counts, what is refused before it has been read as a request.
+#[derive(Clone)]
 pub(super) struct Unread {
     metric: Arc<str>,
     problem_types: Arc<str>,
