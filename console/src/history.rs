@@ -1,14 +1,14 @@
 //! How every step was doing in the last hour, as this process has looked: in memory, until it ends.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::extract::FromRef;
 use balcony_projector::Moment;
 use balcony_projector::operations::{Desk, Figures};
 use serde::Serialize;
-use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 use utoipa::ToSchema;
 
@@ -21,13 +21,7 @@ const MOST: usize = 360;
 #[derive(Clone)]
 pub(crate) struct Shared(Arc<History>);
 
-/// Looks at every step from time to time, until it is dropped.
 struct History {
-    looks: Arc<Looks>,
-    looking: JoinHandle<()>,
-}
-
-struct Looks {
     desk: Desk,
     kept: Mutex<VecDeque<Look>>,
 }
@@ -62,41 +56,32 @@ struct CourseOfStep {
 }
 
 impl Shared {
-    /// Looks at the steps of `desk`; within a runtime.
-    pub(crate) fn begin(desk: Desk) -> Self {
-        let looks = Arc::new(Looks { desk, kept: Mutex::default() });
-        let looking = tokio::spawn(look_on(Arc::downgrade(&looks)));
-        Self(Arc::new(History { looks, looking }))
+    pub(crate) fn of(desk: Desk) -> Self {
+        Self(Arc::new(History { desk, kept: Mutex::default() }))
     }
 
     pub(crate) fn course(&self) -> Course {
-        course(&self.0.looks.kept.lock().unwrap_or_else(PoisonError::into_inner))
+        course(&self.0.kept.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Looks at every step from time to time, for ever.
+    pub(crate) async fn look_on(self) -> Infallible {
+        let mut ticks = interval(EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            // While the log or the database is away there is nothing to remember.
+            if let Ok(diagnosis) = self.0.desk.examine().await {
+                let look = Look { at: Moment::now(), steps: diagnosis.figures().collect() };
+                remember(&mut self.0.kept.lock().unwrap_or_else(PoisonError::into_inner), look);
+            }
+        }
     }
 }
 
 impl FromRef<Shared> for Desk {
     fn from_ref(shared: &Shared) -> Self {
-        shared.0.looks.desk.clone()
-    }
-}
-
-impl Drop for History {
-    fn drop(&mut self) {
-        self.looking.abort();
-    }
-}
-
-async fn look_on(looks: Weak<Looks>) {
-    let mut ticks = interval(EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        let Some(looks) = looks.upgrade() else { return };
-        // While the log or the database is away there is nothing to remember.
-        if let Ok(diagnosis) = looks.desk.examine().await {
-            let look = Look { at: Moment::now(), steps: diagnosis.figures().collect() };
-            remember(&mut looks.kept.lock().unwrap_or_else(PoisonError::into_inner), look);
-        }
+        shared.0.desk.clone()
     }
 }
 

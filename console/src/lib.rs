@@ -22,6 +22,8 @@ mod topics;
 pub use self::charts::ChartPage;
 pub use self::plain::plain_page;
 
+use std::convert::Infallible;
+
 use axum::Router;
 use balcony_http::operation;
 use balcony_projector::operations::Desk;
@@ -50,14 +52,12 @@ fn operations() -> OpenApiRouter<Shared> {
         .routes(operation!(parked::discard))
 }
 
-/// The routes of `desk` with the control room at `/control`, and what the routes are described as. From then on every step is
-/// looked at from time to time, until the routes are dropped.
-///
-/// # Panics
-/// Outside a Tokio runtime.
-pub fn routes(desk: Desk) -> (Router, OpenApi) {
-    let (routes, openapi) = operations().with_state(Shared::begin(desk)).split_for_parts();
-    (routes.merge(room::routes()), openapi)
+/// The routes of `desk` with the control room at `/control`, what the routes are described as, and the work beside them, for
+/// as long as they are served: every step is looked at from time to time.
+pub fn routes(desk: Desk) -> (Router, OpenApi, impl Future<Output = Infallible> + Send + 'static) {
+    let shared = Shared::of(desk);
+    let (routes, openapi) = operations().with_state(shared.clone()).split_for_parts();
+    (routes.merge(room::routes()), openapi, shared.look_on())
 }
 
 #[cfg(test)]

@@ -66,7 +66,7 @@ pub enum Exhausted {
         most: usize,
     },
     /// All together hold what there is.
-    #[error("there are too many {what} here; try again later")]
+    #[error("too many {what} at a time; try again later")]
     All {
         /// Of what.
         what: &'static str,

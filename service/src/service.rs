@@ -174,7 +174,8 @@ impl Service {
         if openapi.info.title.is_empty() {
             openapi.info.title = self.application.name().to_owned();
         }
-        let (desk, desk_openapi) = balcony_console::routes(Desk::new(&self.application, self.installation.clone()));
+        let (desk, desk_openapi, looking) =
+            balcony_console::routes(Desk::new(&self.application, self.installation.clone()));
         openapi.merge(desk_openapi);
         let edge = Edge { limiter: self.edge.limiter.clone().searched_at(searches), ..self.edge };
         let (stop, stopped) = watch::channel(false);
@@ -196,6 +197,7 @@ impl Service {
         };
         let router = service::service(routes.merge(desk), openapi, probes, &edge);
         let mut work: JoinSet<_> = work.into_iter().collect();
+        work.spawn(async move { match looking.await {} });
         let ending = tokio::spawn(async move {
             let failed = tokio::select! {
                 () = told_to_end => None,

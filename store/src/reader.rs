@@ -122,7 +122,7 @@ impl Reader {
     ///
     /// # Errors
     /// [`StoreError::NotReady`] when it names a table that is not there while a read model is missing,
-    /// [`StoreError::Lost`] when it does while none is, and [`StoreError`] as the database answers.
+    /// [`StoreError::Lost`] when it does while one has lost its tables, and [`StoreError`] as the database answers.
     pub async fn fetch<R: Row>(
         &self,
         sql: impl Into<Cow<'static, str>>,
@@ -155,7 +155,14 @@ impl Reader {
                 Err(error) => error,
             }
         };
-        Err(self.first_missing(&rebound).unwrap_or_else(|| missing.or_lost()))
+        if let Some(not_ready) = self.first_missing(&rebound) {
+            return Err(not_ready);
+        }
+        // A read model that has lost its tables has lost its checkpoints, too.
+        for place in 0..rebound.generations.len() {
+            rebound.checkpoints(place).await?;
+        }
+        Err(missing)
     }
 
     /// How far `model` has committed.
