@@ -127,6 +127,7 @@ pub struct Message {
 
 impl Message {
     /// What its partition is chosen by; empty where any does.
+    #[cfg(any(feature = "kafka", feature = "testing"))]
     pub(crate) fn route(&self) -> &[u8] {
         if self.key.is_empty() { self.headers.get("ce_id").unwrap_or_default() } else { &self.key }
     }

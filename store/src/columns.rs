@@ -71,12 +71,14 @@ impl<'r> Columns<'r> {
     }
 
     /// The same, where the row before had its columns in this order.
+    #[cfg(feature = "sqlite")]
     pub(crate) fn after(self, order: Order) -> Self {
         let order = if order == Order::Other { Order::AsAsked } else { Order::Known };
         Self { order, ..self }
     }
 
     /// In which order the columns stand, once the row was read.
+    #[cfg(feature = "sqlite")]
     pub(crate) fn order(&self) -> Order {
         self.order
     }

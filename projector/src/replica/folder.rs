@@ -21,6 +21,7 @@ const MOST_FOLDERS: usize = 64;
 
 impl ReplicaFolder {
     /// The name of the file that whoever has the first folder holds.
+    #[cfg(feature = "operations")]
     pub(crate) const FIRST_LOCK: &str = "1.lock";
 
     /// No folder, for a store in memory.
