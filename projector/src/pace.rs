@@ -18,9 +18,10 @@ const PACED_FROM: usize = 32;
 /// last batch.
 const FEW: usize = 256;
 /// A rest is one of [`Sink::rest`] longer for each of so many records in the batch before, up to so many times as long: after
-/// a single event the next is applied soon, while a client that sends one after the other has them applied by the dozen.
+/// a single event the next is applied soon, while a client that sends one after the other has them applied together. Whoever
+/// comes to wait for them waits until all that rest are applied, so they are not many.
 const RECORDS_OF_A_REST: usize = 4;
-const LONGEST_REST: u32 = 5;
+const LONGEST_REST: u32 = 2;
 
 /// When the next batch of a follower begins.
 pub(crate) struct Pace {
@@ -204,7 +205,7 @@ mod tests {
     fn the_more_come_the_longer_they_rest() {
         assert_eq!(
             [0, 1, 4, 11, 16, FEW, usize::MAX].map(rests),
-            [1, 1, 2, 3, LONGEST_REST, LONGEST_REST, LONGEST_REST]
+            [1, 1, 2, LONGEST_REST, LONGEST_REST, LONGEST_REST, LONGEST_REST]
         );
     }
 
