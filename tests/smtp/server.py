@@ -2,17 +2,22 @@
 
 Writes each mail that it takes as a line of JSON to FILE. It refuses, for good, recipients whose address begins with "refused",
 and for now, those whose address begins with "later" and who come for the first time. A mail to an address that begins with "slow"
-is written at once, and taken 12 seconds later.
+is written at once, and taken once there is a file FILE.taken; after a minute without one it is refused for now.
 """
 
 import asyncio
 import json
+import os
 import sys
 import threading
 from email import policy
 from email.parser import BytesParser
 
 from aiosmtpd.controller import Controller
+
+
+# Seconds.
+PATIENCE = 60
 
 
 class Mailbox:
@@ -40,8 +45,15 @@ class Mailbox:
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         if any(address.startswith("slow") for address in envelope.rcpt_tos):
-            await asyncio.sleep(12)
+            return await self.taken()
         return "250 OK"
+
+    async def taken(self):
+        for _ in range(PATIENCE * 20):
+            if os.path.exists(self.path + ".taken"):
+                return "250 OK"
+            await asyncio.sleep(0.05)
+        return "451 4.3.0 nobody has said that it is taken"
 
 
 port, path = int(sys.argv[1]), sys.argv[2]
