@@ -50,13 +50,20 @@ pub async fn build(projection: AnyProjection, log: Arc<dyn EventLog>, database: 
     supervise(builder, observer.clone(), stopped).await;
 }
 
+/// The generation before the one that is built.
+struct Before {
+    generation: Generation,
+    /// To look at it with.
+    writer: Writer,
+}
+
 /// Builds one generation from the beginning of the log and switches to it.
 pub(crate) struct Builder {
     projection: AnyProjection,
     log: Arc<dyn EventLog>,
     database: Database,
     generation: Generation,
-    /// To look at the generation with.
+    /// To write the generation with, and to look at it.
     own: Writer,
     /// Whether copying was tried in vain since it came on last.
     has_stumbled: AtomicBool,
@@ -131,13 +138,15 @@ impl Builder {
     }
 
     /// The generation before; see [`whole_before`].
-    async fn before(&self) -> Result<Option<Generation>, StoreError> {
-        whole_before(&self.database, &self.generation).await
+    async fn before(&self) -> Result<Option<Before>, StoreError> {
+        let before = whole_before(&self.database, &self.generation).await?;
+        let with_writer = |generation| Before { writer: self.database.patient_writer(&generation), generation };
+        Ok(before.map(with_writer))
     }
 
     /// The generation before if it is of the same version, so that both hold the same at the same positions.
-    fn comparable<'g>(&self, before: Option<&'g Generation>) -> Option<&'g Generation> {
-        before.filter(|before| before.version == self.generation.version)
+    fn comparable<'b>(&self, before: Option<&'b Before>) -> Option<&'b Before> {
+        before.filter(|before| before.generation.version == self.generation.version)
     }
 
     fn topics(&self) -> &[Arc<str>] {
@@ -152,8 +161,7 @@ impl Builder {
         let on_failure = if parks { OnFailure::Park } else { OnFailure::Stop };
         let comparable = self.comparable(before.as_ref());
         self.database.build_stands_at(&self.generation, GenerationState::Copying).await?;
-        let writer = self.database.patient_writer(&self.generation);
-        let rows = Rows::over(writer, self.projection.clone(), &self.database, self.generation.clone());
+        let rows = Rows::over(self.own.clone(), self.projection.clone(), &self.database, self.generation.clone());
         let (reads, name) = (Arc::new(self.projection.clone()), self.projection.name().clone());
         let mut applier = Applier::new(reads, rows, name, on_failure, self.observer.clone());
         let partitions: Vec<TopicPartition> = self.log.ends(self.topics()).await?.partitions().cloned().collect();
@@ -171,7 +179,7 @@ impl Builder {
         loop {
             // What is compared must not come further than what it is compared with.
             let target = match comparable {
-                Some(live) => self.database.patient_writer(live).snapshot().await?.checkpoints().await?,
+                Some(live) => live.writer.snapshot().await?.checkpoints().await?,
                 None => self.log.ends(self.topics()).await?,
             };
             let target = target.among(&partitions);
@@ -192,7 +200,7 @@ impl Builder {
                     Ok(self.database.build_stands_at(&self.generation, GenerationState::Verifying).await?)
                 };
                 // Indexes are made by one thread, or one process of the server, and each side is read by another.
-                tokio::try_join!(index, self.verify(live, comparands))?;
+                tokio::try_join!(index, self.verify(&live.generation, comparands))?;
             }
             None => {
                 self.database.build_stands_at(&self.generation, GenerationState::Indexing).await?;
@@ -207,10 +215,10 @@ impl Builder {
     async fn comparands(
         &self,
         applier: Applier<Rows>,
-        live: &Generation,
+        live: &Before,
         partitions: &[TopicPartition],
     ) -> Result<[Comparand; 2], WorkError> {
-        let there = self.database.patient_writer(live).comparand().await?;
+        let there = live.writer.comparand().await?;
         let target = there.checkpoints().among(partitions);
         self.copy_to(applier, target, Some(live)).await?;
         Ok([there, self.own.comparand().await?])
@@ -242,17 +250,12 @@ impl Builder {
 
     /// Takes over from the generation before what the log has forgotten: what it has read of each partition whose
     /// beginning is not in the log any more.
-    async fn inherit(
-        &self,
-        applier: &mut Applier<Rows>,
-        before: &Generation,
-        may_be_lost: bool,
-    ) -> Result<(), WorkError> {
+    async fn inherit(&self, applier: &mut Applier<Rows>, before: &Before, may_be_lost: bool) -> Result<(), WorkError> {
         let starts = self.log.starts(self.topics()).await?;
-        let mut known = self.database.patient_writer(before).snapshot().await?;
+        let mut known = before.writer.snapshot().await?;
         let read_before = known.checkpoints().await?;
-        let lost_before = self.database.lost(before).await?;
-        let version = u32::try_from(before.version).unwrap_or_default();
+        let lost_before = self.database.lost(&before.generation).await?;
+        let version = u32::try_from(before.generation.version).unwrap_or_default();
         for (partition, start) in &starts {
             let position = applier.positions().next_offset(partition);
             // What the generation before has not read either is not lost by this one.
@@ -277,15 +280,15 @@ impl Builder {
         Ok(())
     }
 
-    /// Sets aside in this generation what was set aside below `target` in `live`, and passes over it from now on. There
-    /// may be much of it, so that it is carried over in parts.
+    /// Sets aside in this generation what was set aside below `target` in the one before, and passes over it from now on.
+    /// There may be much of it, so that it is carried over in parts.
     async fn pass_over(
         &self,
         applier: &mut Applier<Rows>,
-        live: &Generation,
+        before: &Before,
         target: &Positions,
     ) -> Result<(), StoreError> {
-        let mut set_aside = self.database.patient_writer(live).snapshot().await?;
+        let mut set_aside = before.writer.snapshot().await?;
         let mut passed_over = PassedOver::new();
         let mut last: Option<ParkedRecord> = None;
         loop {
@@ -310,11 +313,11 @@ impl Builder {
         &self,
         mut applier: Applier<Rows>,
         target: Positions,
-        live: Option<&Generation>,
+        before: Option<&Before>,
     ) -> Result<Applier<Rows>, WorkError> {
         let from = applier.positions().behind(&target);
-        if let Some(live) = live {
-            self.pass_over(&mut applier, live, &target).await?;
+        if let Some(before) = before {
+            self.pass_over(&mut applier, before, &target).await?;
         }
         if from.is_empty() {
             return Ok(applier);
@@ -342,7 +345,7 @@ impl Builder {
     /// is switched to. A switch holds up who works on the generation before, so nothing is held until they have shown
     /// that they keep up with it: not while they still join their group, nor where nobody brings this generation on.
     async fn follow_and_switch(&self) -> Result<(), WorkError> {
-        let before = self.before().await?.map(|before| self.database.patient_writer(&before));
+        let before = self.before().await?;
         let mut pause = LOOK_EVERY;
         loop {
             let mut wait = LOOK_EVERY;
@@ -367,9 +370,9 @@ impl Builder {
     }
 
     /// Whether this generation is within a moment where the one before is now.
-    async fn keeps_up_with(&self, before: Option<&Writer>) -> Result<bool, StoreError> {
+    async fn keeps_up_with(&self, before: Option<&Before>) -> Result<bool, StoreError> {
         let Some(before) = before else { return Ok(true) };
-        let target = before.snapshot().await?.checkpoints().await?;
+        let target = before.writer.snapshot().await?.checkpoints().await?;
         Ok(tokio::time::timeout(MOMENT, self.wait_for(&target)).await.unwrap_or(false))
     }
 
