@@ -1,5 +1,6 @@
 // A browser that notes whatever a page does that it should not.
 
+import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { chromium } from "playwright-core";
@@ -26,6 +27,20 @@ export async function tab(browser, installation, { token, ...options } = {}) {
   });
   if (token) await page.addInitScript(token => sessionStorage.setItem("token", token), token);
   return page;
+}
+
+/** A tab of its own at `path`. */
+export async function open(browser, installation, path, options) {
+  const page = await tab(browser, installation, options);
+  await page.goto(installation.page + path);
+  return page;
+}
+
+/** Ends the tab, in which nothing else may have gone wrong than what holds one of these texts: the browser notes each refusal by itself. */
+export async function close(page, ...expected) {
+  const isExpected = fault => expected.some(text => fault.includes(text));
+  assert.deepEqual(page.faults.filter(fault => !isExpected(fault)), []);
+  await page.context().close();
 }
 
 /** What axe finds on the page as it is. */

@@ -40,6 +40,18 @@ export function freePort() {
   });
 }
 
+/** A record that should be an event and is not, at `position` of the log, as an export has it. */
+export function broken(position, key) {
+  const base64 = text => Buffer.from(text).toString("base64");
+  const headers = { ce_specversion: "1.0", ce_id: "broken", ce_source: "/balcony", ce_type: "balcony.movie.registered.v1",
+    ce_time: "2026-01-01T00:00:00.000Z", "content-type": "application/json" };
+  return {
+    specversion: "1.0", id: position, source: "/balcony", type: "balcony.log.record.v1", balconyposition: position,
+    datacontenttype: "application/json",
+    data: { key: base64(key), headers: Object.entries(headers).map(([name, value]) => [name, base64(value)]), payload: base64("{\"movie_id\":") },
+  };
+}
+
 export class Installation {
   /** A running installation whose log begins with `lines`, as an export has them. */
   static async start(kind, lines = []) {

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { launch, tab } from "./browser.mjs";
+import { close, launch, tab } from "./browser.mjs";
 import { Installation, deployments } from "./installation.mjs";
 
 const PROBLEM = { contentType: "application/problem+json", body: JSON.stringify({ detail: "the database is away" }) };
@@ -22,12 +22,6 @@ for (const kind of deployments()) {
       await it?.stop();
     });
     const kept = (page, name) => page.evaluate(name => sessionStorage.getItem(name), name);
-    const close = async (page, ...expected) => {
-      // The browser notes each refusal by itself.
-      const isExpected = fault => expected.some(text => fault.includes(text));
-      assert.deepEqual(page.faults.filter(fault => !isExpected(fault)), []);
-      await page.context().close();
-    };
     /** Answers `path` by `answer` until the function that it gives is called. */
     const away = async (page, path, answer) => {
       let isAway = true;
