@@ -7,6 +7,7 @@
 //! records stand, and a reader of several topics gets them in one total order.
 
 mod beside;
+mod counting;
 mod extent;
 mod file;
 mod reader;
@@ -24,6 +25,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::{
     AppendError, BoxFuture, EventLog, Feed, LogError, Message, Position, Positions, Reader, Topic, TopicPartition,
 };
+use counting::Counting;
 use extent::{Extent, TopicExtent};
 use file::LogFile;
 use writer::{Append, Writer};
@@ -52,6 +54,7 @@ pub struct EmbeddedLog {
     /// How long an append waits for the writer to say that its record is on the disk.
     answer_patience: Duration,
     thread: Option<JoinHandle<()>>,
+    counting: Arc<Mutex<Counting>>,
     /// The member of each group that reads holds its lock.
     groups: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -80,8 +83,16 @@ impl EmbeddedLog {
         let thread = spawn("log-writer", move || writer.run(appends))?;
         let topics = topics.to_vec();
         let side = Some(Side::Writer(append_sender));
-        let answer_patience = ANSWER_PATIENCE;
-        Ok(Self { topics, file, extent, side, answer_patience, thread: Some(thread), groups: Mutex::default() })
+        Ok(Self {
+            topics,
+            file,
+            extent,
+            side,
+            answer_patience: ANSWER_PATIENCE,
+            thread: Some(thread),
+            counting: Arc::default(),
+            groups: Mutex::default(),
+        })
     }
 
     /// Opens the log in the file `path` for reading, beside a process that holds it or while there is none. Nothing is
@@ -98,8 +109,16 @@ impl EmbeddedLog {
         let thread = spawn("log-follower", move || follower.run(looks_waiting))?;
         let topics = topics.to_vec();
         let side = Some(Side::Beside(looks));
-        let answer_patience = ANSWER_PATIENCE;
-        Ok(Self { topics, file, extent, side, answer_patience, thread: Some(thread), groups: Mutex::default() })
+        Ok(Self {
+            topics,
+            file,
+            extent,
+            side,
+            answer_patience: ANSWER_PATIENCE,
+            thread: Some(thread),
+            counting: Arc::default(),
+            groups: Mutex::default(),
+        })
     }
 
     fn side(&self) -> &Side {
@@ -206,6 +225,18 @@ impl EventLog for EmbeddedLog {
 
     fn shares_offsets(&self) -> bool {
         true
+    }
+
+    fn counts<'a>(&'a self, topics: &'a [Arc<str>]) -> BoxFuture<'a, Result<Vec<Option<i64>>, LogError>> {
+        Box::pin(async move {
+            Topic::check_declared(&self.topics, topics)?;
+            let (counting, file) = (Arc::clone(&self.counting), Arc::clone(&self.file));
+            let count = move || counting.lock().unwrap_or_else(PoisonError::into_inner).go_on(&file);
+            let counted = tokio::task::spawn_blocking(count).await;
+            let counted = counted.unwrap_or_else(|_| Err(LogError::Unavailable("counting has ended".to_owned())))?;
+            let of = |topic: &Arc<str>| Some(counted.as_ref()?[self.file.slot(topic)?]);
+            Ok(topics.iter().map(of).collect())
+        })
     }
 }
 

@@ -68,6 +68,22 @@ pub trait EventLog: Send + Sync + 'static {
         false
     }
 
+    /// How many records each of `topics` holds, in their order; `None` while they are still being counted. Where records were
+    /// removed one by one, or offsets have holes for other reasons, a log may count those as well.
+    ///
+    /// # Errors
+    /// As [`EventLog::ends`].
+    fn counts<'a>(&'a self, topics: &'a [Arc<str>]) -> BoxFuture<'a, Result<Vec<Option<i64>>, LogError>> {
+        Box::pin(async move {
+            let (starts, ends) = tokio::try_join!(self.starts(topics), self.ends(topics))?;
+            let of = |topic: &Arc<str>| {
+                let own = ends.into_iter().filter(|(partition, _)| partition.topic == *topic);
+                Some(own.map(|(partition, end)| end - starts.next_offset(partition)).sum())
+            };
+            Ok(topics.iter().map(of).collect())
+        })
+    }
+
     /// What is wrong with how the log keeps its topics now, each with what to do: that it would lose facts, say.
     ///
     /// # Errors

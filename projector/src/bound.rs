@@ -328,6 +328,10 @@ impl EventLog for BoundLog {
         self.inner.shares_offsets()
     }
 
+    fn counts<'a>(&'a self, topics: &'a [Arc<str>]) -> BoxFuture<'a, Result<Vec<Option<i64>>, LogError>> {
+        self.inner.counts(topics)
+    }
+
     fn ailments(&self) -> BoxFuture<'_, Result<Vec<String>, LogError>> {
         self.inner.ailments()
     }

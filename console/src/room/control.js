@@ -17,6 +17,7 @@
       partitions: "Partitions", partition: "Partition", records: "Records", kept: "Kept", forever: "for ever",
       logTitle: "A look into the log", key: "Key", from: "From offset", since: "Since", look: "Look", follow: "Follow", more: "More",
       parkedTitle: "Records that were set aside", nothingParked: "Nothing is set aside.", nothingFound: "No record was found.",
+      notShown: "Other records came in between: look from an offset or a time.", moreParked: "Show more",
       rebuild: "Rebuild", rollback: "Roll back", cancel: "Cancel the rebuild", no: "Leave it", close: "Close", show: "Show",
       retry: "Retry", discard: "Discard", error: "Error", position: "Position", at: "Set aside at", step: "Step",
       well: "all is well", ill: n => `${n} ill`, away: "no answer", days: n => `${n} ${n === "1" ? "day" : "days"}`,
@@ -45,6 +46,7 @@
       partitions: "パーティション", partition: "パーティション", records: "レコード", kept: "保存期間", forever: "無期限",
       logTitle: "ログを見る", key: "キー", from: "開始オフセット", since: "開始時刻", look: "表示", follow: "追跡", more: "さらに表示",
       parkedTitle: "保留されたレコード", nothingParked: "保留されたレコードはありません。", nothingFound: "レコードが見つかりません。",
+      notShown: "この間に他のレコードがあります。オフセットまたは時刻を指定して表示してください。", moreParked: "さらに表示",
       rebuild: "再構築", rollback: "元に戻す", cancel: "再構築を中止", no: "やめる", close: "閉じる", show: "詳細",
       retry: "再試行", discard: "破棄", error: "エラー", position: "位置", at: "保留時刻", step: "ステップ",
       well: "正常", ill: n => `異常 ${n} 件`, away: "応答なし", days: n => `${n} 日`,
@@ -302,9 +304,10 @@
   // --- the topics, and how many records they get a second ---
   let before = null, topicsTrend = null;
   function showTopics(topics, now) {
-    const end = topic => topic.partitions.reduce((sum, partition) => sum + partition.end, 0);
     const seconds = before ? (now - before.at) / 1000 : 0;
-    const rate = topic => before?.ends.has(topic.name) ? Math.max(0, end(topic) - before.ends.get(topic.name)) / seconds : 0;
+    // Not known while they are being counted. Fewer than before: some were removed because their time was over.
+    const rate = topic => topic.records == null || before?.records.get(topic.name) == null ? null
+      : Math.max(0, topic.records - before.records.get(topic.name)) / seconds;
     const found = topics.map(topic => ({ topic, rate: rate(topic) }));
     const kept = topic => topic.retention_seconds == null ? T.forever : T.days(number(topic.retention_seconds / 86400));
     $("topic-rows").replaceChildren(...found.map(({ topic, rate }) => make("tr", {},
@@ -321,7 +324,7 @@
       topicsTrend.note(now, Object.fromEntries(found.map(({ topic, rate }) => [topic.name, rate])));
       topicsTrend.draw();
     }
-    before = { at: now, ends: new Map(topics.map(topic => [topic.name, end(topic)])) };
+    before = { at: now, records: new Map(topics.map(topic => [topic.name, topic.records])) };
   }
   // --- who reads the log, and where they stand ---
   const standings = new Map();
@@ -444,12 +447,17 @@
 
   // --- the log ---
   let next = null, following = false;
+  // How many records are asked for, and how many stay on the page, while the log is followed.
+  const FOLLOWED_AT_ONCE = 100, MOST_FOLLOWED = 500;
+  const positionOf = event => Object.entries(event).find(([name]) => name.endsWith("position"))?.[1] ?? "";
   const shownRecord = event => {
     const time = make("time", { dateTime: event.time ?? "", textContent: event.time ?? "" });
-    const position = Object.entries(event).find(([name]) => name.endsWith("position"))?.[1] ?? "";
+    const position = positionOf(event);
     const summary = make("summary", {}, time, make("span", { className: "type", textContent: event.type }),
       make("span", { className: "quiet number", textContent: position }), make("span", { className: "quiet", textContent: event.partitionkey ?? "" }));
-    return make("li", {}, make("details", {}, summary, make("pre", { textContent: JSON.stringify(event, null, 2), tabIndex: 0 })));
+    const record = make("li", {}, make("details", {}, summary, make("pre", { textContent: JSON.stringify(event, null, 2), tabIndex: 0 })));
+    record.dataset.position = position;
+    return record;
   };
   function wanted() {
     const query = new URLSearchParams({ limit: "20" });
@@ -466,25 +474,64 @@
       const page = await ask(`/v1/admin/topics/${encodeURIComponent(topic)}/records?${query}`);
       const items = page.items.map(shownRecord);
       next = page.next_cursor;
-      $("more").hidden = !next || following;
+      $("more").hidden = !next;
       if (more) return $("records").append(...items);
-      if ($("records").querySelector("[open]") && following) return;
       $("records").replaceChildren(...(items.length ? items : [make("li", { className: "empty", textContent: T.nothingFound })]));
     } catch (error) { complain(error); }
   }
-  $("look").onsubmit = event => { event.preventDefault(); complain(null); showRecords(); };
-  $("more").onclick = () => showRecords(true);
-  $("follow").onclick = () => {
-    following = !following;
+  /** Puts what came since above what is there, which stays as it is: opened, or with the focus in it. */
+  async function followRecords() {
+    const topic = $("topic").value;
+    if (!topic) return;
+    const query = wanted();
+    query.set("limit", FOLLOWED_AT_ONCE);
+    const page = await ask(`/v1/admin/topics/${encodeURIComponent(topic)}/records?${query}`);
+    if (!following || topic !== $("topic").value) return;
+    const list = $("records");
+    const shown = new Set([...list.children].map(record => record.dataset.position));
+    const added = page.items.filter(event => !shown.has(positionOf(event)));
+    if (!added.length) return;
+    const wasEmpty = !list.querySelector("[data-position]");
+    // None of them is known: what came between is not among them.
+    const hasGap = !wasEmpty && added.length === page.items.length && page.next_cursor;
+    const items = added.map(shownRecord);
+    if (hasGap) items.push(make("li", { className: "empty", textContent: T.notShown }));
+    if (wasEmpty) list.replaceChildren(...items); else list.prepend(...items);
+    while (list.children.length > MOST_FOLLOWED && !list.lastChild.contains(document.activeElement)) list.lastChild.remove();
+  }
+  function follow(follows) {
+    following = follows;
     $("follow").setAttribute("aria-pressed", String(following));
-    if (following) for (const name of ["key", "from", "since"]) $(name).value = "";
-    showRecords();
+  }
+  $("look").onsubmit = event => { event.preventDefault(); complain(null); follow(false); showRecords(); };
+  $("more").onclick = () => showRecords(true);
+  $("topic").onchange = () => { if (following) $("records").replaceChildren(); };
+  $("follow").onclick = () => {
+    follow(!following);
+    if (!following) return;
+    for (const name of ["key", "from", "since"]) $(name).value = "";
+    $("more").hidden = true;
+    $("records").replaceChildren();
+    followRecords().catch(complain);
   };
 
   // --- what was set aside ---
-  let parkedShown = "";
-  function showParked(items) {
-    const now = JSON.stringify(items);
+  let parkedShown = "", parkedPages = 1;
+  /** As many pages of what was set aside as were asked for, and whether there are more. */
+  async function askParked() {
+    const items = [];
+    let cursor = null;
+    // One more may be asked for meanwhile.
+    for (let page = 0; page < parkedPages; page++) {
+      const found = await ask(`/v1/admin/parked?limit=100${cursor ? `&cursor=${encodeURIComponent(cursor)}` : ""}`);
+      items.push(...found.items);
+      cursor = found.next_cursor;
+      if (!cursor) break;
+    }
+    return { items, hasMore: cursor != null };
+  }
+  function showParked({ items, hasMore }) {
+    const now = JSON.stringify([items, hasMore]);
     if (now === parkedShown) return;
     parkedShown = now;
     if (!items.length) return $("parked-list").replaceChildren(make("p", { className: "empty", textContent: T.nothingParked }));
@@ -509,24 +556,30 @@
     });
     const table = make("table", {}, make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...rows));
     const scroll = make("div", { className: "scroll", tabIndex: 0 }, table);
-    $("parked-list").replaceChildren(scroll);
+    const more = make("button", { type: "button", id: "more-parked", textContent: T.moreParked, onclick: async () => {
+      parkedPages++;
+      try { showParked(await askParked()); } catch (error) { complain(error); }
+    } });
+    const hadFocus = document.activeElement?.id === more.id;
+    $("parked-list").replaceChildren(scroll, ...(hasMore ? [more] : []));
+    if (hadFocus) (hasMore ? more : scroll).focus();
   }
 
   // --- going round ---
   async function look() {
     await seed();
-    const [steps, topics, parked] = await Promise.all([ask("/v1/admin/steps"), ask("/v1/admin/topics"), ask("/v1/admin/parked?limit=100")]);
+    const [steps, topics, parked] = await Promise.all([ask("/v1/admin/steps"), ask("/v1/admin/topics"), askParked()]);
     showSteps(steps.projections);
     noteSteps(steps.projections, Date.now());
     showOverTime();
     showStandings(steps.projections, topics.items);
     showTopics(topics.items, Date.now());
-    showParked(parked.items);
+    showParked(parked);
     await showCounts().then(() => complainOfCounts(null), error => {
       if (isRefusal(error)) throw error;
       complainOfCounts(error);
     });
-    if (following) await showRecords();
+    if (following) await followRecords();
   }
   let round = 0, isAway = false;
   async function goRound() {

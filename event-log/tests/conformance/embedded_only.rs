@@ -1,4 +1,5 @@
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use balcony_event_log::embedded::EmbeddedLog;
@@ -86,6 +87,8 @@ async fn records_whose_time_is_over_are_removed_and_their_offsets_never_come_bac
     })
     .await;
     assert_eq!(left[0].position(), positions[99], "the last record of all stays");
+    let names = [Arc::clone(&views.name), Arc::clone(&events.name)];
+    assert_eq!(log.counts(&names).await.expect("the log answers"), [Some(1), Some(1)]);
     let removed = [(partition.clone(), positions[50].offset)].into_iter().collect();
     let error = next_error(&mut log.read(removed)).await;
     assert!(matches!(error, LogError::OutOfRange { .. }), "{error}");

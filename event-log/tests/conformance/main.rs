@@ -67,6 +67,7 @@ on_all_adapters!(
         reopening_keeps_everything_and_continues_the_offsets,
         ends_name_every_partition,
         starts_are_the_beginning_while_nothing_was_removed,
+        the_records_of_each_topic_are_counted,
         reached_covers_the_ends_behind_a_hole,
         several_topics_are_read_by_one_reader,
         a_reader_that_does_not_read_holds_nobody_up_and_misses_nothing,

@@ -189,6 +189,18 @@ pub(crate) async fn starts_are_the_beginning_while_nothing_was_removed(log: LogU
     assert_eq!(starts(&*log.open().await, &log.events).await, from);
 }
 
+pub(crate) async fn the_records_of_each_topic_are_counted(log: LogUnderTest) {
+    let opened = log.open().await;
+    let topics = [Arc::clone(&log.others.name), Arc::clone(&log.events.name)];
+    assert_eq!(opened.counts(&topics).await.expect("the log answers"), [Some(0), Some(0)]);
+    append_all(&*opened, &log.events, "key", numbered(7)).await;
+    append_all(&*opened, &log.others, "key", numbered(3)).await;
+    assert_eq!(opened.counts(&topics).await.expect("the log answers"), [Some(3), Some(7)]);
+    append_all(&*opened, &log.events, "another", numbered(2)).await;
+    assert_eq!(opened.counts(&topics).await.expect("the log answers"), [Some(3), Some(9)]);
+    assert_eq!(opened.counts(&topics[1..]).await.expect("the log answers"), [Some(9)]);
+}
+
 pub(crate) async fn reached_covers_the_ends_behind_a_hole(log: LogUnderTest) {
     let opened = log.open().await;
     let from = beginning(&*opened, &log.events).await;

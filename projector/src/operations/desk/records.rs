@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,8 +21,9 @@ pub struct TopicExtent {
     pub full_name: Arc<str>,
     /// How many seconds its records are kept; null is for ever.
     pub retention_seconds: Option<u64>,
-    /// Offsets between the start and the end of all partitions. Where offsets have holes there are fewer records.
-    pub records: i64,
+    /// How many records it holds; null while they are being counted. On Kafka they are the offsets between the start and the end
+    /// of all partitions, those of transactions' marks included.
+    pub records: Option<i64>,
     /// Its partitions.
     pub partitions: Vec<PartitionExtent>,
 }
@@ -48,7 +50,8 @@ pub struct RecordsWanted {
     pub since: Option<i64>,
     /// Begins at this offset in each partition. Without this, a key and a time, the newest come first.
     pub offset: Option<i64>,
-    /// Goes on at these offsets, where an answer before has ended, whatever else says where to begin.
+    /// Goes on where an answer before has ended, whatever else says where to begin: at these offsets, or below them where the
+    /// newest come first.
     pub from: Option<Positions>,
     /// How many at the most.
     pub most: usize,
@@ -76,8 +79,9 @@ impl Desk {
     pub async fn topics(&self) -> Result<Vec<TopicExtent>, DeskError> {
         let (log, topics) = (&self.installation.log, &self.installation.topics);
         let names = topics.names();
-        let (starts, ends) = tokio::try_join!(log.starts(&names), log.ends(&names))?;
-        Ok(topics.iter().map(|topic| TopicExtent::of(topic, &starts, &ends)).collect())
+        let (starts, ends, counts) = tokio::try_join!(log.starts(&names), log.ends(&names), log.counts(&names))?;
+        let counted = topics.iter().zip(counts);
+        Ok(counted.map(|(topic, records)| TopicExtent::of(topic, records, &starts, &ends)).collect())
     }
 
     /// Records of the topic called `topic`, by its name in the program or in the log: from an offset, a time or for a
@@ -100,8 +104,9 @@ impl Desk {
         let ends = ends.among(&partitions);
         let starts: Positions =
             partitions.iter().map(|partition| (partition.clone(), starts.next_offset(partition))).collect();
-        if wanted.from.is_none() && wanted.offset.is_none() && wanted.since.is_none() && wanted.key.is_none() {
-            return self.newest(&starts, &ends, wanted.most).await;
+        if wanted.offset.is_none() && wanted.since.is_none() && wanted.key.is_none() {
+            let below = wanted.from.as_ref().map_or(ends.clone(), |given| given.among(&partitions).up_to(&ends));
+            return self.newest(&starts, &below, wanted.most).await;
         }
         let mut from = starts;
         if let Some(given) = &wanted.from {
@@ -142,7 +147,7 @@ impl Desk {
         Ok(first)
     }
 
-    /// The last records, the newest first.
+    /// The last records below `ends`, the newest first.
     async fn newest(&self, starts: &Positions, ends: &Positions, most: usize) -> Result<RecordsFound, DeskError> {
         let mut back = i64::try_from(most).unwrap_or(i64::MAX);
         let mut found = Vec::new();
@@ -164,9 +169,17 @@ impl Desk {
             // Offsets have holes.
             back = back.saturating_mul(4);
         }
-        found.sort_by_key(|record| std::cmp::Reverse((record.timestamp, record.offset)));
-        found.truncate(most);
-        Ok(RecordsFound { records: found.iter().map(|record| self.shown(record)).collect(), next: None })
+        let found = newest_first(found, most);
+        // Where an answer ends in a partition, the next one goes on.
+        let mut next = ends.clone();
+        for record in &found {
+            next.set(record.partition.clone(), record.offset);
+        }
+        let is_all = found.len() < most || starts.covers(&next);
+        Ok(RecordsFound {
+            records: found.iter().map(|record| self.shown(record)).collect(),
+            next: (!is_all).then_some(next),
+        })
     }
 
     async fn forward(
@@ -201,6 +214,22 @@ impl Desk {
         let line = String::from_utf8(encode(place, record, &self.format)).expect("JSON is UTF-8");
         RawValue::from_string(line).expect("a line is JSON")
     }
+}
+
+/// The last `most` of these records: of each partition in the order of its offsets backwards, of several by time.
+fn newest_first(found: Vec<Record>, most: usize) -> Vec<Record> {
+    let mut of_partitions: BTreeMap<i32, Vec<Record>> = BTreeMap::new();
+    for record in found {
+        of_partitions.entry(record.partition.partition).or_default().push(record);
+    }
+    let mut newest = Vec::new();
+    while newest.len() < most {
+        let last_of_each = of_partitions.values_mut().filter(|records| !records.is_empty());
+        let latest = last_of_each.max_by_key(|records| records.last().map(|record| (record.timestamp, record.offset)));
+        let Some(record) = latest.and_then(Vec::pop) else { break };
+        newest.push(record);
+    }
+    newest
 }
 
 /// Reads from `from` up to `ends`, until `take` says that it is enough or time is up; gives how far it came.
@@ -277,7 +306,7 @@ async fn record_at(log: &dyn EventLog, partition: &TopicPartition, offset: i64) 
 }
 
 impl TopicExtent {
-    fn of(topic: &InstalledTopic, starts: &Positions, ends: &Positions) -> Self {
+    fn of(topic: &InstalledTopic, records: Option<i64>, starts: &Positions, ends: &Positions) -> Self {
         let extent = |(partition, end): (&TopicPartition, i64)| PartitionExtent {
             partition: partition.partition,
             start: starts.next_offset(partition),
@@ -290,7 +319,7 @@ impl TopicExtent {
             name: topic.short.clone(),
             full_name: topic.full.clone(),
             retention_seconds: topic.retention.map(|retention| retention.as_secs()),
-            records: partitions.iter().map(|partition| partition.end - partition.start).sum(),
+            records,
             partitions,
         }
     }
