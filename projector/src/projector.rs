@@ -77,6 +77,7 @@ impl Projector {
     /// Starts a reactor: writes down where it starts when that was never done, and goes on from where it is.
     pub fn start_reactor(&mut self, reactor: impl Into<AnyReactor>) {
         let reactor = reactor.into();
+        reactor.open(&self.log, &self.database);
         let board = Board::of_reactor(self.database.namespace(), reactor.name());
         self.show(board.clone(), reactor.topics().to_vec());
         let runtime = Runtime {

@@ -2,9 +2,12 @@
 
 use anyhow::Context as _;
 use balcony_http::{Authority, auth};
-use balcony_projector::{Deployment, Installation};
+use balcony_projector::{Application, Deployment};
+use balcony_store::Database;
 
+use crate::authority::authority_beside;
 use crate::secret_file::SecretFile;
+use crate::settings::Settings;
 
 /// The installation's own key, where everything is in a folder. It is not among the read models, which may be removed.
 const OWN: SecretFile = SecretFile { name: "installation-key", ends: "consistency tokens and links in mails" };
@@ -24,15 +27,12 @@ impl Keys {
     /// When the folder or the database does not give or take it.
     pub(crate) async fn of(
         authority: &Authority,
-        installation: &Installation,
+        database: &Database,
         deployment: &Deployment,
     ) -> anyhow::Result<Self> {
         let own = match deployment {
             Deployment::Embedded { data_dir } => OWN.made_in(data_dir)?.into_bytes(),
-            Deployment::Distributed { .. } => {
-                let key = installation.database.installation_key(&rand::random()).await;
-                key.context("DATABASE_URL: the installation's key cannot be had")?.to_vec()
-            }
+            Deployment::Distributed { .. } => in_database(database).await?,
         };
         Ok(Self { authority: authority.clone(), own })
     }
@@ -43,4 +43,32 @@ impl Keys {
     pub(crate) fn key_for(&self, purpose: &str) -> [u8; 32] {
         self.authority.key_for(purpose).unwrap_or_else(|| auth::key_of(&self.own, purpose))
     }
+}
+
+/// A key for `purpose`, as [`Service::key_for`](crate::Service::key_for) gives it, in any process that has the settings of an
+/// installation that was started before, and its `database`: in an operator's, too.
+///
+/// # Errors
+/// Names the setting that is wrong or missing, or says that the folder or the database does not give the key.
+pub async fn key_for(
+    application: &Application,
+    settings: &Settings,
+    database: &Database,
+    purpose: &str,
+) -> anyhow::Result<[u8; 32]> {
+    let authority = authority_beside(application, settings)?;
+    if let Some(key) = authority.key_for(purpose) {
+        return Ok(key);
+    }
+    let own = match settings.installation.deployment(application)? {
+        Deployment::Embedded { data_dir } => OWN.read_in(&data_dir)?.into_bytes(),
+        Deployment::Distributed { .. } => in_database(database).await?,
+    };
+    Ok(auth::key_of(&own, purpose))
+}
+
+/// The key that a distributed installation has in its database.
+async fn in_database(database: &Database) -> anyhow::Result<Vec<u8>> {
+    let key = database.installation_key(&rand::random()).await;
+    Ok(key.context("DATABASE_URL: the installation's key cannot be had")?.to_vec())
 }

@@ -61,6 +61,7 @@ pub use authority::authority;
 pub use command::Command;
 pub use ending::told_to_end;
 pub use greeting::FirstToken;
+pub use keys::key_for;
 pub use process::main;
 pub use service::{Service, steps_check};
 pub use settings::Settings;

@@ -65,7 +65,7 @@ impl Service {
         if let Some(provider) = edge.authority.provider() {
             follow(provider, settings)?;
         }
-        let keys = Keys::of(&edge.authority, &installation, &deployment).await?;
+        let keys = Keys::of(&edge.authority, &installation.database, &deployment).await?;
         let key = keys.key_for(CONSISTENCY);
         let consistency = Consistency::new(installation.identity(), installation.topics.names(), &key);
         let application = application.clone();

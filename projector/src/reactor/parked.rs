@@ -75,6 +75,7 @@ impl ParkedDeliveries {
         log: Arc<dyn EventLog>,
         may_publish: bool,
     ) -> Result<Self, RetryError> {
+        reactor.open(&log, database);
         let name = reactor.name();
         let lease = lease(database, name).await?;
         let live = live(reactor, database).await?;

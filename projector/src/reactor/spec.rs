@@ -1,7 +1,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use balcony_event_log::{BoxFuture, Position, Positions, Record, TopicPartition};
+use balcony_event_log::{BoxFuture, EventLog, Position, Positions, Record, TopicPartition};
+use balcony_store::Database;
 use uuid::Uuid;
 
 use super::error::ReactError;
@@ -40,6 +41,12 @@ pub trait Reactor: Send + Sync + 'static {
     fn wants(&self, _record: &Record) -> bool {
         true
     }
+
+    /// Gets what it may need for a delivery: the log and the database, as its process has opened them. Called before anything
+    /// is delivered, in every process that delivers: one that runs the reactor, and one in which an operator retries or
+    /// discards what is parked. May be called more than once. It returns at once: whatever takes time is left to the
+    /// first delivery.
+    fn open(&self, _log: &Arc<dyn EventLog>, _database: &Database) {}
 
     /// Does it. May be dropped at any await: when it takes longer than the policy allows, or the process ends.
     ///
@@ -144,6 +151,11 @@ impl AnyReactor {
         &self.name
     }
 
+    /// Gives it what it may need for a delivery.
+    pub(crate) fn open(&self, log: &Arc<dyn EventLog>, database: &Database) {
+        self.reactor.open(log, database);
+    }
+
     /// The topics it reads.
     pub fn topics(&self) -> &[Arc<str>] {
         self.reactor.topics()
@@ -227,6 +239,7 @@ trait Erased: Send + Sync {
     fn policy(&self) -> DeliveryPolicy;
     fn wants(&self, record: &Record) -> bool;
     fn broken(&self, record: &Record) -> Option<String>;
+    fn open(&self, log: &Arc<dyn EventLog>, database: &Database);
     fn attempt<'a>(
         &'a self,
         record: &'a Record,
@@ -256,6 +269,10 @@ impl<R: Reactor> Erased for R {
 
     fn broken(&self, record: &Record) -> Option<String> {
         R::Event::decode(record).err()
+    }
+
+    fn open(&self, log: &Arc<dyn EventLog>, database: &Database) {
+        Reactor::open(self, log, database);
     }
 
     fn attempt<'a>(
