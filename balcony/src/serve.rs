@@ -15,7 +15,7 @@ use utoipa::openapi::OpenApi;
 
 use crate::application::{NO_MAIL, domain_topics};
 use crate::greeting::greeting;
-use crate::settings::Settings;
+use crate::settings::{LEAVING, Settings};
 
 /// Everything in this process.
 pub(crate) async fn all_in_one(settings: &Settings) -> anyhow::Result<()> {
@@ -25,7 +25,7 @@ pub(crate) async fn all_in_one(settings: &Settings) -> anyhow::Result<()> {
         projector.start(projection);
     }
 
-    start_mail(&service, settings, &mut projector).await;
+    start_mail(&service, &mut projector);
     let serving = start_search(&service, &mut projector)?;
     let commands = command_side(&service, settings).await?;
     let queries = query_side(&service, settings, serving).await;
@@ -79,7 +79,7 @@ pub(crate) async fn projector(settings: &Settings, only: &[String]) -> anyhow::R
         projector.start(projection);
     }
     if only.is_empty() || only.iter().any(|name| name == CompanyMail::NAME) {
-        start_mail(&service, settings, &mut projector).await;
+        start_mail(&service, &mut projector);
     }
     let mut openapi = OpenApi::default();
     openapi.info.title = "Balcony projector".to_owned();
@@ -91,19 +91,11 @@ async fn open(settings: &Settings, default: &str) -> anyhow::Result<Service> {
 }
 
 /// Lets `projector` mail companies, where there is a server to send through.
-async fn start_mail(service: &Service, settings: &Settings, projector: &mut Projector) {
-    let Some(office) = &settings.office else {
-        tracing::info!("{NO_MAIL}");
-        return;
-    };
-    let topics = topics(service);
-    office.open(&service.installation().database, &topics, leaving(service)).await;
-    projector.start_reactor(CompanyMail::new(&topics, office.clone()));
-}
-
-/// Makes and reads the links by which companies get no more mail.
-fn leaving(service: &Service) -> Leaving {
-    Leaving::new(&service.key_for("leaving"))
+fn start_mail(service: &Service, projector: &mut Projector) {
+    match service.installation().catalogue.find(CompanyMail::NAME) {
+        Ok(Step::Reactor(mail)) => projector.start_reactor(mail.clone()),
+        _ => tracing::info!("{NO_MAIL}"),
+    }
 }
 
 /// Lets `projector` keep a copy of the search index, and gives what is searched.
@@ -118,7 +110,7 @@ fn start_search(service: &Service, projector: &mut Projector) -> anyhow::Result<
 async fn command_side(service: &Service, settings: &Settings) -> anyhow::Result<Arc<CommandApi>> {
     let (installation, consistency) = (service.installation(), service.consistency().clone());
     let (log, query_api_url) = (installation.log.clone(), settings.query_api_url()?);
-    let leaving = leaving(service);
+    let leaving = Leaving::new(&service.key_for(LEAVING));
     Ok(CommandApi::open(log, &installation.database, topics(service), consistency, leaving, query_api_url).await)
 }
 

@@ -6,7 +6,8 @@ use anyhow::{Context as _, ensure};
 use axum::http::Uri;
 use balcony_projector::settings::{not_empty, secret};
 use balcony_projector::{Application, Deployment};
-use balcony_read_models::{Letterhead, PostOffice};
+use balcony_read_models::{Leaving, Letterhead, PostOffice};
+use balcony_service::key_for;
 use balcony_service::settings::is_url;
 use clap::Arg;
 
@@ -22,10 +23,6 @@ pub(crate) struct Settings {
     /// What these are the settings of.
     #[arg(skip = balcony(None))]
     pub(crate) application: Application,
-
-    /// Where mail to companies goes out.
-    #[arg(skip)]
-    pub(crate) office: Option<Arc<PostOffice>>,
 
     /// The server that takes mail to companies: smtp://NAME:PASSWORD@HOST:PORT, with ?tls=required for STARTTLS, or
     /// smtps://. Without it no mail is sent.
@@ -53,6 +50,8 @@ pub(crate) struct Settings {
     hot_pages: u16,
 }
 
+/// What the key is for that the links are signed with by which companies get no more mail.
+pub(crate) const LEAVING: &str = "leaving";
 /// What `--help` says of LISTEN.
 const LISTEN: &str = "Where to listen: 127.0.0.1:8080, or port 8081, 8082, 8083 for command-api, query-api, projector";
 /// The settings that `--help` shows last, in this order, whichever of them are every service's.
@@ -82,16 +81,23 @@ fn as_shown(argument: Arg) -> Arg {
 }
 
 impl Settings {
-    /// Opens the post office, if there is a server to send through.
+    /// Has companies mailed, if there is a server to send through.
     pub(crate) fn open_post_office(&mut self) -> anyhow::Result<()> {
         let Some(url) = self.smtp_url()? else { return Ok(()) };
         let parsed: Option<Uri> = self.public_url()?.unwrap_or(&url).parse().ok();
         let host = parsed.as_ref().and_then(Uri::host).unwrap_or_default();
         let head =
             Letterhead::new(host, self.public_url()?.map(str::to_owned), self.command_api_url()?.map(str::to_owned));
-        let office = Arc::new(PostOffice::new(&url, head).context("SMTP_URL: is wrong")?);
-        self.application = balcony(Some(office.clone()));
-        self.office = Some(office);
+        let (application, service) = (self.application.clone(), self.service.clone());
+        let leaving = move |database| {
+            let (application, service) = (application.clone(), service.clone());
+            async move {
+                let key = key_for(&application, &service, &database, LEAVING).await;
+                key.map(|key| Leaving::new(&key)).map_err(|error| format!("{error:#}"))
+            }
+        };
+        let office = PostOffice::new(&url, head, leaving).context("SMTP_URL: is wrong")?;
+        self.application = balcony(Some(Arc::new(office)));
         Ok(())
     }
 

@@ -1,29 +1,31 @@
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use balcony_domain::{CompanyId, Event, Topics};
-use balcony_event_log::{Positions, Record};
+use balcony_event_log::{BoxFuture, EventLog, Record};
 use balcony_projector::{Delivery, DeliveryPolicy, Publisher, ReactError, Reactor, Start};
-use balcony_store::{Database, ReadModel, Reader, StoreError, Value};
+use balcony_store::{Database, ReadModel, StoreError};
 use tokio::sync::{OnceCell, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 pub use self::leaving::{LEAVING_PATH, Leaving};
 pub use self::letter::Letterhead;
 use self::letter::{Item, letter};
 use self::letters::{KEEP_EVERY, Letter, Letters, Slot, Turn};
+use self::recipients::{Recipient, Recipients};
 pub use self::server::WrongPostOffice;
 use self::server::{CONNECTING_PATIENCE, Refusal, Server};
 use self::under_way::UnderWay;
-use crate::{Logged, Registry, Subscription};
+use crate::{Logged, Registry};
 
 mod leaving;
 mod letter;
 mod letters;
+mod recipients;
 mod server;
 mod under_way;
 
@@ -40,9 +42,10 @@ pub struct CompanyMail {
 pub struct PostOffice {
     head: Letterhead,
     server: Server,
+    leaving: Box<MakeLeaving>,
     /// How long a server may take for a letter once it is connected to.
     patience: Duration,
-    /// Once the installation is open.
+    /// Once the log and the database are open.
     opened: OnceLock<Opened>,
     /// Mail that waits, by company and the tenth second.
     waiting: Mutex<HashMap<Batch, Vec<Waiting>>>,
@@ -50,13 +53,19 @@ pub struct PostOffice {
     under_way: UnderWay,
 }
 
+/// What mail is made from, each part once it is needed first.
 struct Opened {
-    reader: Reader,
-    leaving: Leaving,
+    log: Arc<dyn EventLog>,
     database: Database,
-    /// Once something is to be sent: the reactor's namespace is there then.
+    registry: ReadModel,
+    recipients: OnceCell<Recipients>,
+    leaving: OnceCell<Leaving>,
+    /// The reactor's namespace is there once something is to be sent.
     letters: OnceCell<Letters>,
 }
+
+/// Makes what makes the links by which companies leave; says why it cannot.
+type MakeLeaving = dyn Fn(Database) -> BoxFuture<'static, Result<Leaving, String>> + Send + Sync;
 
 /// Comments that go out together: of one company, posted within the same slot of time.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -146,6 +155,10 @@ impl Reactor for CompanyMail {
         }
     }
 
+    fn open(&self, log: &Arc<dyn EventLog>, database: &Database) {
+        self.office.open(log.clone(), database.clone(), self.registry.clone());
+    }
+
     fn wants(&self, record: &Record) -> bool {
         record.headers.get("ce_type").is_some_and(|name| name.starts_with(b"balcony.comment.posted."))
     }
@@ -166,29 +179,9 @@ impl CompanyMail {
     /// To whom the comment goes, and as what; `None` when nobody wants it.
     async fn look_up(&self, delivery: &Delivery<Logged>) -> Result<Option<(Batch, Item)>, ReactError> {
         let Event::CommentPosted(post) = &delivery.event.event else { return Ok(None) };
-        let opened = self.office.opened.get();
-        let Opened { reader, .. } = opened.ok_or_else(|| ReactError::Retry("no mail is sent from here".to_owned()))?;
-        let wanted = Positions::after(&delivery.position);
-        let deadline = Instant::now() + REGISTRY_PATIENCE;
-        // One that was deleted meanwhile is not sent.
-        let sql = "SELECT companies.id, movies.title, users.display_name
-                   FROM movies
-                   JOIN companies ON companies.id = movies.company_id
-                   JOIN users ON users.id = $2
-                   JOIN comment_authors ON comment_authors.comment_id = $3 AND comment_authors.deleted_at IS NULL
-                   WHERE movies.id = $1";
-        let params = [post.movie_id.0.into(), post.author_id.0.into(), post.comment_id.0.into()];
-        let read = || async {
-            if !reader.wait_for(&self.registry, &wanted, deadline).await? {
-                return Ok(None);
-            }
-            reader.fetch::<(Uuid, String, String)>(sql, &params).await.map(Some)
-        };
-        let rows = reader.undisturbed(read).await.map_err(retry)?;
-        let rows = rows.ok_or_else(|| ReactError::Retry("the registry is behind".to_owned()))?;
-        let Some((company, movie_title, author_name)) = rows.into_iter().next() else { return Ok(None) };
-        let subscription = Subscription::of(CompanyId(company), reader).await.map_err(retry)?;
-        let Some(Subscription { address, .. }) = subscription.filter(Subscription::is_on) else { return Ok(None) };
+        let recipients = self.office.opened()?.recipients().await;
+        let found = recipients.of(post, &delivery.position, REGISTRY_PATIENCE).await?;
+        let Some(Recipient { company, address, movie_title, author_name }) = found else { return Ok(None) };
         let at = delivery.event.time.milliseconds();
         let item = Item {
             id: delivery.id,
@@ -206,14 +199,23 @@ impl CompanyMail {
 
 impl PostOffice {
     /// A post office that sends through the server at `url`: `smtp://` (`?tls=required` for STARTTLS) or `smtps://`, with a name and a
-    /// password where the server wants them.
+    /// password where the server wants them. The first mail asks `leaving` for what makes the links by which companies leave, given
+    /// the database of the installation.
     ///
     /// # Errors
     /// When `url` is none of these.
-    pub fn new(url: &str, head: Letterhead) -> Result<Self, WrongPostOffice> {
+    pub fn new<F>(
+        url: &str,
+        head: Letterhead,
+        leaving: impl Fn(Database) -> F + Send + Sync + 'static,
+    ) -> Result<Self, WrongPostOffice>
+    where
+        F: Future<Output = Result<Leaving, String>> + Send + 'static,
+    {
         Ok(Self {
             head,
             server: Server::at(url)?,
+            leaving: Box::new(move |database| Box::pin(leaving(database))),
             patience: SENDING_PATIENCE,
             opened: OnceLock::new(),
             waiting: Mutex::default(),
@@ -221,14 +223,21 @@ impl PostOffice {
         })
     }
 
-    /// Looks up in `database` who gets what, and makes the links by which companies leave with `leaving`. Before that, nothing
-    /// is sent.
-    pub async fn open(&self, database: &Database, topics: &Topics, leaving: Leaving) {
-        let registry = balcony_projector::Projection::read_model(&Registry::new(topics)).clone();
-        let reader = Reader::open(database, vec![registry]).await;
-        // Whoever opens it a second time reads the same.
-        let database = database.clone();
-        let _ = self.opened.set(Opened { reader, leaving, database, letters: OnceCell::new() });
+    /// Has it looked up in the `registry` in `database`, which is made from `log`, who gets what. Before that, nothing is sent.
+    fn open(&self, log: Arc<dyn EventLog>, database: Database, registry: ReadModel) {
+        // Whoever opens it a second time has the same.
+        self.opened.get_or_init(|| Opened {
+            log,
+            database,
+            registry,
+            recipients: OnceCell::new(),
+            leaving: OnceCell::new(),
+            letters: OnceCell::new(),
+        });
+    }
+
+    fn opened(&self) -> Result<&Opened, ReactError> {
+        self.opened.get().ok_or_else(|| ReactError::Retry("the log and the database are not open".to_owned()))
     }
 
     /// Takes in what is to be sent to a company, and says when that is done.
@@ -263,7 +272,7 @@ impl PostOffice {
         }
         let letters = match timeout(REGISTRY_PATIENCE, self.decide(batch, &together)).await {
             Ok(Ok(letters)) => letters,
-            Ok(Err(error)) => return tell(together, &Err(retry(error))),
+            Ok(Err(error)) => return tell(together, &Err(error)),
             Err(_) => return tell(together, &Err(ReactError::Retry("the database does not answer".to_owned()))),
         };
         let mut sending = JoinSet::new();
@@ -277,15 +286,10 @@ impl PostOffice {
     }
 
     /// What goes out together, as it is written down from now on.
-    async fn decide(&self, batch: &Batch, together: &[Waiting]) -> Result<Vec<Letter>, StoreError> {
+    async fn decide(&self, batch: &Batch, together: &[Waiting]) -> Result<Vec<Letter>, ReactError> {
         let items: Vec<&Item> = together.iter().map(|waiting| &waiting.item).collect();
         let slot = Slot { company: batch.company, number: batch.number };
-        self.letters().await?.decide(slot, &items).await
-    }
-
-    async fn letters(&self) -> Result<&Letters, StoreError> {
-        let opened = self.opened.get().ok_or_else(|| StoreError::NotReady(CompanyMail::NAME.to_owned()))?;
-        opened.letters.get_or_try_init(|| Letters::open(&opened.database, CompanyMail::NAME)).await
+        self.opened()?.letters().await?.decide(slot, &items).await.map_err(retry)
     }
 
     /// Sends a mail, unless it was sent. **Before that it is written down who sends it**, so that whoever is delivered the same
@@ -294,7 +298,7 @@ impl PostOffice {
         if letter.was_sent {
             return Ok(());
         }
-        let letters = self.letters().await.map_err(retry)?;
+        let letters = self.opened()?.letters().await?;
         let sender = Uuid::now_v7();
         let turn = tokio::select! {
             turn = timeout(TURN_PATIENCE, turn(letters, letter, sender)) => turn.unwrap_or(Ok(Turn::Theirs)),
@@ -321,10 +325,10 @@ impl PostOffice {
     }
 
     async fn try_to_send(&self, letters: &Letters, batch: &Batch, letter: &Letter) -> Result<(), ReactError> {
-        let wanted = match timeout(REGISTRY_PATIENCE, self.still_wanted(batch, &letter.items)).await {
-            Ok(wanted) => wanted.map_err(retry)?,
-            Err(_) => return Err(ReactError::Retry("the registry does not answer".to_owned())),
-        };
+        // What was looked up when the comments came is up to some minutes old.
+        let comments: Vec<Uuid> = letter.items.iter().map(|item| item.comment).collect();
+        let recipients = self.opened()?.recipients().await;
+        let wanted = recipients.still_wanted(batch.company, &batch.address, &comments, REGISTRY_PATIENCE).await?;
         let items: Vec<&Item> = letter.items.iter().filter(|item| wanted.contains(&item.comment)).collect();
         if !items.is_empty() {
             self.post(letters, batch, letter.id(), &items).await?;
@@ -337,8 +341,10 @@ impl PostOffice {
     }
 
     async fn post(&self, letters: &Letters, batch: &Batch, id: Uuid, items: &[&Item]) -> Result<(), ReactError> {
-        let ticket = self.opened.get().map(|opened| opened.leaving.ticket(CompanyId(batch.company)));
-        let message = letter(&self.head, &batch.address, ticket.as_deref(), id, items);
+        let opened = self.opened()?;
+        let leaving = opened.leaving.get_or_try_init(|| (self.leaving)(opened.database.clone())).await;
+        let ticket = leaving.map_err(ReactError::Retry)?.ticket(CompanyId(batch.company));
+        let message = letter(&self.head, &batch.address, Some(&ticket), id, items);
         let message = message.map_err(|error| ReactError::Refused(error.to_string()))?;
         let sent = self.server.send(message.envelope(), &message.formatted(), self.patience).await;
         match sent {
@@ -348,25 +354,15 @@ impl PostOffice {
             Err(Refusal::ForGood(reason)) => Err(ReactError::Refused(reason)),
         }
     }
+}
 
-    /// Looks again at what was looked up when the comments came, which is up to half a minute ago, and gives those that
-    /// are still to be sent.
-    async fn still_wanted(&self, batch: &Batch, items: &[Item]) -> Result<HashSet<Uuid>, StoreError> {
-        // Nothing comes here before it is open.
-        let Some(Opened { reader, .. }) = self.opened.get() else { return Ok(HashSet::new()) };
-        let subscription = Subscription::of(CompanyId(batch.company), reader).await?;
-        let is_wanted = subscription.is_some_and(|found| found.is_on() && found.address == batch.address);
-        if !is_wanted || items.is_empty() {
-            return Ok(HashSet::new());
-        }
-        let numbers: Vec<String> = (1..=items.len()).map(|number| format!("${number}")).collect();
-        let sql = format!(
-            "SELECT comment_id FROM comment_authors WHERE comment_id IN ({}) AND deleted_at IS NULL",
-            numbers.join(", ")
-        );
-        let comments: Vec<Value<'_>> = items.iter().map(|item| item.comment.into()).collect();
-        let standing: Vec<(Uuid,)> = reader.fetch(sql, &comments).await?;
-        Ok(standing.into_iter().map(|(comment,)| comment).collect())
+impl Opened {
+    async fn recipients(&self) -> &Recipients {
+        self.recipients.get_or_init(|| Recipients::open(self.log.clone(), &self.database, self.registry.clone())).await
+    }
+
+    async fn letters(&self) -> Result<&Letters, ReactError> {
+        self.letters.get_or_try_init(|| Letters::open(&self.database, CompanyMail::NAME)).await.map_err(retry)
     }
 }
 
@@ -438,6 +434,8 @@ fn retry(error: StoreError) -> ReactError {
 
 #[cfg(test)]
 mod tests {
+    use balcony_event_log::Topic;
+    use balcony_event_log::memory::{Clock, MemoryLog};
     use balcony_store::{Scratch, Value, Writer};
     use futures_util::FutureExt as _;
     use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -452,6 +450,8 @@ mod tests {
         office: Arc<PostOffice>,
         server: TcpListener,
         writer: Writer,
+        log: Arc<dyn EventLog>,
+        registry: ReadModel,
         database: Database,
         _scratch: Scratch,
     }
@@ -467,9 +467,11 @@ mod tests {
             let server = TcpListener::bind("127.0.0.1:0").await.expect("a port");
             let url = format!("smtp://{}", server.local_addr().expect("an address"));
             let head = Letterhead::new("mail.example.org", None, None);
-            let office = PostOffice::new(&url, head).expect("a post office");
+            let office = PostOffice::new(&url, head, leaving).expect("a post office");
             let office = PostOffice { patience: Duration::from_millis(100), ..office };
-            office.open(&database, &topics, Leaving::new(&[0; 32])).await;
+            let topic = Topic { name: topics.facts.clone(), partitions: 1, replication: 1, retention: None };
+            let log: Arc<dyn EventLog> = Arc::new(MemoryLog::new(&[topic], Clock::at(SystemTime::now())));
+            office.open(log.clone(), database.clone(), model.clone());
             let reactor = ReadModel::new(
                 CompanyMail::NAME,
                 1,
@@ -481,6 +483,8 @@ mod tests {
                 office: Arc::new(office),
                 server,
                 writer: database.writer(&generation),
+                log,
+                registry: model,
                 database,
                 _scratch: scratch,
             };
@@ -493,9 +497,9 @@ mod tests {
         /// Another node of the installation.
         async fn node(&self) -> Arc<PostOffice> {
             let url = format!("smtp://{}", self.server.local_addr().expect("an address"));
-            let office = PostOffice::new(&url, Letterhead::new("mail.example.org", None, None)).expect("a post office");
-            let topics = Topics::with_prefix("t.");
-            office.open(&self.database, &topics, Leaving::new(&[0; 32])).await;
+            let head = Letterhead::new("mail.example.org", None, None);
+            let office = PostOffice::new(&url, head, leaving).expect("a post office");
+            office.open(self.log.clone(), self.database.clone(), self.registry.clone());
             Arc::new(office)
         }
 
@@ -526,6 +530,10 @@ mod tests {
                 (sent, connected) => panic!("{sent:?} with {connected:?}"),
             }
         }
+    }
+
+    async fn leaving(_: Database) -> Result<Leaving, String> {
+        Ok(Leaving::new(&[0; 32]))
     }
 
     fn batch() -> Batch {
@@ -706,7 +714,7 @@ mod tests {
         // Once it is taken, all is as it was.
         let (told, _) = tokio::join!(send(3), takes(&world.server, Takes::It));
         assert_eq!(told, Ok(()));
-        let letters = node.letters().await.expect("letters");
+        let letters = node.opened().expect("it is open").letters().await.expect("letters");
         assert_eq!(letters.note_refused(Uuid::from_u128(3)).await.expect("noted").1, 1);
     }
 

@@ -233,6 +233,59 @@ pub async fn mail_that_is_refused_for_good_is_parked(mut deployment: Deployment)
     assert_eq!(server.mails("refused@omori.example").len(), 0);
 }
 
+/// Whoever retries it sends it: the command line, and each service.
+pub async fn parked_mail_is_sent_by_whoever_retries_it(mut deployment: Deployment) {
+    let Some(server) = Server::start().await else { return };
+    deployment.settings.push(("SMTP_URL", server.url()));
+    deployment.settings.push(("PUBLIC_URL", "https://balcony.example".to_owned()));
+    deployment.start_all().await;
+    let admin = deployment.admin();
+    let places: Vec<Option<String>> =
+        [None].into_iter().chain(deployment.processes.iter().map(|process| Some(process.url.clone()))).collect();
+    let address = |number: usize| format!("shut-{number}@omori.example");
+    for number in 0..places.len() {
+        let movie = movie_of(&admin, &address(number), "Ran").await;
+        deployment.user("Mia").comment(&movie, &format!("number {number}.")).await;
+    }
+    let list = || -> Vec<Value> {
+        let output = deployment.command(&["parked", "list", "--json"]).output().unwrap();
+        serde_json::from_slice(&output.stdout).unwrap_or_default()
+    };
+    let parked = eventually("they are parked", PATIENCE, async || {
+        let parked = list();
+        (parked.len() == places.len()).then_some(parked)
+    })
+    .await;
+    let ids: Vec<&str> = parked.iter().map(|parked| parked["id"].as_str().unwrap()).collect();
+    let on_command_line = |id: &str| deployment.command(&["parked", "retry", id]).output().unwrap();
+    assert!(!on_command_line(ids[0]).status.success());
+    let still = list();
+    assert_eq!(still.len(), places.len());
+    assert!(still.iter().all(|parked| parked["error"].as_str().unwrap().contains("the mailbox is shut")), "{still:?}");
+
+    server.take();
+    for (id, place) in ids.iter().zip(&places) {
+        match place {
+            None => {
+                let retried = on_command_line(id);
+                assert!(retried.status.success(), "{}", String::from_utf8_lossy(&retried.stderr));
+            }
+            Some(url) => {
+                let path = format!("{url}/v1/admin/parked/{id}/retry");
+                let retried = admin.send(Method::POST, path, None).await.unwrap().expect(StatusCode::OK).json();
+                assert_eq!(retried, json!({"applied": 1, "discarded": 0, "refused": []}), "{url}");
+            }
+        }
+    }
+    assert!(list().is_empty());
+    for number in 0..places.len() {
+        let mail = server.mails_with(&address(number), &[format!("number {number}.")]).await.remove(0);
+        let link = header(&mail, "list-unsubscribe").trim_matches(['<', '>']).to_owned();
+        let path = link.strip_prefix("https://balcony.example").unwrap();
+        deployment.nobody().command(Method::GET, path, None).await.expect(StatusCode::OK);
+    }
+}
+
 /// A server that thinks for longer than anything else may take to end.
 pub async fn a_restart_repeats_no_mail_however_long_the_server_takes(mut deployment: Deployment) {
     let Some(server) = Server::start().await else { return };
@@ -387,6 +440,11 @@ mod embedded {
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn parked_mail_is_sent_by_whoever_retries_it() {
+        super::parked_mail_is_sent_by_whoever_retries_it(Deployment::embedded_idle()).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn a_company_leaves_once_however_often_it_says_so() {
         super::a_company_leaves_once_however_often_it_says_so(Deployment::embedded_idle()).await;
     }
@@ -417,6 +475,12 @@ mod distributed {
         let Some(services) = Services::shared() else { return };
         let deployment = Deployment::distributed_idle(&services).await;
         super::a_restart_repeats_no_mail_however_long_the_server_takes(deployment).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn parked_mail_is_sent_by_whoever_retries_it() {
+        let Some(services) = Services::shared() else { return };
+        super::parked_mail_is_sent_by_whoever_retries_it(Deployment::distributed_idle(&services).await).await;
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,8 @@
 """An SMTP server for tests: server.py PORT FILE
 
 Writes each mail that it takes as a line of JSON to FILE. It refuses, for good, recipients whose address begins with "refused",
-and for now, those whose address begins with "later" and who come for the first time. A mail to an address that begins with "slow"
+for good until there is a file FILE.taken, those whose address begins with "shut", and for now, those whose address begins with
+"later" and who come for the first time. A mail to an address that begins with "slow"
 is written at once, and taken once there is a file FILE.taken; after a minute without one it is refused for now.
 """
 
@@ -28,6 +29,8 @@ class Mailbox:
     async def handle_RCPT(self, server, session, envelope, address, options):
         if address.startswith("refused"):
             return "550 5.1.1 there is nobody of this name"
+        if address.startswith("shut") and not self.is_told():
+            return "550 5.2.1 the mailbox is shut"
         if address.startswith("later") and address not in self.seen:
             self.seen.add(address)
             return "451 4.7.1 come again later"
@@ -48,9 +51,12 @@ class Mailbox:
             return await self.taken()
         return "250 OK"
 
+    def is_told(self):
+        return os.path.exists(self.path + ".taken")
+
     async def taken(self):
         for _ in range(PATIENCE * 20):
-            if os.path.exists(self.path + ".taken"):
+            if self.is_told():
                 return "250 OK"
             await asyncio.sleep(0.05)
         return "451 4.3.0 nobody has said that it is taken"
