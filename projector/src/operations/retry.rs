@@ -54,6 +54,14 @@ pub enum RetryError {
     /// It was given up, and what came after it may have been applied.
     #[error("{0} was discarded")]
     Discarded(Uuid),
+    /// The reactor could not forget it.
+    #[error("{id} stays parked: {reason}")]
+    NotGivenUp {
+        /// The record.
+        id: Uuid,
+        /// Why.
+        reason: String,
+    },
     /// The next generation takes what is parked over from the live one.
     #[error(
         "generation {number} of {projection} is being built ({state}): wait for it, or cancel the rebuild (rebuild \

@@ -24,6 +24,7 @@ use super::spec::AnyReactor;
 use crate::clock::milliseconds_now;
 use crate::operations::{Outcome, Refused, RetryError, kept_record};
 use crate::parking::Reason;
+use crate::supervise::catch_panic;
 
 /// A reactor's parked records, held: until this is dropped, nobody else retries or discards any of them.
 pub struct ParkedDeliveries {
@@ -36,6 +37,8 @@ pub struct ParkedDeliveries {
     _lease: Lease,
 }
 
+/// How many records are given up together, where all are.
+const PAGE: u32 = 100;
 /// How long the log may take to give a record again.
 const READING: Duration = Duration::from_secs(10);
 /// How long whoever holds the records is waited for, and how often it is looked: a database notices some time after it
@@ -135,15 +138,16 @@ impl ParkedDeliveries {
     pub async fn discard(&self, ids: &[Uuid]) -> Result<Outcome, RetryError> {
         let mut outcome = Outcome::default();
         let mut freed: Vec<ParkedRecord> = Vec::new();
-        let mut tx = self.writer.begin().await?;
-        tx.hold_checkpoints().await?;
         let mut records: Vec<ParkedRecord> = Vec::new();
         for &id in ids {
-            let record = self.find(&mut tx, id).await?;
+            let record = self.record(id).await?;
             if record.discarded_at.is_none() && !records.contains(&record) {
                 records.push(record);
             }
         }
+        self.forget(&records).await?;
+        let mut tx = self.writer.begin().await?;
+        tx.hold_checkpoints().await?;
         for record in records.iter().filter(|record| !record.key.is_empty()) {
             let first = tx.parked_of_key(&record.partition, &record.key, 0, 1).await?.pop();
             freed.extend(first.filter(|first| ids.contains(&first.id) && !freed.contains(first)));
@@ -177,13 +181,40 @@ impl ParkedDeliveries {
     /// Gives up every parked record. Says how many there were.
     ///
     /// # Errors
-    /// The store's.
+    /// See [`RetryError`]. Records that were given up before it stay so.
     pub async fn discard_all(&self) -> Result<u64, RetryError> {
-        let mut tx = self.writer.begin().await?;
-        tx.hold_checkpoints().await?;
-        let discarded = tx.discard_all(milliseconds_now()).await?;
-        tx.commit().await?;
-        Ok(discarded)
+        let (mut discarded, mut last) = (0, None);
+        loop {
+            let mut page = self.writer.snapshot().await?.parked_after(last.as_ref(), false, PAGE).await?;
+            self.forget(&page).await?;
+            let mut tx = self.writer.begin().await?;
+            tx.hold_checkpoints().await?;
+            for record in &page {
+                tx.discard(record.id, milliseconds_now()).await?;
+                discarded += 1;
+            }
+            tx.commit().await?;
+            last = page.pop();
+            if last.is_none() {
+                return Ok(discarded);
+            }
+        }
+    }
+
+    /// Has the reactor forget the deliveries of `records`.
+    async fn forget(&self, records: &[ParkedRecord]) -> Result<(), RetryError> {
+        let patience = self.reactor.policy().patience;
+        for record in records {
+            let id = self.reactor.delivery_id(&kept_record(record));
+            let reason = match timeout(patience, catch_panic(self.reactor.give_up(id))).await {
+                Ok(Some(Ok(()))) => continue,
+                Ok(Some(Err(reason))) => reason,
+                Ok(None) => "it panicked; the message is in the log".to_owned(),
+                Err(_) => format!("it took longer than {patience:?}"),
+            };
+            return Err(RetryError::NotGivenUp { id: record.id, reason });
+        }
+        Ok(())
     }
 
     async fn record(&self, id: Uuid) -> Result<ParkedRecord, RetryError> {

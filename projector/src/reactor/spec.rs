@@ -58,6 +58,16 @@ pub trait Reactor: Send + Sync + 'static {
         publisher: &Publisher,
     ) -> impl Future<Output = Result<(), ReactError>> + Send;
 
+    /// Forgets what it keeps for the delivery `id`, which is never made: an operator gives up the record that was parked. Asked in
+    /// the operator's process before that is written down, so it may be asked again, and a reactor that puts several events
+    /// into one effect leaves this one out from then on. By default there is nothing to forget.
+    ///
+    /// # Errors
+    /// Why it cannot, in words: the record stays parked.
+    fn give_up(&self, _id: Uuid) -> impl Future<Output = Result<(), String>> + Send {
+        std::future::ready(Ok(()))
+    }
+
     /// Comes once nothing has an effect any more that began before. Asked once, when the process ends or the reactor has
     /// stopped: no attempt begins any more, and those under way may end, until [`DeliveryPolicy::grace`] is over. Whoever
     /// waits before there is an effect may give up then, with [`ReactError::Retry`]: it is delivered again by the next
@@ -220,6 +230,11 @@ impl AnyReactor {
         self.reactor.attempt(record, id, attempt, publisher).await
     }
 
+    /// Forgets what it keeps for a delivery that is never made.
+    pub(crate) async fn give_up(&self, id: Uuid) -> Result<(), String> {
+        self.reactor.give_up(id).await
+    }
+
     /// Comes once nothing that began before has an effect any more.
     pub(crate) async fn end(&self) {
         self.reactor.end().await;
@@ -247,6 +262,7 @@ trait Erased: Send + Sync {
         attempt: u32,
         publisher: &'a Publisher,
     ) -> BoxFuture<'a, Result<bool, ReactError>>;
+    fn give_up(&self, id: Uuid) -> BoxFuture<'_, Result<(), String>>;
     fn end(&self) -> BoxFuture<'_, ()>;
 }
 
@@ -287,6 +303,10 @@ impl<R: Reactor> Erased for R {
             let delivery = Delivery { id, position: record.position(), attempt, event };
             self.react(&delivery, publisher).await.map(|()| true)
         })
+    }
+
+    fn give_up(&self, id: Uuid) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(Reactor::give_up(self, id))
     }
 
     fn end(&self) -> BoxFuture<'_, ()> {

@@ -52,6 +52,7 @@ on_both! {
     whoever_was_taken_over_moves_no_frontier
     a_retry_delivers_the_key_in_order_under_its_ids_and_the_worker_goes_on_with_it
     what_waited_behind_a_discarded_record_is_delivered
+    a_reactor_forgets_what_an_operator_gives_up_before_it_is_given_up
     what_an_operator_delivered_is_not_repeated_after_a_restart
     whatever_operators_retry_meanwhile_the_order_stays
     one_operator_at_a_time_holds_what_is_parked

@@ -1,6 +1,6 @@
 //! What becomes of a reactor's parked records that are retried or discarded, beside a running worker.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -80,6 +80,32 @@ pub(crate) async fn what_waited_behind_a_discarded_record_is_delivered(world: Wo
     process.append(["a:5"]).await;
     process.caught_up().await;
     assert_eq!(receiver.events(), ["a:4", "a:5"]);
+    projector.stop().await;
+}
+
+pub(crate) async fn a_reactor_forgets_what_an_operator_gives_up_before_it_is_given_up(world: World) {
+    const MANY: usize = 230;
+    let process = world.process().await;
+    let receiver = Receiver::new(|_, _| Answer::Refuse);
+    let projector = process.start(&receiver, Start::Beginning);
+    process.append((0..MANY).map(|number| format!("{number}:"))).await;
+    until("all are parked", async || process.parked().await.len() == MANY).await;
+
+    let parked = hold(&process, &receiver).await.unwrap();
+    let first = process.parked_id("0:").await;
+    receiver.forgets.store(false, Ordering::Relaxed);
+    for refused in [parked.discard(&[first]).await.map(drop), parked.discard_all().await.map(drop)] {
+        let error = refused.unwrap_err();
+        assert!(matches!(&error, RetryError::NotGivenUp { reason, .. } if reason == "not now"), "{error}");
+    }
+    assert_eq!(process.parked().await.len(), MANY);
+    receiver.forgets.store(true, Ordering::Relaxed);
+    assert_eq!(parked.discard(&[first, first]).await.unwrap().discarded, 1);
+    assert_eq!(receiver.given_up().len(), 1);
+    assert_eq!(parked.discard_all().await.unwrap(), MANY as u64 - 1);
+    let given_up: HashSet<Uuid> = receiver.given_up().into_iter().collect();
+    let left = process.writer().await.snapshot().await.unwrap().parked_count().await.unwrap();
+    assert_eq!((given_up.len(), left), (MANY, 0));
     projector.stop().await;
 }
 

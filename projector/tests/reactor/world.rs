@@ -1,7 +1,7 @@
 //! A log, a database, and a reactor that does as it is told.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -203,6 +203,9 @@ pub(crate) struct Receiver {
     pub(crate) policy: DeliveryPolicy,
     taken: watch::Sender<Vec<Taken>>,
     attempts: Mutex<BTreeMap<String, u32>>,
+    /// The deliveries that operators have given up, and whether they may.
+    given_up: Mutex<Vec<Uuid>>,
+    pub(crate) forgets: AtomicBool,
     /// The keys of which an attempt is under way.
     busy: Mutex<HashSet<String>>,
     /// How often an attempt began while another of its key was under way.
@@ -230,6 +233,8 @@ impl Receiver {
             policy,
             taken: watch::Sender::default(),
             attempts: Mutex::default(),
+            given_up: Mutex::default(),
+            forgets: AtomicBool::new(true),
             busy: Mutex::default(),
             overlaps: AtomicUsize::default(),
             gate: watch::Sender::new(false),
@@ -255,6 +260,11 @@ impl Receiver {
     /// What was taken, as text.
     pub(crate) fn events(&self) -> Vec<String> {
         self.taken.borrow().iter().map(|taken| taken.event.clone()).collect()
+    }
+
+    /// The deliveries that operators have given up.
+    pub(crate) fn given_up(&self) -> Vec<Uuid> {
+        self.given_up.lock().unwrap().clone()
     }
 
     pub(crate) fn attempts(&self, event: &str) -> u32 {
@@ -331,6 +341,14 @@ impl Reactor for Told {
 
     fn wants(&self, record: &Record) -> bool {
         record.key != b"unwanted"
+    }
+
+    async fn give_up(&self, id: Uuid) -> Result<(), String> {
+        if !self.receiver.forgets.load(Ordering::Relaxed) {
+            return Err("not now".to_owned());
+        }
+        self.receiver.given_up.lock().unwrap().push(id);
+        Ok(())
     }
 
     async fn react(&self, delivery: &Delivery<Text>, _: &Publisher) -> Result<(), ReactError> {
