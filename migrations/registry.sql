@@ -3,10 +3,12 @@ CREATE TABLE companies (
     id            UUID   NOT NULL PRIMARY KEY,
     name          TEXT   NOT NULL,
     contact_email TEXT   NOT NULL,
+    mailbox       TEXT   NOT NULL,
     registered_at BIGINT NOT NULL
 );
 
-CREATE INDEX companies_by_contact ON companies (contact_email);
+-- The mailbox is the contact as mail goes there, whatever the domain's spelling.
+CREATE INDEX companies_by_mailbox ON companies (mailbox);
 
 -- When a company last said that it wants no more mail.
 CREATE TABLE unsubscriptions (

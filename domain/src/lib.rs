@@ -21,7 +21,7 @@ pub use cloud_event::{DecodeError, Recorded};
 pub use deed::Deed;
 pub use event::Event;
 pub use id::{CommentId, CompanyId, DERIVED, MovieId, UserId, id_of_deletion, id_of_request, id_of_unsubscription};
-pub use mail_address::mailed;
+pub use mail_address::{mailbox, mailed};
 pub use role::{Role, may_delete_comment, may_favorite};
 pub use text::{Violation, name_from_token};
 pub use topics::Topics;

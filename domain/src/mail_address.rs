@@ -37,6 +37,12 @@ pub fn mailed(address: &str) -> Option<(&str, String)> {
     Some((local, ascii.into_owned()))
 }
 
+/// `address` as it goes into an envelope, so that two that are one to whoever takes the mail are one text. What no mail can go to, as
+/// older records may have it, is given as it is.
+pub fn mailbox(address: &str) -> String {
+    mailed(address).map_or_else(|| address.to_owned(), |(local, domain)| format!("{local}@{domain}"))
+}
+
 /// Whether `domain` is the name of a domain and not the address of a host: no top-level domain is a number (RFC 3696,
 /// section 2), and labels are of letters, digits and hyphens within.
 fn names_a_domain(domain: &str) -> bool {
@@ -50,6 +56,19 @@ fn names_a_domain(domain: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn however_its_domain_is_spelled_it_is_one_mailbox() {
+        for same in ["d@X.EXAMPLE", "d@x.Example", "d@x.example"] {
+            assert_eq!(mailbox(same), "d@x.example");
+        }
+        for same in ["jörg@BÜCHER.example", "jörg@bücher.EXAMPLE", "jörg@xn--bcher-kva.example"] {
+            assert_eq!(mailbox(same), "jörg@xn--bcher-kva.example");
+        }
+        // Whether large letters are small ones is for the domain to say (RFC 5321, section 2.4).
+        assert_eq!(mailbox("D@x.example"), "D@x.example");
+        assert_eq!(mailbox("nobody"), "nobody");
+    }
 
     #[test]
     fn mail_addresses_have_a_domain() {

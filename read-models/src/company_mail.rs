@@ -511,7 +511,8 @@ mod tests {
 
         /// Registers a company with the address at a time.
         async fn register(&self, company: Uuid, at: i64) {
-            let sql = "INSERT INTO companies (id, name, contact_email, registered_at) VALUES ($1, 'c', $2, $3)";
+            let sql = "INSERT INTO companies (id, name, contact_email, mailbox, registered_at)
+                       VALUES ($1, 'c', $2, $2, $3)";
             self.write(sql, &[company.into(), batch().address.into(), at.into()]).await;
         }
 

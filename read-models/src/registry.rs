@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use balcony_domain::event::{CommentDeleted, ProfileChanged};
-use balcony_domain::{CompanyId, Event, Recorded, Topics, UserId, may_delete_comment};
+use balcony_domain::{CompanyId, Event, Recorded, Topics, UserId, mailbox, may_delete_comment};
 use balcony_projector::{Projection, Received};
 use balcony_store::{ReadModel, StoreError, Tx, Value};
 use uuid::Uuid;
@@ -22,7 +22,7 @@ impl Registry {
     /// The projection of the facts in `topics`.
     pub fn new(topics: &Topics) -> Self {
         Self {
-            model: ReadModel::new(Self::NAME, 3, [topics.facts.clone()], include_str!("../../migrations/registry.sql")),
+            model: ReadModel::new(Self::NAME, 4, [topics.facts.clone()], include_str!("../../migrations/registry.sql")),
         }
     }
 }
@@ -44,7 +44,8 @@ impl Projection for Registry {
         for recorded in first_times(changes, "profile_changes", tx).await? {
             rows.change(recorded);
         }
-        tx.insert_new("companies", &["id"], ["id", "name", "contact_email", "registered_at"], &rows.companies).await?;
+        let columns = ["id", "name", "contact_email", "mailbox", "registered_at"];
+        tx.insert_new("companies", &["id"], columns, &rows.companies).await?;
         unsubscribe(&rows.unsubscriptions, tx).await?;
         tx.insert_new("movies", &["id"], ["id", "title", "company_id", "released_on", "registered_at"], &rows.movies)
             .await?;
@@ -58,7 +59,7 @@ impl Projection for Registry {
 /// What a batch writes into each table.
 #[derive(Default)]
 struct Rows<'a> {
-    companies: Vec<[Value<'a>; 4]>,
+    companies: Vec<[Value<'a>; 5]>,
     /// When each company unsubscribed last.
     unsubscriptions: BTreeMap<CompanyId, i64>,
     movies: Vec<[Value<'a>; 5]>,
@@ -78,6 +79,7 @@ impl<'a> Rows<'a> {
                 company.company_id.0.into(),
                 company.name.as_str().into(),
                 company.contact_email.as_str().into(),
+                mailbox(&company.contact_email).into(),
                 time.into(),
             ]),
             Event::CompanyUnsubscribed(company) => {

@@ -3,7 +3,7 @@
 use balcony_domain::CompanyId;
 use balcony_store::{Reader, StoreError};
 
-/// Whether mail goes to the address of a company. All companies that have the address share it: mail ends when one of them
+/// Whether mail goes to the address of a company. All companies that have the address share it, however they spell its domain: mail ends when one of them
 /// unsubscribes, and begins again when one is registered with the address later.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subscription {
@@ -23,10 +23,10 @@ impl Subscription {
     pub async fn of(company: CompanyId, reader: &Reader) -> Result<Option<Self>, StoreError> {
         let sql = "SELECT companies.contact_email,
                        (SELECT MAX(same.registered_at) FROM companies AS same
-                        WHERE same.contact_email = companies.contact_email),
+                        WHERE same.mailbox = companies.mailbox),
                        (SELECT MAX(unsubscriptions.unsubscribed_at) FROM companies AS same
                         JOIN unsubscriptions ON unsubscriptions.company_id = same.id
-                        WHERE same.contact_email = companies.contact_email)
+                        WHERE same.mailbox = companies.mailbox)
                    FROM companies WHERE companies.id = $1";
         let rows: Vec<(String, i64, Option<i64>)> = reader.fetch(sql, &[company.0.into()]).await?;
         let row = rows.into_iter().next();

@@ -115,7 +115,7 @@ impl History {
             _ => Event::CompanyRegistered(CompanyRegistered {
                 company_id: CompanyId(pick(&mut self.dice, &self.companies)),
                 name: format!("company {}", self.ids),
-                contact_email: "press@company.example".into(),
+                contact_email: pick(&mut self.dice, &["press@company.example", "press@Bücher.EXAMPLE"]).into(),
             }),
         };
         let time = Timestamp::from_milliseconds(self.dice.random_range(0..1_000)).unwrap();
@@ -234,7 +234,9 @@ async fn the_registry_is_as_the_fold_has_it() {
             }
             match event.clone() {
                 Event::CompanyRegistered(CompanyRegistered { company_id: CompanyId(id), name, contact_email }) => {
-                    companies.entry(id).or_insert((id, name, contact_email, at));
+                    let is_spelled = contact_email == "press@Bücher.EXAMPLE";
+                    let mailbox = if is_spelled { "press@xn--bcher-kva.example".into() } else { contact_email.clone() };
+                    companies.entry(id).or_insert((id, name, contact_email, mailbox, at));
                 }
                 Event::CompanyUnsubscribed(CompanyUnsubscribed { company_id }) => {
                     let last = unsubscriptions.entry(company_id.0).or_insert(at);
@@ -265,7 +267,7 @@ async fn the_registry_is_as_the_fold_has_it() {
                 _ => {}
             }
         }
-        let sql = "SELECT id, name, contact_email, registered_at FROM companies ORDER BY id";
+        let sql = "SELECT id, name, contact_email, mailbox, registered_at FROM companies ORDER BY id";
         applied.expect_rows(sql, companies.into_values().collect::<Vec<_>>()).await;
         let sql = "SELECT company_id, unsubscribed_at FROM unsubscriptions ORDER BY company_id";
         applied.expect_rows(sql, unsubscriptions.into_iter().collect::<Vec<_>>()).await;

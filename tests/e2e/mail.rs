@@ -328,6 +328,8 @@ pub async fn a_company_that_unsubscribed_gets_no_mail_until_it_is_registered_aga
     deployment.start_all().await;
     let (admin, mia, company) = (deployment.admin(), deployment.user("Mia"), deployment.nobody());
     let movie = movie_of(&admin, "press@omori.example", "Ran").await;
+    // The same address, of another company.
+    let spelled = movie_of(&admin, "press@OMORI.Example", "Ran, spelled").await;
     let other = movie_of(&admin, "press@toho.example", "Ikiru").await;
     mia.comment(&movie, "before").await;
     let mail = server.mails_with("press@omori.example", &["before".to_owned()]).await.remove(0);
@@ -350,6 +352,7 @@ pub async fn a_company_that_unsubscribed_gets_no_mail_until_it_is_registered_aga
     let clicked = clicked.expect(StatusCode::OK);
     company.clone().having_seen(&clicked).get(&format!("/v1/movies/{movie}")).await.expect(StatusCode::OK);
     mia.comment(&movie, "meanwhile").await;
+    mia.comment(&spelled, "meanwhile, to another company").await;
     mia.comment(&other, "to somebody else").await;
     server.mails_with("press@toho.example", &["to somebody else".to_owned()]).await;
     noted(&deployment).await;

@@ -259,8 +259,11 @@ mod tests {
         }
     }
 
-    const REGISTER: &str =
-        "INSERT INTO companies (id, name, contact_email, registered_at) VALUES ($1, 'c', 'a@b.example', 1)";
+    const REGISTER: &str = "INSERT INTO companies (id, name, contact_email, mailbox, registered_at)
+                            VALUES ($1, 'c', 'a@b.example', 'a@b.example', 1)";
+    /// One whose address is spelled otherwise.
+    const REGISTER_OTHER: &str = "INSERT INTO companies (id, name, contact_email, mailbox, registered_at)
+                                  VALUES ($1, 'd', 'a@B.example', 'a@b.example', 1)";
 
     fn is_behind<T: std::fmt::Debug>(found: Result<T, ReactError>) {
         assert_eq!(found.expect_err("it waits"), ReactError::Retry("the registry is behind".to_owned()));
@@ -287,7 +290,9 @@ mod tests {
         is_behind(world.still_wanted().await);
         world.read_to_the_end().await;
         assert_eq!(world.still_wanted().await, Ok(true));
-        world.write("INSERT INTO unsubscriptions (company_id, unsubscribed_at) VALUES ($1, 2)", &[COMPANY]).await;
+        let other = Uuid::from_u128(8);
+        world.write(REGISTER_OTHER, &[other]).await;
+        world.write("INSERT INTO unsubscriptions (company_id, unsubscribed_at) VALUES ($1, 2)", &[other]).await;
         assert_eq!((world.mailed(MOVIE).await, world.still_wanted().await), (Ok(None), Ok(false)));
     }
 
