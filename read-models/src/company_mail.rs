@@ -1,13 +1,13 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use balcony_domain::{CompanyId, Event, Topics};
 use balcony_event_log::{BoxFuture, EventLog, Record};
 use balcony_projector::{Delivery, DeliveryPolicy, Publisher, ReactError, Reactor, Start};
 use balcony_store::{Database, ReadModel, StoreError};
-use tokio::sync::{OnceCell, oneshot};
+use tokio::sync::{OnceCell, Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
@@ -17,6 +17,7 @@ pub use self::letter::Letterhead;
 use self::letter::{Item, letter};
 use self::letters::{KEEP_EVERY, Letter, Letters, Slot, Turn};
 use self::recipients::{Recipient, Recipients};
+use self::refusals::Refusals;
 pub use self::server::WrongPostOffice;
 use self::server::{CONNECTING_PATIENCE, Refusal, Server};
 use self::under_way::UnderWay;
@@ -26,6 +27,7 @@ mod leaving;
 mod letter;
 mod letters;
 mod recipients;
+mod refusals;
 mod server;
 mod under_way;
 
@@ -49,8 +51,12 @@ pub struct PostOffice {
     opened: OnceLock<Opened>,
     /// Mail that waits, by company and the tenth second.
     waiting: Mutex<HashMap<Batch, Vec<Waiting>>>,
+    /// One for each connection to the server.
+    places: Semaphore,
     /// The mails that are on their way to the server now.
     under_way: UnderWay,
+    /// What the server goes on not to take.
+    refusals: Refusals,
 }
 
 /// What mail is made from, each part once it is needed first.
@@ -91,28 +97,39 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 const REGISTRY_PATIENCE: Duration = Duration::from_secs(10);
 /// How long another that is sending the same mail is waited for: until it is left to nobody, and some more.
 const TURN_PATIENCE: Duration = Duration::from_secs(45);
-/// How often it is looked whether that one is done.
+/// How many mails are given to the server at a time, each over a connection of its own: servers take about ten from one
+/// client, and refuse what comes beside them.
+const CONNECTIONS: usize = 8;
+/// How long other mails are waited for that are given to the server.
+const PLACE_PATIENCE: Duration = Duration::from_mins(2);
+/// How often it is looked whether another has sent it.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long a server may take for a letter once it is connected to: minutes, since a server may think about what it was sent (RFC 5321, section
 /// 4.5.3.2).
 const SENDING_PATIENCE: Duration = Duration::from_mins(3);
-/// For how long, and how often, the mail of a company that the server does not take for now is tried again soon: a server that
-/// knows nobody asks for some minutes. What takes longer is set aside, lest it takes the place of others.
+/// For how long, and how often, mail that the server does not take for now is tried again soon: a server that
+/// knows nobody asks for some minutes. What takes longer is set aside, lest it takes the place of others. That goes by company, and
+/// by mail, since it may be the mail; and by mail alone where the server ends in the middle of it and takes others.
 const SOON_FOR: Duration = Duration::from_mins(2);
 const SOON_TIMES: i64 = 50;
 /// How long it is tried to note that a mail was sent.
 const NOTING_PATIENCE: Duration = Duration::from_secs(30);
 /// How long what has begun to be sent may take to be sent and noted.
 const UNDER_WAY_PATIENCE: Duration = Duration::from_secs(
-    REGISTRY_PATIENCE.as_secs()
+    2 * REGISTRY_PATIENCE.as_secs()
         + CONNECTING_PATIENCE.as_secs()
         + SENDING_PATIENCE.as_secs()
         + NOTING_PATIENCE.as_secs(),
 );
-/// How long a delivery may take: to be looked up, to wait for others, to be decided about, to have its turn, and to be sent.
-const DELIVERY_PATIENCE: Duration = Duration::from_mins(6);
+/// How long a delivery may take: to be looked up, to wait for others, to be decided about, to have its turn and its place, and to
+/// be sent.
+const DELIVERY_PATIENCE: Duration = Duration::from_mins(9);
 const _: () = assert!(
-    2 * REGISTRY_PATIENCE.as_secs() + LONGEST_WAIT.as_secs() + TURN_PATIENCE.as_secs() + UNDER_WAY_PATIENCE.as_secs()
+    2 * REGISTRY_PATIENCE.as_secs()
+        + LONGEST_WAIT.as_secs()
+        + TURN_PATIENCE.as_secs()
+        + PLACE_PATIENCE.as_secs()
+        + UNDER_WAY_PATIENCE.as_secs()
         < DELIVERY_PATIENCE.as_secs()
 );
 
@@ -219,7 +236,9 @@ impl PostOffice {
             patience: SENDING_PATIENCE,
             opened: OnceLock::new(),
             waiting: Mutex::default(),
+            places: Semaphore::new(CONNECTIONS),
             under_way: UnderWay::default(),
+            refusals: Refusals::default(),
         })
     }
 
@@ -309,12 +328,9 @@ impl PostOffice {
             Turn::Theirs => return Err(ReactError::Retry("the mail is being sent by another process".to_owned())),
             Turn::Ours => {}
         }
-        let sent = match self.under_way.set_out() {
-            Some(_under_way) => tokio::select! {
-                sent = self.try_to_send(letters, batch, letter) => sent,
-                never = keep(letters, letter, sender) => match never {},
-            },
-            None => Err(ends()),
+        let sent = tokio::select! {
+            sent = self.send_in_its_place(letters, batch, letter) => sent,
+            never = keep(letters, letter, sender) => match never {},
         };
         if sent.is_err() {
             let given_back = timeout(REGISTRY_PATIENCE, letters.give_back(letter, sender)).await;
@@ -322,6 +338,17 @@ impl PostOffice {
             given_back.unwrap_or(Ok(())).unwrap_or_else(|error| tracing::debug!(%error, "a mail is not given back"));
         }
         sent
+    }
+
+    /// Sends a mail once there is a place for it. It has patience of its own for that, and the mail is kept meanwhile.
+    async fn send_in_its_place(&self, letters: &Letters, batch: &Batch, letter: &Letter) -> Result<(), ReactError> {
+        let place = tokio::select! {
+            place = timeout(PLACE_PATIENCE, self.places.acquire()) => place,
+            () = self.under_way.is_ending() => return Err(ends()),
+        };
+        let Ok(_place) = place else { return Err(ReactError::Retry("the mail waits for others".to_owned())) };
+        let Some(_under_way) = self.under_way.set_out() else { return Err(ends()) };
+        self.try_to_send(letters, batch, letter).await
     }
 
     async fn try_to_send(&self, letters: &Letters, batch: &Batch, letter: &Letter) -> Result<(), ReactError> {
@@ -342,16 +369,38 @@ impl PostOffice {
 
     async fn post(&self, letters: &Letters, batch: &Batch, id: Uuid, items: &[&Item]) -> Result<(), ReactError> {
         let opened = self.opened()?;
-        let leaving = opened.leaving.get_or_try_init(|| (self.leaving)(opened.database.clone())).await;
+        let leaving = opened.leaving.get_or_try_init(|| (self.leaving)(opened.database.clone()));
+        let leaving = timeout(REGISTRY_PATIENCE, leaving).await;
+        let leaving = leaving.unwrap_or_else(|_| Err("the installation does not give its key".to_owned()));
         let ticket = leaving.map_err(ReactError::Retry)?.ticket(CompanyId(batch.company));
         let message = letter(&self.head, &batch.address, Some(&ticket), id, items);
         let message = message.map_err(|error| ReactError::Refused(error.to_string()))?;
         let sent = self.server.send(message.envelope(), &message.formatted(), self.patience).await;
         match sent {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.refusals.taken(id);
+                Ok(())
+            }
             Err(Refusal::Away(reason)) => Err(ReactError::Retry(reason)),
-            Err(Refusal::ForNow(reason)) => Err(for_now(letters, batch.company, reason).await),
-            Err(Refusal::ForGood(reason)) => Err(ReactError::Refused(reason)),
+            Err(Refusal::CutOff(reason)) => {
+                let refused = self.refusals.note(id, Instant::now());
+                let is_the_mail = refused.others_are_taken && is_long(refused.time, refused.times);
+                Err(if is_the_mail { ReactError::Later(reason) } else { ReactError::Retry(reason) })
+            }
+            Err(Refusal::ForNow(reason)) => {
+                let refused = self.refusals.note(id, Instant::now());
+                let of_company = timeout(REGISTRY_PATIENCE, letters.note_refused(batch.company)).await;
+                let is_companys = matches!(of_company, Ok(Ok((time, times))) if is_long(time, times));
+                let is_later = is_companys || is_long(refused.time, refused.times);
+                Err(if is_later { ReactError::Later(reason) } else { ReactError::Retry(reason) })
+            }
+            Err(Refusal::ForGood(reason)) => {
+                self.refusals.forget(id);
+                if !matches!(timeout(REGISTRY_PATIENCE, letters.forget_refused(batch.company)).await, Ok(Ok(()))) {
+                    tracing::debug!(company = %batch.company, "it is not forgotten since when mail was not taken");
+                }
+                Err(ReactError::Refused(reason))
+            }
         }
     }
 }
@@ -397,13 +446,9 @@ async fn note(letters: &Letters, letter: &Letter, was_sent: bool) {
     }
 }
 
-/// What to do about the mail of a company that the server does not take for now: it is tried again soon, until that has
-/// gone on for a while.
-async fn for_now(letters: &Letters, company: Uuid, reason: String) -> ReactError {
-    match timeout(REGISTRY_PATIENCE, letters.note_refused(company)).await {
-        Ok(Ok((time, times))) if time >= SOON_FOR || times > SOON_TIMES => ReactError::Later(reason),
-        _ => ReactError::Retry(reason),
-    }
+/// Whether what was not taken for so long, and so often, is set aside.
+fn is_long(time: Duration, times: i64) -> bool {
+    time >= SOON_FOR || times > SOON_TIMES
 }
 
 fn ends() -> ReactError {
@@ -436,6 +481,7 @@ fn retry(error: StoreError) -> ReactError {
 mod tests {
     use balcony_event_log::Topic;
     use balcony_event_log::memory::{Clock, MemoryLog};
+    use balcony_event_log::testing::eventually;
     use balcony_store::{Scratch, Value, Writer};
     use futures_util::FutureExt as _;
     use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -669,14 +715,14 @@ mod tests {
         assert!(timeout(Duration::ZERO, world.server.accept()).await.is_err(), "nothing goes out again");
     }
 
-    /// A mail server that takes no mail to anybody for now, once.
-    async fn refuses_for_now(server: &TcpListener) {
+    /// A mail server that answers so to whomever a mail is for, once.
+    async fn refuses(server: &TcpListener, refusal: &[u8]) {
         let (connection, _) = server.accept().await.expect("a connection");
         let mut connection = BufReader::new(connection);
         connection.write_all(b"220 here\r\n").await.expect("a greeting");
         let mut line = String::new();
         while connection.read_line(&mut line).await.expect("a line") > 0 {
-            let answer: &[u8] = if line.starts_with("RCPT") { b"450 busy\r\n" } else { b"250 yes\r\n" };
+            let answer = if line.starts_with("RCPT") { refusal } else { b"250 yes\r\n" };
             connection.write_all(answer).await.expect("an answer");
             line.clear();
         }
@@ -693,7 +739,7 @@ mod tests {
             timeout(LONG, node.send(&batch, vec![Waiting { item, done }])).await.expect("it ends");
             is_done.await.expect("it is told")
         };
-        let refused = async |company| tokio::join!(send(company), refuses_for_now(&world.server)).0;
+        let refused = async |company| tokio::join!(send(company), refuses(&world.server, b"450 busy\r\n")).0;
         for company in [3, 5] {
             if company != 3 {
                 world.register(Uuid::from_u128(company), 10).await;
@@ -717,6 +763,94 @@ mod tests {
         assert_eq!(told, Ok(()));
         let letters = node.opened().expect("it is open").letters().await.expect("letters");
         assert_eq!(letters.note_refused(Uuid::from_u128(3)).await.expect("noted").1, 1);
+        // The same when it is refused for good.
+        let (told, ()) = tokio::join!(send(5), refuses(&world.server, b"550 nobody\r\n"));
+        assert!(matches!(told, Err(ReactError::Refused(_))));
+        assert_eq!(letters.note_refused(Uuid::from_u128(5)).await.expect("noted").1, 1);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_mail_that_is_not_taken_is_set_aside_although_others_of_its_company_are_taken() {
+        let world = World::new().await;
+        let node = world.node().await;
+        let send = async |number: u128| {
+            let (done, is_done) = oneshot::channel();
+            let item = Item { id: Uuid::from_u128(number), ..item() };
+            let batch = Batch { number: number as i64, ..batch() };
+            timeout(LONG, node.send(&batch, vec![Waiting { item, done }])).await.expect("it ends");
+            is_done.await.expect("it is told")
+        };
+        for _ in 0..SOON_TIMES {
+            let (told, ()) = tokio::join!(send(1), refuses(&world.server, b"450 busy\r\n"));
+            assert!(matches!(told, Err(ReactError::Retry(_))));
+        }
+        assert_eq!(tokio::join!(send(2), takes(&world.server, Takes::It)).0, Ok(()));
+        let (told, ()) = tokio::join!(send(1), refuses(&world.server, b"450 busy\r\n"));
+        assert!(matches!(told, Err(ReactError::Later(_))));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_mail_on_which_the_server_hangs_up_is_set_aside_once_the_server_takes_others() {
+        let world = World::new().await;
+        let node = world.node().await;
+        world.register(Uuid::from_u128(5), 10).await;
+        let send = async |company: u128| {
+            let batch = Batch { company: Uuid::from_u128(company), ..batch() };
+            let (done, is_done) = oneshot::channel();
+            let item = Item { id: Uuid::from_u128(company), ..item() };
+            timeout(LONG, node.send(&batch, vec![Waiting { item, done }])).await.expect("it ends");
+            is_done.await.expect("it is told")
+        };
+        let hung_up = async || tokio::join!(send(3), takes(&world.server, Takes::AndIsGone)).0;
+        for _ in 0..=SOON_TIMES {
+            assert!(matches!(hung_up().await, Err(ReactError::Retry(_))), "the server may be away for all");
+        }
+        assert_eq!(tokio::join!(send(5), takes(&world.server, Takes::It)).0, Ok(()));
+        assert!(matches!(hung_up().await, Err(ReactError::Later(_))));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn so_many_mails_are_given_to_the_server_at_a_time_and_the_end_waits_for_these() {
+        const MAILS: u128 = 3 * CONNECTIONS as u128;
+        let world = World::new().await;
+        let node = world.node().await;
+        let mut told = JoinSet::new();
+        for number in 10..10 + MAILS {
+            let batch = Batch { company: Uuid::from_u128(number), ..batch() };
+            world.register(batch.company, 10).await;
+            let (node, (done, is_done)) = (node.clone(), oneshot::channel());
+            let item = Item { id: Uuid::from_u128(number), ..item() };
+            told.spawn(async move {
+                node.send(&batch, vec![Waiting { item, done }]).await;
+                is_done.await.expect("it is told")
+            });
+        }
+        let mut connections = Vec::new();
+        while connections.len() < CONNECTIONS {
+            connections.push(timeout(LONG, gets(&world.server)).await.expect("a mail comes").1);
+        }
+        eventually("all wait for the server or for a place", LONG, async || {
+            let live = world.database.generations(Some(CompanyMail::NAME)).await.expect("a namespace").remove(0);
+            let mut tx = world.database.look_at(&live.generation).await.expect("a look");
+            let kept: Vec<(i64,)> = tx.fetch("SELECT COUNT(*) FROM letter_sending", &[]).await.expect("a count");
+            (kept == [(MAILS as i64,)]).then_some(())
+        })
+        .await;
+        assert!(timeout(Duration::ZERO, world.server.accept()).await.is_err(), "the others wait");
+        let mut first = connections.remove(0);
+        first.write_all(b"250 taken\r\n").await.expect("an answer");
+        drop(first);
+        connections.push(timeout(LONG, gets(&world.server)).await.expect("the next comes").1);
+
+        let mut end = Box::pin(node.under_way.end());
+        assert!((&mut end).now_or_never().is_none());
+        for mut connection in connections {
+            connection.write_all(b"250 taken\r\n").await.expect("an answer");
+        }
+        timeout(LONG, end).await.expect("it ends");
+        let told = timeout(LONG, told.join_all()).await.expect("all are told");
+        assert_eq!(told.iter().filter(|told| told.is_ok()).count(), CONNECTIONS + 1);
+        assert!(told.iter().all(|told| matches!(told, Ok(()) | Err(ReactError::Retry(_)))), "{told:?}");
     }
 
     #[tokio::test(flavor = "multi_thread")]

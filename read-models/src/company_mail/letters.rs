@@ -186,6 +186,13 @@ impl Letters {
         Ok((Duration::from_millis(u64::try_from(milliseconds).unwrap_or(0)), times))
     }
 
+    /// Notes that the server is not asked to take mail to `company` again that it did not take.
+    pub(super) async fn forget_refused(&self, company: Uuid) -> Result<(), StoreError> {
+        let mut tx = self.writer.begin().await?;
+        tx.execute(FORGET_REFUSED, &[company.into()]).await?;
+        tx.commit().await
+    }
+
     /// Notes that the mail was sent at the time `now`, in milliseconds since 1970.
     pub(super) async fn note_sent(&self, letter: &Letter, now: i64) -> Result<(), StoreError> {
         let sql = "UPDATE letter_items SET movie_title = '', author_name = '', title = NULL, body = ''
@@ -207,8 +214,7 @@ impl Letters {
         tx.execute(of_items, &[(*company).into(), (*number).into(), (*part).into()]).await?;
         let sql = "DELETE FROM letter_sending WHERE company_id = $1 AND slot = $2 AND part = $3";
         tx.execute(sql, &[(*company).into(), (*number).into(), (*part).into()]).await?;
-        let sql = "DELETE FROM refused_companies WHERE company_id = $1";
-        tx.execute(sql, &[(*company).into()]).await?;
+        tx.execute(FORGET_REFUSED, &[(*company).into()]).await?;
         let oldest = [number.saturating_sub(KEPT).into()];
         let sql = "DELETE FROM letter_items WHERE slot < $1 AND EXISTS (
                        SELECT 1 FROM letters WHERE letters.company_id = letter_items.company_id
@@ -220,6 +226,7 @@ impl Letters {
     }
 }
 
+const FORGET_REFUSED: &str = "DELETE FROM refused_companies WHERE company_id = $1";
 const INSERT_ITEMS: &str =
     "INSERT INTO letter_items (delivery_id, company_id, slot, part, comment_id, posted_at, movie_id,
                                 movie_title, author_name, title, body) VALUES $rows";

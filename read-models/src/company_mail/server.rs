@@ -40,9 +40,12 @@ pub struct WrongPostOffice(String);
 /// Why a mail did not go out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refusal {
-    /// It says nothing about the mail: the server is away, does not let us in, or did not answer.
+    /// It says nothing about the mail: the server is away, or does not let us in.
     #[error("{0}")]
     Away(String),
+    /// The server hung up, closed (421) or did not answer while it was given the mail. That may be because of the mail.
+    #[error("{0}")]
+    CutOff(String),
     /// The server does not take this mail now.
     #[error("{0}")]
     ForNow(String),
@@ -57,8 +60,10 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
 const GOODBYE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long both take together.
 pub(super) const CONNECTING_PATIENCE: Duration = CONNECT_PATIENCE.saturating_add(GOODBYE_PATIENCE);
-/// What a server says that does not like how we sign in, or that closes: no fault of the mail.
-const NOT_OF_THE_MAIL: [u16; 6] = [421, 454, 530, 534, 535, 538];
+/// What a server says that does not like how we sign in: no fault of the mail.
+const NOT_OF_THE_MAIL: [u16; 5] = [454, 530, 534, 535, 538];
+/// What a server says that closes.
+const CLOSES: u16 = 421;
 
 impl Server {
     /// The one at `url`: `smtp://` (`?tls=required` for STARTTLS, or `opportunistic`) or `smtps://`, with a name and a password
@@ -101,7 +106,7 @@ impl Server {
         let mut connection = connected.map_err(|error| Refusal::Away(text(&error)))?;
         // Where it does not end in time its connection is closed, so that the server does not get the rest when it wakes up.
         let sent = timeout(patience, hand_over(&mut connection, envelope, mail)).await;
-        let sent = sent.map_err(|_| Refusal::Away("the mail server does not answer".to_owned()))?;
+        let sent = sent.map_err(|_| Refusal::CutOff("the mail server does not answer".to_owned()))?;
         // What becomes of the mail is known: how the server takes leave changes nothing.
         let _ = timeout(GOODBYE_PATIENCE, connection.abort()).await;
         sent
@@ -160,9 +165,9 @@ fn refusal(error: &smtp::Error) -> Refusal {
     let text = text(error);
     match error.status().map(u16::from) {
         Some(code) if NOT_OF_THE_MAIL.contains(&code) => Refusal::Away(text),
+        None | Some(CLOSES) => Refusal::CutOff(text),
         Some(_) if error.is_permanent() => Refusal::ForGood(text),
         Some(_) => Refusal::ForNow(text),
-        None => Refusal::Away(text),
     }
 }
 
@@ -247,7 +252,11 @@ mod tests {
                 "{command}"
             );
             assert!(matches!(sends("a@b.example", but(command, for_now)).await, Err(Refusal::ForNow(_))), "{command}");
-            for away in ["421 closing", "454 not now", "530 sign in", "535 who are you"] {
+            for cut_off in ["421 closing", "nonsense"] {
+                let sent = sends("a@b.example", but(command, cut_off)).await;
+                assert!(matches!(sent, Err(Refusal::CutOff(_))), "{command}");
+            }
+            for away in ["454 not now", "530 sign in", "535 who are you"] {
                 assert!(matches!(sends("a@b.example", but(command, away)).await, Err(Refusal::Away(_))), "{command}");
             }
         }
