@@ -186,6 +186,12 @@ impl Reactor for CompanyMail {
         done.await.unwrap_or_else(|_| Err(ReactError::Retry("the mail was not sent".to_owned())))
     }
 
+    /// The comment is in no mail from then on.
+    async fn give_up(&self, id: Uuid) -> Result<(), String> {
+        let taken_out = async { self.office.opened()?.letters().await?.take_out(id, now()).await.map_err(retry) };
+        taken_out.await.map_err(|error: ReactError| error.to_string())
+    }
+
     /// What waits for others is left to the next process; what is on its way gets there, and that is noted.
     async fn end(&self) {
         self.office.under_way.end().await;
@@ -851,6 +857,36 @@ mod tests {
         let told = timeout(LONG, told.join_all()).await.expect("all are told");
         assert_eq!(told.iter().filter(|told| told.is_ok()).count(), CONNECTIONS + 1);
         assert!(told.iter().all(|told| matches!(told, Ok(()) | Err(ReactError::Retry(_)))), "{told:?}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_an_operator_has_given_up_is_in_no_mail() {
+        let world = World::new().await;
+        let mail = CompanyMail::new(&Topics::with_prefix("t."), world.node().await);
+        let items = [("keep this", 1), ("give this up", 2)].map(|(body, number)| Item {
+            id: Uuid::from_u128(number),
+            body: body.to_owned(),
+            ..item()
+        });
+        let send = async |items: &[Item]| {
+            let waiting = items.iter().map(|item| {
+                let (done, is_done) = oneshot::channel();
+                (Waiting { item: item.clone(), done }, is_done)
+            });
+            let (together, done): (Vec<_>, Vec<_>) = waiting.unzip();
+            timeout(LONG, mail.office.send(&batch(), together)).await.expect("it ends");
+            let mut told = Vec::new();
+            for done in done {
+                told.push(done.await.expect("it is told"));
+            }
+            told
+        };
+        let (told, ()) = tokio::join!(send(&items), refuses(&world.server, b"550 nobody\r\n"));
+        assert!(told.iter().all(|told| matches!(told, Err(ReactError::Refused(_)))), "{told:?}");
+        Reactor::give_up(&mail, items[1].id).await.expect("it is given up");
+        let (told, mail) = tokio::join!(send(&items[..1]), takes(&world.server, Takes::It));
+        assert_eq!(told, [Ok(())]);
+        assert!(mail.contains("keep this") && !mail.contains("give this up"), "{mail}");
     }
 
     #[tokio::test(flavor = "multi_thread")]

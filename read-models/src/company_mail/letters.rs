@@ -206,15 +206,31 @@ impl Letters {
         self.done_with(letter, sql, now).await
     }
 
+    /// Takes what is delivered under `id` out of the mail that it was to go out with, unless that was sent. A mail of which nothing
+    /// is left is done with at the time `now`; as with one that nobody wants, its number is no other's.
+    pub(super) async fn take_out(&self, id: Uuid, now: i64) -> Result<(), StoreError> {
+        let mut tx = self.writer.begin().await?;
+        let sql = "SELECT company_id, slot, part FROM letter_items WHERE delivery_id = $1";
+        let found: Vec<(Uuid, i64, i64)> = tx.fetch(sql, &[id.into()]).await?;
+        let Some((company, number, part)) = found.into_iter().next() else { return Ok(()) };
+        let slot = Slot { company, number };
+        if was_sent(&mut tx, slot, part).await? {
+            return Ok(());
+        }
+        tx.execute("DELETE FROM letter_items WHERE delivery_id = $1", &[id.into()]).await?;
+        let sql = "SELECT COUNT(*) FROM letter_items WHERE company_id = $1 AND slot = $2 AND part = $3";
+        let left: Vec<(i64,)> = tx.fetch(sql, &[company.into(), number.into(), part.into()]).await?;
+        if left == [(0,)] {
+            close(&mut tx, slot, part, now).await?;
+        }
+        tx.commit().await
+    }
+
     async fn done_with(&self, letter: &Letter, of_items: &'static str, now: i64) -> Result<(), StoreError> {
         let Letter { slot: Slot { company, number }, part, .. } = letter;
         let mut tx = self.writer.begin().await?;
-        let sql = "UPDATE letters SET sent_at = $4 WHERE company_id = $1 AND slot = $2 AND part = $3";
-        tx.execute(sql, &[(*company).into(), (*number).into(), (*part).into(), now.into()]).await?;
         tx.execute(of_items, &[(*company).into(), (*number).into(), (*part).into()]).await?;
-        let sql = "DELETE FROM letter_sending WHERE company_id = $1 AND slot = $2 AND part = $3";
-        tx.execute(sql, &[(*company).into(), (*number).into(), (*part).into()]).await?;
-        tx.execute(FORGET_REFUSED, &[(*company).into()]).await?;
+        close(&mut tx, letter.slot, *part, now).await?;
         let oldest = [number.saturating_sub(KEPT).into()];
         let sql = "DELETE FROM letter_items WHERE slot < $1 AND EXISTS (
                        SELECT 1 FROM letters WHERE letters.company_id = letter_items.company_id
@@ -275,6 +291,15 @@ async fn read(tx: &mut Tx, slot: Slot, part: i64) -> Result<Letter, StoreError> 
     let mut items: Vec<Item> = rows.into_iter().map(item).collect();
     items.sort_unstable_by_key(|item| (item.at, item.id));
     Ok(Letter { slot, part, items, was_sent })
+}
+
+/// Notes that a mail is done with: that nobody is sending it any more, and that its company's mail is taken.
+async fn close(tx: &mut Tx, Slot { company, number }: Slot, part: i64, now: i64) -> Result<(), StoreError> {
+    let mail = [company.into(), number.into(), part.into()];
+    let sql = "UPDATE letters SET sent_at = $4 WHERE company_id = $1 AND slot = $2 AND part = $3";
+    tx.execute(sql, &[company.into(), number.into(), part.into(), now.into()]).await?;
+    tx.execute("DELETE FROM letter_sending WHERE company_id = $1 AND slot = $2 AND part = $3", &mail).await?;
+    tx.execute(FORGET_REFUSED, &[company.into()]).await.map(drop)
 }
 
 async fn was_sent(tx: &mut Tx, slot: Slot, part: i64) -> Result<bool, StoreError> {
@@ -371,6 +396,40 @@ mod tests {
         on(Scratch::sqlite().expect("a folder")).await;
         if let Some(scratch) = Scratch::postgres().await.expect("a database") {
             on(scratch).await;
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_given_up_is_in_no_mail_and_a_mail_of_nothing_else_is_done_with() {
+        let mut scratches = vec![Scratch::sqlite().expect("a folder")];
+        scratches.extend(Scratch::postgres().await.expect("a database"));
+        for scratch in scratches {
+            let (_database, letters) = letters(&scratch).await;
+            let items = [1, 2, 3].map(item);
+            let all: Vec<&Item> = items.iter().collect();
+            let letter = letters.decide(SLOT, &all).await.expect("mails").remove(0);
+            letters.take_out(items[1].id, 1).await.expect("it is taken out");
+            letters.take_out(Uuid::from_u128(99), 1).await.expect("it is in none");
+            let some = [&items[0], &items[2]];
+            let left = letters.decide(SLOT, &some).await.expect("mails");
+            assert_eq!(shape(&left), [(letter.id(), vec![3, 1])]);
+            letters.note_refused(SLOT.company).await.expect("noted");
+            for item in some {
+                letters.take_out(item.id, 2).await.expect("it is taken out");
+            }
+            assert_eq!(letters.take(&letter, Uuid::from_u128(1)).await.expect("looked up"), Turn::Nobodys);
+            assert_eq!(letters.note_refused(SLOT.company).await.expect("noted").1, 1, "of other mail");
+            let mut tx = letters.writer.begin().await.expect("a transaction");
+            let items: Vec<(i64,)> = tx.fetch("SELECT COUNT(*) FROM letter_items", &[]).await.expect("a count");
+            drop(tx);
+            assert_eq!(items, [(0,)]);
+            // What comes later has a number of its own, and stays where it is once it was sent.
+            let late = item(7);
+            let next = letters.decide(SLOT, &[&late]).await.expect("mails").remove(0);
+            assert_ne!(next.id(), letter.id());
+            letters.note_sent(&next, 3).await.expect("noted");
+            letters.take_out(late.id, 4).await.expect("nothing is done");
+            assert!(letters.decide(SLOT, &[&late]).await.expect("mails")[0].was_sent);
         }
     }
 
