@@ -1,11 +1,15 @@
+use std::convert::Infallible;
 use std::sync::Arc;
 
-use axum::extract::State;
-use axum::http::StatusCode;
+use axum::extract::{FromRequestParts, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use balcony_domain::event::CompanyUnsubscribed;
 use balcony_domain::{CompanyId, Event, Timestamp, UserId, id_of_unsubscription};
 use balcony_event_log::Positions;
+use balcony_http::describe::{Describe, Description};
+use balcony_http::language::preferred;
 use balcony_http::page::page;
 use balcony_http::{AnyBody, PathId, Problem};
 use serde_json::Map;
@@ -30,11 +34,11 @@ pub(crate) async fn unsubscribe(
     State(api): State<Arc<CommandApi>>,
     PathId(ticket): PathId<String>,
     command: Creation,
+    language: Language,
     _: AnyBody,
 ) -> Result<Response, Problem> {
     let written = api.leave(api.leaves_by(&ticket)?, &command).await?;
-    let said = document("You get no more mail about comments on your movies", "");
-    Ok(([api.token(&command, &written)], page(StatusCode::OK, said, None)).into_response())
+    Ok(([api.token(&command, &written)], language.page(language.say(Said::HasLeft), "")).into_response())
 }
 
 /// Asks people whether they mean it: programs that look where links lead click them, too.
@@ -49,10 +53,12 @@ pub(crate) async fn unsubscribe(
 pub(crate) async fn ask(
     State(api): State<Arc<CommandApi>>,
     PathId(ticket): PathId<String>,
+    language: Language,
 ) -> Result<Response, Problem> {
     api.leaves_by(&ticket)?;
-    let form = "<form method=\"post\"><button class=\"main\">No more mail</button></form>";
-    Ok(page(StatusCode::OK, document("Mail about comments on your movies", form), None))
+    let button = language.say(Said::NoMore);
+    let form = format!("<form method=\"post\"><button class=\"main\">{button}</button></form>");
+    Ok(language.page(language.say(Said::Subject), &form))
 }
 
 impl CommandApi {
@@ -103,12 +109,71 @@ fn unknown() -> Problem {
     Problem::not_found("this link is none of ours")
 }
 
-/// A page that says one thing.
-fn document(title: &str, more: &str) -> String {
-    format!(
-        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>{title}</title>\
-         <link rel=\"icon\" href=\"data:,\"><link rel=\"stylesheet\" href=\"/assets/house.css\"></head>\
-         <body><main><h1>{title}</h1>{more}</main></body></html>\n"
-    )
+/// The language of whoever left or is to be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Language {
+    English,
+    Japanese,
+}
+
+/// What the pages say.
+#[derive(Debug, Clone, Copy)]
+enum Said {
+    Subject,
+    NoMore,
+    HasLeft,
+}
+
+impl Language {
+    fn say(self, said: Said) -> &'static str {
+        let (english, japanese) = match said {
+            Said::Subject => ("Mail about comments on your movies", "御社の映画へのコメントのお知らせメール"),
+            Said::NoMore => ("No more mail", "配信を停止する"),
+            Said::HasLeft => (
+                "You get no more mail about comments on your movies",
+                "御社の映画へのコメントのお知らせメールは、今後届きません",
+            ),
+        };
+        match self {
+            Self::English => english,
+            Self::Japanese => japanese,
+        }
+    }
+
+    /// A page that says one thing.
+    fn page(self, title: &str, more: &str) -> Response {
+        let mut response = page(StatusCode::OK, self.document(title, more), None);
+        response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept-language"));
+        response
+    }
+
+    fn document(self, title: &str, more: &str) -> String {
+        let tag = match self {
+            Self::English => "en",
+            Self::Japanese => "ja",
+        };
+        format!(
+            "<!DOCTYPE html>\n<html lang=\"{tag}\"><head><meta charset=\"utf-8\">\
+             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>{title}</title>\
+             <link rel=\"icon\" href=\"data:,\"><link rel=\"stylesheet\" href=\"/assets/house.css\"></head>\
+             <body><main><h1>{title}</h1>{more}</main></body></html>\n"
+        )
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Language {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let accepted = parts.headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
+        Ok(match preferred(accepted.unwrap_or_default(), &["en", "ja"]) {
+            Some("ja") => Self::Japanese,
+            _ => Self::English,
+        })
+    }
+}
+
+/// Any request may say in which language it wants its answer.
+impl Describe for Language {
+    fn describe(_: &mut Description<'_>) {}
 }

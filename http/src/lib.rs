@@ -15,6 +15,7 @@ mod faults;
 mod idempotency_key;
 mod identity_provider;
 mod json;
+pub mod language;
 pub mod list;
 mod log_end;
 mod message;

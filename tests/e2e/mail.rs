@@ -340,7 +340,11 @@ pub async fn a_company_that_unsubscribed_gets_no_mail_until_it_is_registered_aga
 
     // Who looks at the link ends nothing, and neither does who makes one up.
     let page = company.command(Method::GET, path, None).await.expect(StatusCode::OK);
-    assert!(page.text.contains("<form method=\"post\">"), "{}", page.text);
+    assert!(page.text.contains("<form method=\"post\">") && page.text.contains("lang=\"en\""), "{}", page.text);
+    let japanese = company.clone().with_header("accept-language", "ja-JP,ja;q=0.9,en;q=0.8");
+    let page = japanese.command(Method::GET, path, None).await.expect(StatusCode::OK);
+    assert!(page.text.contains("lang=\"ja\"") && page.text.contains("配信を停止する"), "{}", page.text);
+    assert_eq!(page.headers["vary"], "accept-language");
     let forged = format!("{}{}", &path[..path.len() - 2], if path.ends_with("AA") { "BA" } else { "AA" });
     company.command(Method::POST, &forged, None).await.expect(StatusCode::NOT_FOUND);
     mia.comment(&movie, "still").await;
