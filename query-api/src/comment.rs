@@ -94,8 +94,8 @@ impl CommentRow {
         self.author_id
     }
 
-    pub(crate) fn author_name(&self) -> &str {
-        &self.author_name
+    pub(crate) fn author(&self) -> NamedUser {
+        NamedUser { id: self.author_id, display_name: self.author_name.clone() }
     }
 
     /// Its place in lists by time.

@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::api::QueryApi;
-use crate::comment::CommentedMovie;
+use crate::comment::{CommentedMovie, NamedUser};
 use crate::ranking::{most_viewed, names, titled};
 use crate::time_range::{Direction, TimeRange};
 use crate::timeline::{self, Sources};
@@ -25,8 +25,14 @@ use balcony_http::query::Query;
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Recommendation {
     movie: CommentedMovie,
-    /// Why, in words.
+    /// Why, in English words.
     reason: String,
+    /// How often it was viewed in the last 24 hours.
+    views: i64,
+    /// Who of the reader's favourites commented on it in the last 30 days: the two who did last.
+    favorites: Vec<NamedUser>,
+    /// How many of the reader's favourites did.
+    favorite_count: usize,
 }
 
 /// What speaks for a movie.
@@ -35,7 +41,7 @@ struct Reasons {
     /// How often it was viewed lately.
     views: i64,
     /// Who of the reader's favourites commented on it lately, the last first.
-    favorites: Vec<String>,
+    favorites: Vec<NamedUser>,
 }
 
 /// The place of a movie among those that are recommended: the most reasons first, then the most favourites, then the
@@ -100,9 +106,7 @@ async fn recommended(
     ranked.sort_unstable_by_key(|(rank, _)| *rank);
     ranked.truncate(wanted.limit() + 1);
     let page = wanted.page(ranked, |(rank, _)| *rank);
-    Ok(page.filter_map(|(Rank(.., movie), reasons)| {
-        movies.remove(&movie).map(|movie| Recommendation { movie, reason: reasons.in_words() })
-    }))
+    Ok(page.filter_map(|(Rank(.., movie), reasons)| movies.remove(&movie).map(|movie| reasons.recommend(movie))))
 }
 
 async fn add_comments_of_favorites(
@@ -114,9 +118,9 @@ async fn add_comments_of_favorites(
     let since = Timestamp::from_milliseconds(now - LATELY).map_err(|error| Problem::internal(&error))?;
     let lately = TimeRange::new(Direction::Newest, None::<TimeKey>, Some(since), None);
     for comment in timeline::select(api, Sources::FavoritesOf(reader), lately, CONSIDERED).await?.rows {
-        let names = &mut candidates.entry(comment.movie_id()).or_default().favorites;
-        if names.iter().all(|name| *name != comment.author_name()) {
-            names.push(comment.author_name().to_owned());
+        let favorites = &mut candidates.entry(comment.movie_id()).or_default().favorites;
+        if favorites.iter().all(|favorite| favorite.id != comment.author_id()) {
+            favorites.push(comment.author());
         }
     }
     Ok(())
@@ -145,6 +149,12 @@ async fn known_to(
 }
 
 impl Reasons {
+    fn recommend(mut self, movie: CommentedMovie) -> Recommendation {
+        let (reason, favorite_count) = (self.in_words(), self.favorites.len());
+        self.favorites.truncate(NAMED);
+        Recommendation { movie, reason, views: self.views, favorites: self.favorites, favorite_count }
+    }
+
     fn rank(&self, movie: Uuid) -> Rank {
         let kinds = i64::from(self.views > 0) + i64::from(!self.favorites.is_empty());
         let favorites = i64::try_from(self.favorites.len()).unwrap_or(i64::MAX);
@@ -165,7 +175,8 @@ impl Reasons {
     }
 
     fn in_words_of_favorites(&self) -> Option<String> {
-        let (named, others) = self.favorites.split_at(self.favorites.len().min(NAMED));
+        let names: Vec<&str> = self.favorites.iter().map(|favorite| favorite.display_name.as_str()).collect();
+        let (named, others) = names.split_at(names.len().min(NAMED));
         let who = match (named, others.len()) {
             ([], _) => return None,
             ([one], _) => return Some(format!("{one}, a favourite of yours, commented on it lately")),
@@ -197,12 +208,14 @@ impl Key for Rank {
 mod tests {
     use super::*;
 
+    fn favorite(name: &&str) -> NamedUser {
+        NamedUser { id: Uuid::nil(), display_name: (*name).to_owned() }
+    }
+
     #[test]
     fn a_reason_reads_well() {
-        let reasons = |views, favorites: &[&str]| Reasons {
-            views,
-            favorites: favorites.iter().map(|name| (*name).to_owned()).collect(),
-        };
+        let reasons =
+            |views, favorites: &[&str]| Reasons { views, favorites: favorites.iter().map(favorite).collect() };
         for (views, favorites, words) in [
             (1, &[][..], "Trending: viewed once in the last 24 hours"),
             (12, &[], "Trending: viewed 12 times in the last 24 hours"),
@@ -224,7 +237,7 @@ mod tests {
     #[test]
     fn what_is_trending_and_of_favourites_comes_first() {
         let rank =
-            |views, favorites: usize| Reasons { views, favorites: vec!["Mia".to_owned(); favorites] }.rank(Uuid::nil());
+            |views, favorites: usize| Reasons { views, favorites: vec![favorite(&"Mia"); favorites] }.rank(Uuid::nil());
         let mut ranks = [rank(99, 0), rank(0, 2), rank(1, 1), rank(0, 3), rank(2, 1)];
         ranks.sort_unstable();
         assert_eq!(ranks, [rank(2, 1), rank(1, 1), rank(0, 3), rank(0, 2), rank(99, 0)]);

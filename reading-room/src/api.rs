@@ -97,6 +97,9 @@ pub(crate) struct Trend {
 pub(crate) struct Recommendation {
     pub(crate) movie: Titled,
     pub(crate) reason: String,
+    pub(crate) views: i64,
+    pub(crate) favorites: Vec<Named>,
+    pub(crate) favorite_count: usize,
 }
 
 /// Why something is not shown.

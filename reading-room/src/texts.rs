@@ -1,6 +1,12 @@
 //! What the pages say, in each language they speak.
 
+use std::borrow::Cow;
+
+use axum::http::StatusCode;
 use balcony_domain::Deed;
+use balcony_http::language::preferred;
+
+use crate::api::Recommendation;
 
 /// A language.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +48,8 @@ pub(crate) enum Text {
     NotFound,
     NoSuchPage,
     NotNow,
+    TooOften,
+    Away,
     AtLeast,
     AllIsProjected,
 }
@@ -57,21 +65,10 @@ pub(crate) enum Noun {
 impl Language {
     /// The first of the languages in an `Accept-Language` that the pages speak; English when they speak none.
     pub(crate) fn preferred(accepted: &str) -> Self {
-        let mut wanted: Vec<(&str, f32)> = accepted
-            .split(',')
-            .filter_map(|part| {
-                let (name, rest) = part.split_once(';').unwrap_or((part, ""));
-                let quality = rest.trim().strip_prefix("q=").and_then(|quality| quality.parse().ok()).unwrap_or(1.0);
-                (quality > 0.0).then(|| (name.trim(), quality))
-            })
-            .collect();
-        wanted.sort_by(|a, b| b.1.total_cmp(&a.1));
-        let known = |(name, _): (&str, f32)| match name.get(..2)?.to_ascii_lowercase().as_str() {
-            "en" => Some(Self::English),
-            "ja" => Some(Self::Japanese),
-            _ => None,
-        };
-        wanted.into_iter().find_map(known).unwrap_or(Self::English)
+        match preferred(accepted, &["en", "ja"]) {
+            Some("ja") => Self::Japanese,
+            _ => Self::English,
+        }
     }
 
     /// Its name in HTML.
@@ -103,6 +100,31 @@ impl Language {
             Self::English => english,
             Self::Japanese => japanese,
         }
+    }
+
+    /// Why a movie is recommended: the API says it in English.
+    pub(crate) fn reason(self, found: &Recommendation) -> Cow<'_, str> {
+        if self == Self::English {
+            return Cow::Borrowed(&found.reason);
+        }
+        let names: Vec<String> = found.favorites.iter().map(|user| format!("{} さん", user.display_name)).collect();
+        let others = found.favorite_count.saturating_sub(names.len());
+        let others = if others > 0 { format!("、ほか{others}人") } else { String::new() };
+        let commented =
+            (!names.is_empty()).then(|| format!("お気に入りの {}{others}が最近コメントしました", names.join("、")));
+        let viewed = (found.views > 0).then(|| format!("話題の映画：この24時間に{}回の閲覧", found.views));
+        Cow::Owned(commented.into_iter().chain(viewed).collect::<Vec<_>>().join("。"))
+    }
+
+    /// Why a page is not shown, where the status says enough of that.
+    pub(crate) fn refusal(self, status: StatusCode) -> Option<&'static str> {
+        let text = match status {
+            StatusCode::NOT_FOUND | StatusCode::GONE => Text::NoSuchPage,
+            StatusCode::TOO_MANY_REQUESTS => Text::TooOften,
+            StatusCode::SERVICE_UNAVAILABLE => Text::Away,
+            _ => return None,
+        };
+        Some(self.say(text))
     }
 
     /// What a user did, called `name` by the API, before what it was done to.
@@ -160,6 +182,14 @@ fn both(text: Text) -> (&'static str, &'static str) {
         Text::NotFound => ("There is nothing here", "ページが見つかりません"),
         Text::NoSuchPage => ("No page is at this address.", "このアドレスにページはありません。"),
         Text::NotNow => ("This cannot be shown at the moment", "現在表示できません"),
+        Text::TooOften => (
+            "That was asked too often. Try again in a while.",
+            "リクエストが多すぎます。しばらくしてからもう一度お試しください。",
+        ),
+        Text::Away => (
+            "The service has no answer at the moment. Try again in a while.",
+            "サービスが応答できません。しばらくしてからもう一度お試しください。",
+        ),
         Text::AtLeast => ("at least", "少なくとも"),
         Text::AllIsProjected => (
             "Everything on this page is a projection of a log of events.",
@@ -170,7 +200,10 @@ fn both(text: Text) -> (&'static str, &'static str) {
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
+    use crate::api::{Named, Titled};
 
     #[test]
     fn every_deed_of_a_journey_has_words() {
@@ -192,17 +225,24 @@ mod tests {
     }
 
     #[test]
-    fn the_language_is_the_first_of_those_that_are_spoken() {
-        for (accepted, language) in [
-            ("", Language::English),
-            ("ja", Language::Japanese),
-            ("de-DE,de;q=0.9,ja;q=0.5,en;q=0.4", Language::Japanese),
-            ("en-US,ja;q=0.9", Language::English),
-            ("ja;q=0,en", Language::English),
-            ("*", Language::English),
-            ("日本", Language::English),
+    fn what_speaks_for_a_movie_is_said_in_japanese() {
+        let named = |name: &&str| Named { id: Uuid::nil(), display_name: (*name).to_owned() };
+        for (views, favorites, favorite_count, words) in [
+            (12, &[][..], 0, "話題の映画：この24時間に12回の閲覧"),
+            (0, &["Mia"], 1, "お気に入りの Mia さんが最近コメントしました"),
+            (0, &["Mia", "Jo"], 2, "お気に入りの Mia さん、Jo さんが最近コメントしました"),
+            (
+                3,
+                &["Mia", "Jo"],
+                4,
+                "お気に入りの Mia さん、Jo さん、ほか2人が最近コメントしました。話題の映画：この24時間に3回の閲覧",
+            ),
         ] {
-            assert_eq!(Language::preferred(accepted), language, "{accepted}");
+            let favorites = favorites.iter().map(named).collect();
+            let movie = Titled { id: Uuid::nil(), title: String::new() };
+            let found = Recommendation { movie, reason: "in English".to_owned(), views, favorites, favorite_count };
+            assert_eq!(Language::Japanese.reason(&found), words);
+            assert_eq!(Language::English.reason(&found), "in English");
         }
     }
 }

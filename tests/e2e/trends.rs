@@ -62,7 +62,12 @@ pub async fn what_one_viewed_is_in_ones_own_journey_and_not_recommended(deployme
     let recommended = items(&mia, "/v1/recommendations").await;
     let movie = json!({"id": other, "title": "Other"});
     let reason = "Jonas, a favourite of yours, commented on it lately";
-    assert_eq!(json!(recommended), json!([{"movie": movie, "reason": reason}]));
+    assert_eq!(
+        json!(recommended),
+        json!([{
+            "movie": movie, "reason": reason, "views": 0, "favorites": [{"id": him, "display_name": "Jonas"}], "favorite_count": 1
+        }])
+    );
 
     let path = format!("/v1/users/{}/journey", mia.get("/v1/me").await.expect(StatusCode::OK).id());
     assert_eq!(mia.get(&path).await.items("type"), ["user.favorited", "registered", "movie.viewed"]);
