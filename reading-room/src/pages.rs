@@ -25,7 +25,8 @@ const BESIDE: usize = 8;
 
 /// What people say, what is trending, what is new.
 pub(crate) async fn front(State(room): State<Room>, asked: Asked) -> Response {
-    let found = room.ask::<List<Comment>>(&asked, &paged("/v1/comments?limit=20", &asked)).await;
+    let path = "/v1/comments?limit=20";
+    let found = room.ask::<List<Comment>>(&asked, &paged(path, &asked)).await;
     let comments = match found {
         Ok(comments) => comments,
         Err(failure) => return room.failed(&asked, &failure),
@@ -36,13 +37,13 @@ pub(crate) async fn front(State(room): State<Room>, asked: Asked) -> Response {
         div.columns {
             section.stack aria-labelledby="newest" {
                 h1 #newest { (language.say(Text::Newest)) }
-                div.comments {
+                div.comments data-newest=[is_first_page(&asked).then_some(path)] {
                     (parts::list(language, &comments, |cursor| format!("/?cursor={cursor}"), Text::NothingYet, |one| {
                         parts::comment(language, one, true)
                     }))
                 }
             }
-            aside.stack #aside { (beside) }
+            aside.stack #aside data-moves data-own { (beside) }
         }
     };
     room.page(&asked, Place::Front, "Balcony", content)
@@ -59,11 +60,12 @@ async fn beside(room: &Room, asked: &Asked) -> Markup {
     let newest = room.ask::<List<Titled>>(asked, &newest).await.map(|list| list.items).unwrap_or_default();
     html! {
         (parts::trends(language, &trending))
-        (parts::recommendations(language, &recommended.unwrap_or_default()))
         section aria-labelledby="new" {
             h2 #new { (language.say(Text::NewMovies)) }
             ul.plain { @for movie in &newest { li { (parts::movie(movie)) } } }
         }
+        // The last: nothing moves when one's own take the place of those for everybody.
+        (parts::recommendations(language, &recommended.unwrap_or_default()))
     }
 }
 
@@ -110,7 +112,7 @@ async fn movie_page(room: &Room, id: &str, asked: &Asked) -> Result<(String, Mar
     let path = paged(&format!("/v1/movies/{id}/comments?limit=20"), asked);
     let comments: List<Comment> = room.ask_list(asked, &path).await?;
     let language = asked.language;
-    let is_first_page = asked.param("cursor").is_none();
+    let is_first_page = is_first_page(asked);
     let content = html! {
         div.head data-viewed=[is_first_page.then_some(id)] {
             h1 { (movie.title) }
@@ -156,8 +158,11 @@ pub(crate) async fn person(State(room): State<Room>, Path(id): Path<String>, ask
 async fn person_page(room: &Room, id: &str, asked: &Asked) -> Result<(String, Markup), Failure> {
     let id = known(id);
     let user: User = room.ask(asked, &format!("/v1/users/{id}")).await?;
-    let comments: List<Comment> = room.ask(asked, &paged(&format!("/v1/users/{id}/comments?limit=20"), asked)).await?;
-    let journey: List<JourneyStep> = room.ask(asked, &format!("/v1/users/{id}/journey?limit=20")).await?;
+    let path = format!("/v1/users/{id}/comments?limit=20");
+    let comments: List<Comment> = room.ask(asked, &paged(&path, asked)).await?;
+    let steps = format!("/v1/users/{id}/journey?limit=20");
+    let journey: List<JourneyStep> = room.ask(asked, &paged_by("steps", &steps, asked)).await?;
+    let here = format!("/people/{id}?");
     let language = asked.language;
     let content = html! {
         div.head {
@@ -168,14 +173,14 @@ async fn person_page(room: &Room, id: &str, asked: &Asked) -> Result<(String, Ma
             p.problem #refusal role="alert" hidden {}
         }
         div.columns {
-            section.comments aria-label=(language.say(Text::Comments)) {
-                (parts::list(language, &comments, |cursor| format!("/people/{id}?cursor={cursor}"), Text::NothingYet, |one| {
+            section.comments aria-label=(language.say(Text::Comments)) data-newest=[is_first_page(asked).then_some(path)] {
+                (parts::list(language, &comments, |cursor| kept(&here, "steps", asked) + "cursor=" + cursor, Text::NothingYet, |one| {
                     parts::comment(language, one, true)
                 }))
             }
-            aside aria-labelledby="journey" {
+            aside aria-labelledby="journey" data-own=(id) {
                 h2 #journey { (language.say(Text::Journey)) }
-                (parts::journey(language, &journey.items))
+                (parts::journey(language, &journey, |cursor| kept(&here, "cursor", asked) + "steps=" + cursor + "#journey"))
             }
         }
     };
@@ -193,12 +198,12 @@ pub(crate) async fn company(State(room): State<Room>, Path(id): Path<String>, as
 async fn company_page(room: &Room, id: &str, asked: &Asked) -> Result<(String, Markup), Failure> {
     let id = known(id);
     let company: Company = room.ask(asked, &format!("/v1/companies/{id}")).await?;
-    let path = paged(&format!("/v1/companies/{id}/comments?limit=20"), asked);
-    let comments: List<Comment> = room.ask(asked, &path).await?;
+    let path = format!("/v1/companies/{id}/comments?limit=20");
+    let comments: List<Comment> = room.ask(asked, &paged(&path, asked)).await?;
     let language = asked.language;
     let content = html! {
         h1 { (company.name) }
-        section.comments aria-label=(language.say(Text::Comments)) {
+        section.comments aria-label=(language.say(Text::Comments)) data-newest=[is_first_page(asked).then_some(path)] {
             (parts::list(language, &comments, |cursor| format!("/companies/{id}?cursor={cursor}"), Text::NothingYet, |one| {
                 parts::comment(language, one, true)
             }))
@@ -212,7 +217,7 @@ pub(crate) async fn search(State(room): State<Room>, asked: Asked) -> Response {
     let language = asked.language;
     let title = language.say(Text::Search);
     let text = asked.param("q").unwrap_or_default();
-    let encoded: String = byte_serialize(text.as_bytes()).collect();
+    let encoded = encoded(text);
     let found = match text {
         "" => None,
         _ => match room.ask::<List<Found>>(&asked, &paged(&format!("/v1/search?q={encoded}"), &asked)).await {
@@ -222,9 +227,9 @@ pub(crate) async fn search(State(room): State<Room>, asked: Asked) -> Response {
     };
     let content = html! {
         h1 { (title) @if !text.is_empty() { ": " (text) } }
-        section #results aria-live="polite" {
+        section #results {
             @if let Some(found) = &found {
-                p.quiet.number {
+                p.quiet.number #found-count {
                     @if !found.total_is_exact { (language.say(Text::AtLeast)) " " }
                     (language.count(found.total, Noun::FoundComment))
                 }
@@ -255,7 +260,7 @@ async fn favorites_page(room: &Room, asked: &Asked) -> Result<Markup, Failure> {
     if !asked.is_signed_in() {
         return Ok(html! {
             h1 { (language.say(Text::Favorites)) }
-            p.empty #wants-token { (language.say(Text::SignInForFavorites)) }
+            p.empty #wants-token data-own { (language.say(Text::SignInForFavorites)) }
         });
     }
     let comments: List<Comment> = room.ask_list(asked, &paged("/v1/me/timeline?limit=20", asked)).await?;
@@ -265,13 +270,13 @@ async fn favorites_page(room: &Room, asked: &Asked) -> Result<Markup, Failure> {
             section.stack aria-labelledby="newest" {
                 h1 #newest { (language.say(Text::FavoritesComments)) }
                 div.comments aria-live="polite" data-from=[&comments.last_event]
-                    data-live=[asked.param("cursor").is_none().then_some("/v1/live/me/timeline")] {
+                    data-live=[is_first_page(asked).then_some("/v1/live/me/timeline")] {
                     (parts::list(language, &comments, |cursor| format!("/favorites?cursor={cursor}"), Text::NothingYet, |one| {
                         parts::comment(language, one, true)
                     }))
                 }
             }
-            aside aria-labelledby="favorites" {
+            aside aria-labelledby="favorites" data-moves {
                 h2 #favorites { (language.say(Text::FavoritesOfYours)) }
                 ul.plain { @for user in &favorites.items { li { (parts::person(user)) } } }
             }
@@ -292,12 +297,34 @@ pub(crate) async fn unknown(State(room): State<Room>, uri: Uri, headers: HeaderM
     response
 }
 
+/// Whether the page has the newest of its list.
+fn is_first_page(asked: &Asked) -> bool {
+    asked.param("cursor").is_none()
+}
+
 /// `path` with the cursor that the page was asked with.
 fn paged(path: &str, asked: &Asked) -> String {
-    match asked.param("cursor") {
-        Some(cursor) => format!("{path}&cursor={}", byte_serialize(cursor.as_bytes()).collect::<String>()),
+    paged_by("cursor", path, asked)
+}
+
+/// `path` with the cursor that the page was asked with under `name`.
+fn paged_by(name: &str, path: &str, asked: &Asked) -> String {
+    match asked.param(name) {
+        Some(cursor) => format!("{path}&cursor={}", encoded(cursor)),
         None => path.to_owned(),
     }
+}
+
+/// The address `here`, at which another parameter may follow, with the parameter `name` of the page, if it has that.
+fn kept(here: &str, name: &str, asked: &Asked) -> String {
+    match asked.param(name) {
+        Some(value) => format!("{here}{name}={}&", encoded(value)),
+        None => here.to_owned(),
+    }
+}
+
+fn encoded(value: &str) -> String {
+    byte_serialize(value.as_bytes()).collect()
 }
 
 /// The id in a path; one that is none becomes one that nothing has.

@@ -32,9 +32,16 @@ impl Room {
             _ => Text::NotNow,
         };
         let title = asked.language.say(title);
+        let own = asked.language.refusal(failure.status);
+        // The words of the API are English.
+        let of_api =
+            Some(&failure.detail).filter(|_| failure.status != StatusCode::NOT_FOUND && !failure.detail.is_empty());
         let content = html! {
             h1 { (title) }
-            p.problem data-header=[&failure.header] { (failure.detail) }
+            @if let Some(own) = own { p.problem { (own) } }
+            @if let Some(detail) = of_api {
+                p.problem[own.is_none()].quiet[own.is_some()] data-header=[&failure.header] lang="en" { (detail) }
+            }
             p { a href="/" { "Balcony" } }
         };
         let mut response = self.answer(asked, failure.status, Place::Elsewhere, title, content);
@@ -46,8 +53,8 @@ impl Room {
 
     /// The page of an address that has none.
     pub(crate) fn missing(&self, asked: &Asked) -> Response {
-        let detail = asked.language.say(Text::NoSuchPage).to_owned();
-        self.failed(asked, &Failure { status: StatusCode::NOT_FOUND, detail, header: None, retry_after: None })
+        let (status, detail) = (StatusCode::NOT_FOUND, String::new());
+        self.failed(asked, &Failure { status, detail, header: None, retry_after: None })
     }
 
     fn answer(&self, asked: &Asked, status: StatusCode, place: Place, title: &str, content: Markup) -> Response {
@@ -84,6 +91,7 @@ fn document(asked: &Asked, place: Place, title: &str, commands: &str, content: &
                         label.unseen for="q" { (say(Text::SearchComments)) }
                         input #q type="search" name="q" autocomplete="off" placeholder=(say(Text::SearchComments)) value=[asked.param("q")];
                         button { (say(Text::Search)) }
+                        p #search-state role="status" {}
                     }
                     div.end #who {}
                 } }
@@ -170,21 +178,26 @@ pub(crate) fn recommendations(language: Language, found: &[Recommendation]) -> M
             section aria-labelledby="recommended" {
                 h2 #recommended { (language.say(Text::Recommended)) }
                 ul.plain { @for one in found {
-                    li { (movie(&one.movie)) br; span.quiet.small { (one.reason) } }
+                    li { (movie(&one.movie)) br; span.quiet.small { (language.reason(one)) } }
                 } }
             }
         }
     }
 }
 
-pub(crate) fn journey(language: Language, steps: &[JourneyStep]) -> Markup {
+/// What happened to somebody, with the link to what was before.
+pub(crate) fn journey(language: Language, steps: &List<JourneyStep>, more: impl FnOnce(&str) -> String) -> Markup {
     html! {
-        ol.plain.journey { @for step in steps {
+        ol.plain.journey { @for step in &steps.items {
             li {
                 span.quiet.small { (time(&step.at)) } " " (language.deed(&step.r#type))
                 @if let Some(of) = &step.movie { " " (movie(of)) }
                 @if let Some(user) = &step.user { " " (person(user)) }
             }
         } }
+        @if let Some(cursor) = &steps.next_cursor {
+            @let (older, of) = (language.say(Text::Older), language.say(Text::Journey));
+            p { a.button rel="next" href=(more(cursor)) aria-label={ (older) ": " (of) } { (older) } }
+        }
     }
 }
