@@ -2,7 +2,7 @@
 
 use balcony_domain::Timestamp;
 use balcony_http::Problem;
-use balcony_store::{Reader, StoreError, row};
+use balcony_store::{Columns, Reader, Row, StoreError, row};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -71,6 +71,29 @@ pub(crate) const TABLES: &str = "
     JOIN movies ON movies.id = comments.movie_id
     JOIN users ON users.id = comments.author_id";
 
+/// [`TABLES`], with the comments that name a movie or a user that is not there.
+pub(crate) const TABLES_AS_FAR: &str = "
+    comments
+    LEFT JOIN movies ON movies.id = comments.movie_id
+    LEFT JOIN users ON users.id = comments.author_id";
+/// The columns of a [`MaybeNamed`] from [`TABLES_AS_FAR`].
+pub(crate) const NAMED_COLUMNS: &str = "
+    comments.id, comments.movie_id, COALESCE(movies.title, '') AS movie_title, comments.author_id,
+    COALESCE(users.display_name, '') AS author_name, comments.title, comments.body, comments.posted_at,
+    movies.id IS NOT NULL AND users.id IS NOT NULL AS is_named";
+
+/// A comment, and whether it names a movie and a user that are there.
+pub(crate) struct MaybeNamed {
+    pub(crate) comment: CommentRow,
+    pub(crate) is_named: bool,
+}
+
+impl Row for MaybeNamed {
+    fn read(columns: &mut Columns<'_>) -> Result<Self, StoreError> {
+        Ok(Self { comment: CommentRow::read(columns)?, is_named: columns.named("is_named")? })
+    }
+}
+
 impl Comment {
     pub(crate) fn title(&self) -> Option<&str> {
         self.title.as_deref()
@@ -133,6 +156,17 @@ pub(crate) async fn standing(reader: &Reader, ids: &[Uuid]) -> Result<Vec<Commen
     let mut conditions = Conditions::new("comments.deleted_at IS NULL");
     conditions.is_one_of("comments.id", ids);
     reader.fetch(format!("SELECT {COLUMNS} FROM {TABLES} WHERE {}", conditions.text()), conditions.params()).await
+}
+
+/// The same, with those that name a movie or a user that is not there.
+pub(crate) async fn standing_as_far(reader: &Reader, ids: &[Uuid]) -> Result<Vec<MaybeNamed>, StoreError> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut conditions = Conditions::new("comments.deleted_at IS NULL");
+    conditions.is_one_of("comments.id", ids);
+    let sql = format!("SELECT {NAMED_COLUMNS} FROM {TABLES_AS_FAR} WHERE {}", conditions.text());
+    reader.fetch(sql, conditions.params()).await
 }
 
 /// The page of comments that begins with `rows`, which are ordered by `key`.

@@ -5,12 +5,12 @@ use axum::response::Response;
 use balcony_domain::{CommentId, MovieId, Timestamp, UserId};
 use balcony_http::{Params, PathId, Problem};
 use balcony_read_models::{Comments, Registry};
-use balcony_store::{Columns, Row, StoreError};
+use balcony_store::StoreError;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::api::QueryApi;
-use crate::comment::{self, COLUMNS, Comment, CommentRow, TABLES};
+use crate::comment::{self, COLUMNS, Comment, CommentRow, MaybeNamed, NAMED_COLUMNS, TABLES, TABLES_AS_FAR};
 use crate::conditions::Conditions;
 use crate::hot::{self, Concern, Found};
 use crate::keys::{AuthorKey, NameKey};
@@ -67,29 +67,6 @@ struct FilterParams {
 
 /// How many users are looked at one by one.
 const FEW_USERS: i64 = 10_000;
-
-/// [`TABLES`], with the comments that name a movie or a user that is not there.
-const TABLES_AS_FAR: &str = "
-    comments
-    LEFT JOIN movies ON movies.id = comments.movie_id
-    LEFT JOIN users ON users.id = comments.author_id";
-/// The columns of a [`MaybeNamed`] from [`TABLES_AS_FAR`].
-const NAMED_COLUMNS: &str = "
-    comments.id, comments.movie_id, COALESCE(movies.title, '') AS movie_title, comments.author_id,
-    COALESCE(users.display_name, '') AS author_name, comments.title, comments.body, comments.posted_at,
-    movies.id IS NOT NULL AND users.id IS NOT NULL AS is_named";
-
-/// A comment, and whether it names a movie and a user that are there.
-struct MaybeNamed {
-    comment: CommentRow,
-    is_named: bool,
-}
-
-impl Row for MaybeNamed {
-    fn read(columns: &mut Columns<'_>) -> Result<Self, StoreError> {
-        Ok(Self { comment: CommentRow::read(columns)?, is_named: columns.named("is_named")? })
-    }
-}
 
 /// [`TABLES`], joined in an order that SQLite keeps: it does not know that a user has few of all comments.
 const TABLES_BY_AUTHOR: &str = "users CROSS JOIN comments JOIN movies ON movies.id = comments.movie_id";

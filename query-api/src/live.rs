@@ -45,7 +45,7 @@ pub(crate) struct Live(Arc<Node>);
 struct Node {
     hub: Arc<Hub>,
     ids: EventIds,
-    ends: Ends,
+    ends: Arc<Ends>,
     reader: Reader,
     named: Named,
     shares: Shares,
@@ -85,7 +85,7 @@ impl Live {
         hot: Option<Hot>,
     ) -> Self {
         let (hub, ids) = (Hub::new(), EventIds::new(consistency));
-        let ends = Ends::new(log.clone(), facts.clone());
+        let ends = Arc::new(Ends::new(log.clone(), facts.clone()));
         let feed = Feed { log, facts, reader: reader.clone(), hub: hub.clone(), ids: ids.clone(), hot };
         let feed = tokio::spawn(feed.run());
         let shares = Shares::of("open streams", MOST_STREAMS);
@@ -120,7 +120,10 @@ impl Live {
         last: Option<Vec<u8>>,
         favorites: Option<Favorites>,
     ) -> Result<Body, Problem> {
-        let Node { hub, ids, reader, shares, .. } = &*self.0;
+        let Node { hub, ids, reader, ends, shares, .. } = &*self.0;
+        let stream = |subscription, share, is_reset| {
+            Stream::new(subscription, share, ids.clone(), reader.clone(), ends.clone(), is_reset).into_body()
+        };
         let share = shares.take(client)?;
         self.begun().await?;
         let resumed = last.is_some();
@@ -133,19 +136,19 @@ impl Live {
                         let subscription = subscribed?;
                         let (missed, looked_at) = (subscription.backlog.len(), subscription.looked_at);
                         tracing::debug!(missed, looked_at, "a stream goes on");
-                        return Ok(Stream::new(subscription, share, ids.clone(), reader.clone(), false).into_body());
+                        return Ok(stream(subscription, share, false));
                     }
                 }
             }
         }
         let (_, reached) = self.begun().await?;
         // Without the log there is nothing newer than what was read.
-        let from = self.0.ends.now().await.unwrap_or_else(|| Positions::clone(&reached));
+        let from = ends.now().await.unwrap_or_else(|| Positions::clone(&reached));
         // Whoever reads a list once the stream stands, or is told to, finds what was before it. Where that takes too long,
         // the stream begins all the same.
         self.handed_out(&from).await;
         let subscription = hub.subscribe(audience, from, favorites, ALL_SINCE)?;
-        Ok(Stream::new(subscription, share, ids.clone(), reader.clone(), resumed).into_body())
+        Ok(stream(subscription, share, resumed))
     }
 }
 

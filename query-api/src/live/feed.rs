@@ -114,7 +114,7 @@ impl Feed {
 
     async fn read(&self) -> Result<Infallible, Broken> {
         let facts = std::slice::from_ref(&self.facts);
-        let (ends, starts) = (self.log.ends(facts).await?, self.log.starts(facts).await?);
+        let (ends, starts) = (self.ends().await?, self.log.starts(facts).await?);
         let each = LOOKED_BACK / i64::try_from(ends.len().max(1)).unwrap_or(LOOKED_BACK);
         let begin = |(partition, end): (&TopicPartition, i64)| {
             (partition.clone(), (end - each).max(starts.next_offset(partition)))
@@ -136,7 +136,7 @@ impl Feed {
             // that was there when the comment was read is read before the comment is handed out.
             let has_posts = entries.iter().any(|entry| matches!(entry.what, What::Posted(_)));
             if has_posts && self.hub.has_timelines() {
-                let ends = self.log.ends(facts).await?;
+                let ends = self.ends().await?;
                 while !read.covers(&ends) {
                     let (more, further) = next(&mut steps, &mut read).await?;
                     entries.extend(more);
@@ -149,8 +149,19 @@ impl Feed {
             self.wait_for_queries(&reached).await;
             let entries = self.that_count(entries, &reached, &mut told).await;
             let deliveries = self.hub.take_in(entries, &reached);
-            self.hand_out(&deliveries, &reached).await;
+            self.hand_out(&deliveries, &reached).await?;
             self.hub.handed_out_to(&reached);
+        }
+    }
+
+    /// Where the log ends, as soon as it says so: streams stay open while it is away.
+    async fn ends(&self) -> Result<Positions, LogError> {
+        loop {
+            match self.log.ends(std::slice::from_ref(&self.facts)).await {
+                Err(error @ LogError::Unavailable(_)) => tracing::debug!(%error, "live streams wait for the log"),
+                ends => return ends,
+            }
+            sleep(PAUSE).await;
         }
     }
 
@@ -230,16 +241,26 @@ impl Feed {
         entries.into_iter().filter_map(complete).collect()
     }
 
-    async fn hand_out(&self, deliveries: &[Outgoing], reached: &Positions) {
+    async fn hand_out(&self, deliveries: &[Outgoing], reached: &Positions) -> Result<(), Broken> {
         for deliveries in deliveries.chunks(CHUNK) {
             let entries: Vec<&Entry> = deliveries.iter().map(|delivery| &*delivery.entry).collect();
-            let frames = self.as_of(reached, || frame::of(&self.reader, &entries)).await;
-            for (delivery, frame) in deliveries.iter().zip(frames) {
+            let read = || frame::of(&self.reader, &entries);
+            let mut frames = self.as_of(reached, read).await;
+            if frames.lack_names {
+                let ends = self.ends().await?;
+                let read_at_the_end = || async {
+                    while !self.has_come(Registry::NAME, &ends, LOOK_AGAIN).await {}
+                    read().await
+                };
+                frames = self.as_of(reached, read_at_the_end).await;
+            }
+            for (delivery, frame) in deliveries.iter().zip(frames.of_each) {
                 let Some(frame) = frame else { continue };
                 self.hub.hand_out(delivery, |positions| Bytes::from(frame.with_id(&self.ids.text(positions))));
                 self.hub.handed_out_to(&delivery.reached);
             }
         }
+        Ok(())
     }
 }
 

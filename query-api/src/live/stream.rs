@@ -12,6 +12,7 @@ use balcony_read_models::{Comments, Registry};
 use balcony_store::{Reader, StoreError};
 use tokio::time::{Instant, sleep_until};
 
+use super::ends::Ends;
 use super::feed::{CHUNK, model};
 use super::frame;
 use super::history::Entry;
@@ -23,6 +24,7 @@ pub(super) struct Stream {
     _share: Share,
     ids: EventIds,
     reader: Reader,
+    ends: Arc<Ends>,
     /// Whether the client is to be told that it has missed something.
     reset: bool,
     /// When the next comment line is sent.
@@ -35,8 +37,16 @@ pub(super) struct Stream {
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Stream {
-    pub(super) fn new(subscription: Subscription, share: Share, ids: EventIds, reader: Reader, reset: bool) -> Self {
-        Self { subscription, _share: share, ids, reader, reset, beats_at: Instant::now() + HEARTBEAT, quiet: true }
+    pub(super) fn new(
+        subscription: Subscription,
+        share: Share,
+        ids: EventIds,
+        reader: Reader,
+        ends: Arc<Ends>,
+        reset: bool,
+    ) -> Self {
+        let beats_at = Instant::now() + HEARTBEAT;
+        Self { subscription, _share: share, ids, reader, ends, reset, beats_at, quiet: true }
     }
 
     pub(super) fn into_body(self) -> Body {
@@ -77,15 +87,25 @@ impl Stream {
         let entries: Vec<Arc<Entry>> = backlog.drain(..backlog.len().min(CHUNK)).collect();
         let mut reached = Positions::new();
         entries.iter().for_each(|entry| reached.advance(&entry.partition, entry.offset + 1));
+        let wait_for = async |name: &str, wanted: &Positions| {
+            let model = model(&self.reader, name);
+            let has_come = self.reader.wait_for(model, wanted, Instant::now() + PATIENCE).await?;
+            has_come.then_some(()).ok_or_else(|| StoreError::NotReady(name.to_owned()))
+        };
         let read = || async {
             for name in [Registry::NAME, Comments::NAME] {
-                if !self.reader.wait_for(model(&self.reader, name), &reached, Instant::now() + PATIENCE).await? {
-                    return Err(StoreError::NotReady(name.to_owned()));
-                }
+                wait_for(name, &reached).await?;
             }
-            frame::of(&self.reader, &entries.iter().map(|entry| &**entry).collect::<Vec<_>>()).await
+            let posts: Vec<&Entry> = entries.iter().map(|entry| &**entry).collect();
+            let frames = frame::of(&self.reader, &posts).await?;
+            if !frames.lack_names {
+                return Ok(frames);
+            }
+            let ends = self.ends.now().await.ok_or_else(|| StoreError::NotReady(Registry::NAME.to_owned()))?;
+            wait_for(Registry::NAME, &ends).await?;
+            frame::of(&self.reader, &posts).await
         };
-        let frames = self.reader.undisturbed(read).await?;
+        let frames = self.reader.undisturbed(read).await?.of_each;
 
         let mut text = String::new();
         for (entry, frame) in entries.iter().zip(frames) {

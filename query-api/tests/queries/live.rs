@@ -1,15 +1,21 @@
 //! Lists, and the streams that go on from them.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, BodyDataStream};
 use axum::http::Request;
+use balcony_domain::Event;
+use balcony_event_log::memory::MemoryLog;
 use balcony_event_log::testing::eventually;
+use balcony_event_log::{AppendError, BoxFuture, EventLog, LogError, Message, Position, Positions, Reader, Topic};
 use balcony_read_models::{Comments, Favorites, Registry};
 use futures_util::StreamExt as _;
 use serde_json::Value;
+use tokio::sync::Notify;
 use tokio::time::timeout;
 use tower::ServiceExt as _;
 use uuid::Uuid;
@@ -34,23 +40,42 @@ impl Stream {
         Self { body: response.into_body().into_data_stream(), unread: String::new() }
     }
 
+    /// Whether nothing is told for a while.
+    async fn is_silent(&mut self) -> bool {
+        timeout(A_WHILE, self.posts(1)).await.is_err()
+    }
+
+    /// The ids of the next `count` comments that are told of.
+    async fn posts(&mut self, count: usize) -> BTreeSet<Uuid> {
+        let mut posts = Vec::new();
+        while posts.len() < count {
+            posts.extend(self.next_post().await);
+        }
+        posts.into_iter().collect()
+    }
+
     /// The ids of the comments that are told of, up to `last`.
     async fn posts_until(&mut self, last: Uuid) -> Vec<Uuid> {
         let mut posts = Vec::new();
         while posts.last() != Some(&last) {
-            while let Some((event, rest)) = self.unread.split_once("\n\n") {
-                let data = event.lines().find_map(|line| line.strip_prefix("data: "));
-                assert!(!event.contains("event: reset"), "{event}");
-                let data: Value = serde_json::from_str(data.unwrap_or("{}")).unwrap();
-                posts.extend(data["id"].as_str().map(|id| id.parse::<Uuid>().unwrap()));
-                self.unread = rest.to_owned();
-            }
-            if posts.last() != Some(&last) {
-                let part = timeout(PATIENCE, self.body.next()).await.expect("an event comes").unwrap().unwrap();
-                self.unread.push_str(std::str::from_utf8(&part).unwrap());
-            }
+            posts.extend(self.next_post().await);
         }
         posts
+    }
+
+    /// The comment that the next event tells of, if it tells of one.
+    async fn next_post(&mut self) -> Option<Uuid> {
+        loop {
+            if let Some((event, rest)) = self.unread.split_once("\n\n") {
+                assert!(!event.contains("event: reset"), "{event}");
+                let data = event.lines().find_map(|line| line.strip_prefix("data: "));
+                let data: Value = serde_json::from_str(data.unwrap_or("{}")).unwrap();
+                self.unread = rest.to_owned();
+                return data["id"].as_str().map(|id| id.parse().unwrap());
+            }
+            let part = timeout(PATIENCE, self.body.next()).await.expect("an event comes").unwrap().unwrap();
+            self.unread.push_str(std::str::from_utf8(&part).unwrap());
+        }
     }
 }
 
@@ -134,6 +159,145 @@ pub(crate) async fn a_list_that_is_read_once_the_stream_stands_has_all_from_befo
             Err(_) => reading.await.unwrap(),
         };
         assert!(ids(listed.body["items"].as_array().unwrap()).contains(&id), "{last_event:?}");
+    }
+}
+
+/// A log that is away for as long as a test says, to whoever asks where it ends.
+struct Away {
+    log: MemoryLog,
+    is_away: Arc<AtomicBool>,
+    asked: Arc<Notify>,
+}
+
+impl EventLog for Away {
+    fn topics(&self) -> &[Topic] {
+        self.log.topics()
+    }
+
+    fn append<'a>(&'a self, topic: &'a str, message: Message) -> BoxFuture<'a, Result<Position, AppendError>> {
+        self.log.append(topic, message)
+    }
+
+    fn starts<'a>(&'a self, topics: &'a [Arc<str>]) -> BoxFuture<'a, Result<Positions, LogError>> {
+        self.log.starts(topics)
+    }
+
+    fn ends<'a>(&'a self, topics: &'a [Arc<str>]) -> BoxFuture<'a, Result<Positions, LogError>> {
+        if self.is_away.load(Ordering::SeqCst) {
+            self.asked.notify_one();
+            return Box::pin(async { Err(LogError::Unavailable("it is away".into())) });
+        }
+        self.log.ends(topics)
+    }
+
+    fn read(&self, from: Positions) -> Reader {
+        self.log.read(from)
+    }
+
+    fn join(&self, group: &str, topics: &[Arc<str>]) -> Reader {
+        self.log.join(group, topics)
+    }
+
+    fn identity(&self) -> BoxFuture<'_, Result<String, LogError>> {
+        self.log.identity()
+    }
+}
+
+/// A new author, in the partition that is given, of a comment on `film` in another.
+fn apart(world: &mut World, film: Uuid) -> (i32, Event, Event) {
+    let author = world.new_id();
+    let profile = user(author, "New", None);
+    let partition = world.partition_of(profile.clone());
+    loop {
+        let posted = comment(world.new_id(), film, author, "by somebody new");
+        if world.partition_of(posted.clone()) != partition {
+            return (partition, profile, posted);
+        }
+    }
+}
+
+fn id_of(posted: &Event) -> Uuid {
+    let Event::CommentPosted(posted) = posted else { panic!("{posted:?} is a post") };
+    posted.comment_id.0
+}
+
+/// As where the registry was rolled back, and reads again what the node has read long ago.
+pub(crate) async fn a_comment_whose_author_the_registry_does_not_have_yet_is_told_once_it_has(mut world: World) {
+    let (film, author) = settle(&mut world).await;
+    let (partition, profile, posted) = apart(&mut world, film);
+    let first = id_of(&posted);
+    for (at, next_offset) in &world.append(1_000, profile) {
+        world.source().remove_below(at, next_offset).unwrap();
+    }
+    let router = world.with_pages(BYTES).await;
+    let mut stream = Stream::open(&router, &format!("/v1/live/movies/{film}"), &[]).await;
+    world.append(1_001, posted);
+    world.catch_up(&[Comments::NAME, Favorites::NAME]).await;
+    world.read(Registry::NAME, usize::MAX, |number| number != partition).await;
+    assert!(stream.is_silent().await);
+    let second = world.new_id();
+    world.append(1_002, comment(second, film, author, "by somebody known"));
+    world.catch_up(EVERYTHING).await;
+    assert_eq!(stream.posts(2).await, BTreeSet::from([first, second]));
+
+    // What names nobody at all is passed over, and stops nothing.
+    let (nameless, third) = (world.new_id(), world.new_id());
+    world.append(1_003, comment(nameless, film, Uuid::nil(), "by nobody"));
+    world.append(1_004, comment(third, film, author, "by somebody known"));
+    world.catch_up(EVERYTHING).await;
+    assert_eq!(stream.posts_until(third).await, [third]);
+}
+
+pub(crate) async fn who_comes_again_is_told_of_a_comment_whose_author_the_registry_has_lost_and_got_again(
+    mut world: World,
+) {
+    let (film, author) = settle(&mut world).await;
+    let router = world.with_pages(BYTES).await;
+    let path = format!("/v1/live/movies/{film}");
+    let listed = ask(&router, &format!("/v1/movies/{film}/comments"), &[]).await;
+    let last_event = [("last-event-id", listed.headers["last-event-id"].to_str().unwrap())];
+    let mut streams = vec![Stream::open(&router, &path, &[]).await];
+    let (partition, profile, posted) = apart(&mut world, film);
+    let first = id_of(&posted);
+    world.append(1_000, posted);
+    let second = world.new_id();
+    world.append(1_001, comment(second, film, author, "by somebody known"));
+    world.catch_up(EVERYTHING).await;
+    // The author's partition ends before the profile, so it names nobody: the node has passed it over.
+    assert_eq!(streams[0].posts_until(second).await, [second]);
+    // What the registry is behind with by then is read before the first is passed over again.
+    world.append(1_002, profile);
+    world.read(Registry::NAME, usize::MAX, |number| number != partition).await;
+    let mut again = Stream::open(&router, &path, &last_event).await;
+    assert!(again.is_silent().await);
+    world.catch_up(EVERYTHING).await;
+    assert_eq!(again.posts(2).await, BTreeSet::from([first, second]));
+}
+
+pub(crate) async fn while_the_log_is_away_streams_stay_open(mut world: World) {
+    let (film, author) = settle(&mut world).await;
+    let (is_away, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(Notify::new()));
+    let log = Away { log: world.source().clone(), is_away: is_away.clone(), asked: asked.clone() };
+    let router = world.with_live(Arc::new(log), BYTES).await;
+    let mia = bearer("mia");
+    let path = format!("/v1/live/movies/{film}");
+    let mut streams = vec![
+        Stream::open(&router, &path, &[]).await,
+        Stream::open(&router, "/v1/live/me/timeline", &[("authorization", &mia)]).await,
+    ];
+    is_away.store(true, Ordering::SeqCst);
+    let id = world.new_id();
+    world.append(1_000, comment(id, film, author, "a comment"));
+    world.catch_up(EVERYTHING).await;
+    timeout(PATIENCE, asked.notified()).await.expect("where it ends is asked of the log");
+    for stream in &mut streams {
+        assert!(stream.is_silent().await);
+    }
+    // Whoever comes meanwhile gets a stream, too.
+    streams.push(Stream::open(&router, &path, &[]).await);
+    is_away.store(false, Ordering::SeqCst);
+    for stream in &mut streams {
+        assert_eq!(stream.posts_until(id).await, [id]);
     }
 }
 

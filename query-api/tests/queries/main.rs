@@ -63,6 +63,9 @@ on_both! {
     trends::views_are_in_ones_own_journey_alone
     live::what_comes_between_a_list_and_its_stream_is_in_one_of_them
     live::a_list_that_is_read_once_the_stream_stands_has_all_from_before
+    live::a_comment_whose_author_the_registry_does_not_have_yet_is_told_once_it_has
+    live::who_comes_again_is_told_of_a_comment_whose_author_the_registry_has_lost_and_got_again
+    live::while_the_log_is_away_streams_stay_open
     live::a_user_has_a_tenth_of_the_streams_and_one_more_when_one_ends
     pages::a_page_that_is_hot_is_given_until_what_it_shows_changes
     pages::pages_are_the_same_with_memory_and_without

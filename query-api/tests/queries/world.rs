@@ -16,7 +16,7 @@ use balcony_domain::event::{
 };
 use balcony_domain::{CommentId, CompanyId, DERIVED, Event, MovieId, Recorded, Timestamp, Topics, UserId};
 use balcony_event_log::memory::{Clock, MemoryLog};
-use balcony_event_log::{BoxFuture, EventLog as _, Position, Positions, Topic};
+use balcony_event_log::{BoxFuture, EventLog, Position, Positions, Topic};
 use balcony_http::probes::{self, Readiness};
 use balcony_http::rate_limit::{Limiter, RateLimit};
 use balcony_http::service::{Edge, service};
@@ -161,8 +161,25 @@ impl World {
 
     /// The query API that keeps pages of so many bytes, beside the one that keeps none.
     pub(crate) async fn with_pages(&self, bytes: usize) -> Router {
-        let api = query_api(&self.database).await;
-        router(&api.with_live(Arc::new(self.source.clone()), topics().facts, bytes))
+        self.with_live(Arc::new(self.source.clone()), bytes).await
+    }
+
+    /// The same, whose live streams read `log`.
+    pub(crate) async fn with_live(&self, log: Arc<dyn EventLog>, bytes: usize) -> Router {
+        router(&query_api(&self.database).await.with_live(log, topics().facts, bytes))
+    }
+
+    /// The log.
+    pub(crate) fn source(&self) -> &MemoryLog {
+        &self.source
+    }
+
+    /// The partition in which `event` would stand.
+    pub(crate) fn partition_of(&self, event: Event) -> i32 {
+        let topic = topics().of(&event).clone();
+        let value = Logged(Recorded { id: Uuid::nil(), time: time(0), request_digest: None, traceparent: None, event });
+        let appended = a_log().append(&topic, value.message()).now_or_never();
+        appended.expect("memory does not wait").unwrap().partition.partition
     }
 
     /// Changes rows of the projection `name` without an event.
