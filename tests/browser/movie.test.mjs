@@ -1,9 +1,32 @@
 // A movie's page, and the people who write on it.
 
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { connect, createServer } from "node:net";
 import { after, before, describe, test } from "node:test";
 import { barriers, close, launch, open as openTab, tab } from "./browser.mjs";
 import { Installation, deployments } from "./installation.mjs";
+
+/** A way to the service at `url` whose connections can fall silent, as where the other side has vanished. */
+async function wayTo(url) {
+  const ends = [];
+  const server = createServer(here => {
+    const there = connect(Number(new URL(url).port), "127.0.0.1");
+    for (const [from, to] of [[here, there], [there, here]]) {
+      from.on("error", () => {}).pipe(to);
+      ends.push(from);
+    }
+    there.on("data", () => way.heard());
+  }).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const way = {
+    url: `http://127.0.0.1:${server.address().port}`,
+    close: () => { ends.forEach(end => end.destroy()); server.close(); },
+    vanish: () => ends.forEach(end => end.unpipe()),
+  };
+  way.opened = new Promise(resolve => { way.heard = resolve; });
+  return way;
+}
 
 for (const kind of deployments()) {
   describe(kind, () => {
@@ -78,6 +101,23 @@ for (const kind of deployments()) {
       await reader.waitForSelector(`${counts}:text-matches('^1 comment · 2\\\\d views$')`);
       await close(reader);
       await close(writer);
+    });
+
+    test("a page notices that the service has vanished, and goes on with what it has missed", async t => {
+      const movie = await movieCalled("Silent");
+      const way = await wayTo(it.page);
+      t.after(way.close);
+      const reader = await tab(browser, it);
+      await reader.clock.install();
+      await reader.route("**/v1/live/**", route => route.continue({ url: route.request().url().replace(it.page, way.url) }));
+      await reader.goto(`${it.page}/movies/${movie}`);
+      await way.opened;
+      way.vanish();
+      await it.command(noa, "POST", `/v1/movies/${movie}/comments`, { body: "said meanwhile" });
+      await reader.clock.fastForward(41_000);
+      await reader.waitForSelector("article.comment:has-text('said meanwhile')");
+      assert.equal(await reader.locator("#away").count(), 0);
+      await close(reader);
     });
 
     test("a journey tells what was done, in both languages", async () => {

@@ -240,6 +240,8 @@
 
   // --- what comes live: server-sent events, read by hand so that a token can go along ---
   let shown = new AbortController();
+  // A line comes every 15 s. Whoever is silent for longer has vanished, although the connection looks open.
+  const SILENCE = 40000;
   async function listen(list) {
     const { signal } = shown;
     const showsMovie = !list.dataset.live.startsWith("/v1/live/movies/");
@@ -250,6 +252,9 @@
       const attempt = new AbortController(), leave = () => attempt.abort(), hide = () => { if (document.hidden) leave(); };
       signal.addEventListener("abort", leave);
       document.addEventListener("visibilitychange", hide);
+      let isSilent = false, silence;
+      const heard = () => { clearTimeout(silence); silence = setTimeout(() => { isSilent = true; leave(); }, SILENCE); };
+      heard();
       try {
         const answer = await send(list.dataset.live, { headers: { Accept: "text/event-stream", ...(last ? { "Last-Event-ID": last } : {}) }, signal: attempt.signal });
         if (answer.status >= 400 && answer.status < 500 && answer.status !== 429) return away(false);
@@ -261,16 +266,18 @@
         for (;;) {
           const { done, value } = await reader.read();
           if (done) break;
+          heard();
           text += value;
           let end;
           while ((end = text.indexOf("\n\n")) >= 0) {
             const frame = parse(text.slice(0, end));
             text = text.slice(end + 2);
-            await show(list, frame, showsMovie, signal);
+            await show(list, frame, showsMovie, attempt.signal);
             if (frame.id) last = frame.id;
           }
         }
-      } catch { if (!attempt.signal.aborted) away(true); } finally {
+      } catch { if (isSilent || !attempt.signal.aborted) away(true); } finally {
+        clearTimeout(silence);
         signal.removeEventListener("abort", leave);
         document.removeEventListener("visibilitychange", hide);
       }
