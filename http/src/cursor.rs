@@ -84,6 +84,16 @@ pub fn encode(scope: Scope, key: &impl Key) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(bytes)
 }
 
+/// A text that [`Key::write`] wrote; `None` for what is none.
+pub fn text(bytes: &[u8]) -> Option<String> {
+    String::from_utf8(bytes.to_vec()).ok().filter(|text| is_text(text))
+}
+
+/// Whether a database can be asked about this text: PostgreSQL has none with the character U+0000, so no item's key has it.
+pub fn is_text(text: &str) -> bool {
+    !text.contains('\0')
+}
+
 /// The key in a cursor; `None` when it is malformed or belongs elsewhere.
 pub fn decode<K: Key>(scope: Scope, text: &str) -> Option<K> {
     let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?;
@@ -144,6 +154,14 @@ mod tests {
         #[test]
         fn no_text_makes_reading_panic(text in "\\PC{0,60}") {
             let _ = decode::<TimeKey>(Scope::of("list"), &text);
+        }
+    }
+
+    #[test]
+    fn a_text_that_no_database_has_is_none() {
+        assert_eq!(text("大阪".as_bytes()).as_deref(), Some("大阪"));
+        for bytes in [&b"\0"[..], b"a\0b", b"\xff"] {
+            assert_eq!(text(bytes), None, "{bytes:?}");
         }
     }
 

@@ -10,6 +10,7 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use percent_encoding::percent_decode_str;
 
+use crate::cursor::is_text;
 use crate::describe::{Describe, Description};
 use crate::problem::{ERRORS_MAX, FieldError, Problem};
 
@@ -86,8 +87,7 @@ impl Params {
             if percent_decode_str(pair).decode_utf8().is_err() {
                 params.refuse(&name, "is not UTF-8");
             }
-            if value.contains('\0') {
-                // PostgreSQL has no text with this character, and nothing here has it in its name.
+            if !is_text(&value) {
                 params.refuse(&name, "has the character U+0000");
             }
             if params.given.insert(name.clone().into_owned(), value.into_owned()).is_some() {

@@ -5,8 +5,11 @@ use std::time::Duration;
 use balcony_event_log::testing::eventually;
 use balcony_event_log::{Headers, Message};
 use balcony_http::Role;
+use balcony_http::cursor::{Key, Scope, encode};
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use reqwest::{Method, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::client::{Answer, Client};
 use crate::deployment::Deployment;
@@ -75,6 +78,39 @@ pub async fn operators_alone_see_the_steps_and_rebuild_them(deployment: Deployme
     // What was there is there.
     let reader = nobody.having_seen(&movie);
     reader.get(&format!("/v1/movies/{}", movie.id())).await.expect(StatusCode::OK);
+}
+
+/// What stands in the key of a cursor, as somebody forges it.
+struct Forged(Vec<u8>);
+
+impl Key for Forged {
+    fn write(&self, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(&self.0);
+    }
+
+    fn read(bytes: &[u8]) -> Option<Self> {
+        Some(Self(bytes.to_vec()))
+    }
+}
+
+pub async fn a_cursor_with_what_no_database_has_is_refused(deployment: Deployment) {
+    let admin = deployment.admin();
+    let points = Scope::of("stats").with("stream", "events").with("window", 3_600_000);
+    let ranking = Scope::of("top").with("stream", "events").with("minutes", 30);
+    for (text, status) in [("a", StatusCode::OK), ("a\0b", StatusCode::UNPROCESSABLE_ENTITY)] {
+        let key = |numbers: &[i64]| {
+            let numbers = numbers.iter().flat_map(|number| number.to_be_bytes());
+            Forged(numbers.chain(text.bytes()).collect())
+        };
+        let parked = json!(["parked None", {"step": "registry", "topic": text, "partition": 0, "offset": 0}]);
+        for path in [
+            format!("/v1/stats/events?cursor={}", encode(points, &key(&[1]))),
+            format!("/v1/stats/events/top?cursor={}", encode(ranking, &key(&[1, 1]))),
+            format!("/v1/admin/parked?cursor={}", BASE64_URL_SAFE_NO_PAD.encode(parked.to_string())),
+        ] {
+            admin.get(&path).await.expect(status);
+        }
+    }
 }
 
 pub async fn an_operators_request_under_a_key_is_done_once(mut deployment: Deployment) {

@@ -111,6 +111,7 @@ on_both! {
     console:
         operators_alone_see_the_steps_and_rebuild_them
         an_operators_request_under_a_key_is_done_once
+        a_cursor_with_what_no_database_has_is_refused
         operators_look_into_the_log
         operators_look_at_what_is_parked_and_deal_with_it
         the_control_room_comes_from_the_binary;

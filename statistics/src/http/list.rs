@@ -3,7 +3,7 @@ use std::str::FromStr;
 
 use axum::extract::State;
 use axum::response::Response;
-use balcony_http::cursor::{Key, Scope};
+use balcony_http::cursor::{Key, Scope, text};
 use balcony_http::list::{Page, PageParams, PageRequest};
 use balcony_http::query::Query;
 use balcony_http::{Params, PathId, Problem};
@@ -156,7 +156,7 @@ impl Key for PointKey {
 
     fn read(bytes: &[u8]) -> Option<Self> {
         let (window_start, value) = bytes.split_first_chunk()?;
-        let value = String::from_utf8(value.to_vec()).ok()?;
+        let value = text(value)?;
         Some(Self { window_start: i64::from_be_bytes(*window_start), value })
     }
 }

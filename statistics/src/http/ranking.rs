@@ -1,6 +1,6 @@
 use axum::extract::State;
 use axum::response::Response;
-use balcony_http::cursor::{Key, Scope};
+use balcony_http::cursor::{Key, Scope, text};
 use balcony_http::list::{Page, PageParams, PageRequest};
 use balcony_http::query::Query;
 use balcony_http::{PathId, Problem};
@@ -92,7 +92,7 @@ impl Key for RankKey {
     fn read(bytes: &[u8]) -> Option<Self> {
         let (now, rest) = bytes.split_first_chunk()?;
         let (count, value) = rest.split_first_chunk()?;
-        let value = String::from_utf8(value.to_vec()).ok()?;
+        let value = text(value)?;
         Some(Self { now: i64::from_be_bytes(*now), count: i64::from_be_bytes(*count), value })
     }
 }
