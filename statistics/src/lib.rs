@@ -8,8 +8,8 @@
 //! **Every event is counted once**, in the windows of the time when it happened, however late it comes: counts and
 //! checkpoint change in one transaction, a record that repeats an id is told, and nothing depends on where batches
 //! end. **The cost of an event does not depend on how many there were.** Windows are kept for a time,
-//! counted back from the newest event, not by a clock; what comes later than that counts in the longer
-//! windows alone.
+//! counted back from the newest event, and not by a clock, which says only that what is still to come is not the newest;
+//! what comes later than that counts in the longer windows alone.
 //!
 //! A rebuild and a new version take over the counts of what the log has forgotten. **This crate knows nothing of what
 //! the events say.**
@@ -38,6 +38,7 @@
 //!
 //! The tables are called `window_counts`, `counted_to` and `counted_ids`; a program has one such projection.
 
+mod clock;
 #[cfg(feature = "http")]
 pub mod http;
 mod inheritance;

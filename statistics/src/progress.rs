@@ -9,7 +9,12 @@ use balcony_store::{StoreError, Tx, Value};
 use crate::Occurrence;
 
 /// How far the partitions of a batch had come before it, and come with it.
-pub(crate) struct Progress<'e>(BTreeMap<&'e TopicPartition, Source>);
+pub(crate) struct Progress<'e> {
+    sources: BTreeMap<&'e TopicPartition, Source>,
+    /// No time after this is believed, in milliseconds since 1970. It decides what goes and is not written: two that read
+    /// the same write the same.
+    latest: i64,
+}
 
 /// A partition.
 pub(crate) struct Source {
@@ -30,7 +35,7 @@ pub(crate) struct Mark {
 }
 
 impl<'e> Progress<'e> {
-    pub(crate) async fn of<E>(events: &'e [Received<E>], tx: &mut Tx) -> Result<Self, StoreError> {
+    pub(crate) async fn of<E>(events: &'e [Received<E>], latest: i64, tx: &mut Tx) -> Result<Self, StoreError> {
         let mut sources: BTreeMap<&TopicPartition, Source> = BTreeMap::new();
         for event in events {
             let source = sources.entry(&event.partition).or_insert_with(|| Source {
@@ -49,7 +54,7 @@ impl<'e> Progress<'e> {
                 (source.before, source.at) = (Some(Mark { at, offset }), at);
             }
         }
-        Ok(Self(sources))
+        Ok(Self { sources, latest })
     }
 
     /// Notes the time of an event. One that claims to be of a time after its record was appended brings nothing
@@ -57,12 +62,17 @@ impl<'e> Progress<'e> {
     pub(crate) fn pass<E: Occurrence>(&mut self, event: &Received<E>) {
         let at = event.value.at();
         let at = if event.appended_at > 0 { at.min(event.appended_at) } else { at };
-        let source = self.0.get_mut(&event.partition).expect("every event has its source");
+        let source = self.sources.get_mut(&event.partition).expect("every event has its source");
         source.at = source.at.max(at);
     }
 
     pub(crate) fn get(&self, partition: &TopicPartition) -> &Source {
-        self.0.get(partition).expect("every event has its source")
+        self.sources.get(partition).expect("every event has its source")
+    }
+
+    /// The time from which it is counted back what is kept of `source`.
+    pub(crate) fn newest(&self, source: &Source) -> i64 {
+        source.at.min(self.latest)
     }
 
     /// What the partition is called in the tables.
@@ -71,7 +81,7 @@ impl<'e> Progress<'e> {
     }
 
     pub(crate) fn sources(&self) -> impl Iterator<Item = &Source> {
-        self.0.values()
+        self.sources.values()
     }
 
     pub(crate) async fn write(&self, tx: &mut Tx) -> Result<(), StoreError> {

@@ -5,6 +5,7 @@ use balcony_event_log::TopicPartition;
 use balcony_projector::{Decode, Projection, Received};
 use balcony_store::{ReadModel, StoreError, Tx, Value};
 
+use crate::clock::{latest, now};
 use crate::memory::Memory;
 use crate::progress::{Progress, source_name};
 use crate::stream::{Series, Shapes, Stream, stored};
@@ -22,7 +23,11 @@ pub struct Statistics<E> {
     streams: Vec<Stream<E>>,
     windows: Windows,
     memory: Memory,
+    clock: Clock,
 }
+
+/// Says what time it is, in milliseconds since 1970.
+type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
 /// How far back repeated records are told unless set, in offsets of a partition.
 const REACH: i64 = 100_000;
@@ -57,7 +62,16 @@ impl<E: Decode + Occurrence> Statistics<E> {
             assert!(is_new, "the stream {} is declared twice", stream.name);
         }
         let model = ReadModel::new(name, version, topics, include_str!("tables.sql"));
-        Self { model, streams, windows: Windows::default(), memory: Memory { reach: REACH } }
+        let memory = Memory { reach: REACH };
+        Self { model, streams, windows: Windows::default(), memory, clock: Arc::new(now) }
+    }
+
+    /// By this clock, in milliseconds since 1970; the system's unless set. No window is let go for an event of a time that is
+    /// still to come.
+    #[must_use]
+    pub fn by_clock(mut self, clock: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
+        self.clock = Arc::new(clock);
+        self
     }
 
     /// Counts in these windows, each kept for its time; in minutes, hours and days unless set. With others, what is written
@@ -110,6 +124,7 @@ impl<E: Decode + Occurrence> Statistics<E> {
         counts: &mut Counts<'a>,
     ) -> Result<(), StoreError> {
         let source = progress.get(&event.partition);
+        let newest = progress.newest(source);
         let mut values = Vec::new();
         for stream in &self.streams {
             let mut tally = None;
@@ -130,7 +145,7 @@ impl<E: Decode + Occurrence> Statistics<E> {
                     };
                     for window in self.windows.lengths() {
                         let start = window.start(event.value.at());
-                        if start >= self.windows.kept_since(window, source.at) {
+                        if start >= self.windows.kept_since(window, newest) {
                             add(window.milliseconds(), start, value.clone());
                         }
                     }
@@ -152,9 +167,13 @@ impl<E: Decode + Occurrence> Statistics<E> {
         );
         for source in progress.sources() {
             let Some(before) = source.before else { continue };
+            let newest = progress.newest(source);
+            // Where the newest is not believed, it is the clock that goes on.
+            let goes_by_clock = newest < source.at;
             for window in self.windows.lengths() {
-                let since = self.windows.kept_since(window, source.at);
-                if self.windows.kept_since(window, before.at) < since && !series.is_empty() {
+                let since = self.windows.kept_since(window, newest);
+                let has_moved = self.windows.kept_since(window, before.at) < since || goes_by_clock;
+                if has_moved && !series.is_empty() {
                     let mut params: Vec<Value<'_>> =
                         vec![window.milliseconds().into(), since.into(), source.name.as_str().into()];
                     params.extend(series.iter().map(|series| Value::from(*series)));
@@ -175,7 +194,7 @@ impl<E: Decode + Occurrence> Projection for Statistics<E> {
 
     /// Keys of different partitions are different, so that no worker ever waits for another.
     async fn apply(&self, events: &[Received<E>], tx: &mut Tx) -> Result<(), StoreError> {
-        let mut progress = Progress::of(events, tx).await?;
+        let mut progress = Progress::of(events, latest((self.clock)()), tx).await?;
         let is_new = self.memory.tell_new(events, &progress, tx).await?;
         let new = || events.iter().zip(&is_new).filter(|(_, is_new)| **is_new).map(|(event, _)| event);
         for event in new() {

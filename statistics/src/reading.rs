@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use balcony_store::{Reader, StoreError, Value, row};
 
+use crate::clock::{latest, now};
 use crate::stream::{Series, stored};
 use crate::tally::Tally;
 use crate::window::{EVER, Window};
@@ -245,11 +246,11 @@ pub(crate) async fn grid(
     Ok((kept_since, rows.into_iter().map(Point::from).collect()))
 }
 
-/// Where the windows begin that every partition still has.
+/// Where the windows begin that every partition still has. A clock that was ahead may have noted a time that is still to come.
 async fn kept_since(reader: &Reader, series: &Series, window: Window) -> Result<i64, StoreError> {
     let newest: Vec<(Option<i64>,)> = reader.fetch("SELECT MAX(at) FROM counted_to", &[]).await?;
     let newest = newest.first().and_then(|(newest,)| *newest);
-    Ok(newest.map_or(i64::MIN, |newest| series.windows.kept_since(window, newest)))
+    Ok(newest.map_or(i64::MIN, |newest| series.windows.kept_since(window, newest.min(latest(now())))))
 }
 
 impl From<PointRow> for Point {

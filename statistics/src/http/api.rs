@@ -1,6 +1,5 @@
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use balcony_event_log::EventLog;
 use balcony_http::Consistency;
@@ -69,9 +68,3 @@ impl StatisticsApi {
 
 /// How many values are called by their labels in one answer.
 const MOST_LABELLED: usize = 100;
-
-/// The time it is, in milliseconds since 1970.
-pub(super) fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}

@@ -12,12 +12,13 @@ use futures_util::stream::SelectAll;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::api::{StatisticsApi, now};
+use super::api::StatisticsApi;
 use super::chart::{Drawn, MOST_LENGTH, Plan, USUAL_LENGTH};
 use super::drawing::Drawing;
 use super::list::{StreamName, series, window};
 use super::sending::{body, snapshots};
 use super::watched::Snapshot;
+use crate::clock::now;
 
 /// The charts of a page. Cheap to clone.
 #[derive(Clone)]

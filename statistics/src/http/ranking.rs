@@ -7,8 +7,9 @@ use balcony_http::{PathId, Problem};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::api::{StatisticsApi, now};
+use super::api::StatisticsApi;
 use super::list::{StreamName, series};
+use crate::clock::now;
 use crate::{Series, Window, top};
 
 /// A value, and how often it was counted.

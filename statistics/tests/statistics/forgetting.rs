@@ -1,6 +1,7 @@
 //! A log that forgets: what was counted stays, over rebuilds and new versions.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use balcony_event_log::memory::{Clock, MemoryLog};
@@ -8,7 +9,7 @@ use balcony_event_log::testing::eventually;
 use balcony_event_log::{EventLog as _, Topic};
 use balcony_projector::{Projection as _, Projector};
 use balcony_statistics::{Statistics, Stretch, Window, Windows, points};
-use balcony_store::{BuildOptions, Database, GenerationState, Reader, Scratch, Uuid};
+use balcony_store::{BuildOptions, Database, GenerationState, ListedGeneration, Reader, Scratch, Uuid};
 use tokio::time::Instant;
 
 use crate::sales::{SERIES, Sale, TOPIC, folded, statistics};
@@ -147,6 +148,65 @@ async fn a_new_version_takes_over_the_windows_that_it_still_counts() {
                GROUP BY span ORDER BY span";
     let counted: Vec<(i64, i64)> = reader.fetch(sql, &[]).await.unwrap();
     assert_eq!(counted, [(0, 10), (60_000, 10), (86_400_000, 10)]);
+    projector.stop().await;
+}
+
+/// Of a clock that was ahead for a moment nothing remains but what it let go of meanwhile, and a rebuild brings that back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_was_ahead_lets_nothing_go_once_it_is_right() {
+    const DAYS: i64 = 4 * 24 * 60 * 60 * 1_000;
+    let scratch = Scratch::sqlite().unwrap();
+    let database = Database::open(scratch.settings()).await.unwrap();
+    let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap();
+    let topic = Topic { name: TOPIC.into(), partitions: 3, replication: 1, retention: None };
+    // As the log's own clock was ahead, too.
+    let log = Arc::new(MemoryLog::new(&[topic], Clock::at(SystemTime::now() + KEPT * 60 * 24 * 5)));
+    let clock = Arc::new(AtomicI64::new(now));
+    let counted = || {
+        let clock = clock.clone();
+        statistics(1).by_clock(move || clock.load(Ordering::SeqCst))
+    };
+    let model = counted().read_model().clone();
+    let mut projector = Projector::new(log.clone(), database.clone(), "test.");
+    projector.start(counted());
+    let reader = Reader::open(&database, vec![model.clone()]).await;
+    eventually("it is live", PATIENCE, async || reader.check(&model).await.ok()).await;
+
+    let mut sales = Vec::new();
+    // In both partitions; the second sees nothing after the clock is right.
+    for (ahead, partitions) in [(0, &[0, 1][..]), (DAYS, &[0, 1]), (0, &[0]), (0, &[0])] {
+        clock.store(now + ahead, Ordering::SeqCst);
+        for partition in partitions {
+            let number = u128::try_from(sales.len()).unwrap();
+            let id = Uuid::from_u128(*partition << 120 | number);
+            let sale = Sale { id, at: now + ahead, shop: "Oslo".into(), cents: Some(100) };
+            log.append(TOPIC, sale.message()).await.unwrap();
+            sales.push(sale);
+        }
+        let ends = log.ends(&[TOPIC.into()]).await.unwrap();
+        assert!(reader.wait_for(&model, &ends, Instant::now() + PATIENCE).await.unwrap());
+    }
+    let series = statistics(1).shapes().series("sales", Some("shop")).unwrap();
+    let counted_in_minutes = async || {
+        let points = points(&reader, &series, Window::MINUTE, &Stretch::default(), 100).await.unwrap();
+        points.into_iter().map(|point| (point.window_start, point.tally.count)).collect::<Vec<_>>()
+    };
+    let (today, then) = (Window::MINUTE.start(now), Window::MINUTE.start(now + DAYS));
+    assert_eq!(counted_in_minutes().await, [(then, 2), (today, 2)], "what came once it was right");
+
+    // The live one differs by what it let go of.
+    let options = BuildOptions { allow_differences: true, ..BuildOptions::default() };
+    database.begin_build(&model, options).await.unwrap();
+    eventually("the generation is live", PATIENCE, async || {
+        let listed = database.generations(Some("statistics")).await.unwrap();
+        let is_live = |of: &ListedGeneration| of.generation.number == 2 && of.state == GenerationState::Live;
+        listed.iter().any(is_live).then_some(())
+    })
+    .await;
+    eventually("all is counted", PATIENCE, async || {
+        (counted_in_minutes().await == [(then, 2), (today, 4)]).then_some(())
+    })
+    .await;
     projector.stop().await;
 }
 
