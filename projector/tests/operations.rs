@@ -96,6 +96,7 @@ impl Projection for Sales {
 struct Courier {
     topics: [Arc<str>; 1],
     sent: Arc<str>,
+    start: Start,
     faults: Faults,
 }
 
@@ -111,7 +112,7 @@ impl Reactor for Courier {
     }
 
     fn start(&self) -> Start {
-        Start::Beginning
+        self.start.clone()
     }
 
     fn policy(&self) -> DeliveryPolicy {
@@ -160,14 +161,22 @@ impl Shop {
     }
 
     fn of_version(version: u32, folder: Arc<TempDir>) -> Self {
+        Self::of(version, Some(Start::Beginning), folder)
+    }
+
+    /// With a courier that starts somewhere, or is off.
+    fn of(version: u32, courier_starts: Option<Start>, folder: Arc<TempDir>) -> Self {
         let (sales, courier) = (Faults::default(), Faults::default());
         let faults = (sales.clone(), courier.clone());
         let topics = [TopicSpec::forever("sold"), TopicSpec::forever("sent"), TopicSpec::forever("returned")];
         let application = Application::new("shop", topics, move |topics| {
             let (read, sent) = ([topics.get("sold").clone()], topics.get("sent").clone());
-            Catalogue::new()
-                .with_projection(Sales { model: model(version, &read), faults: faults.0.clone() })
-                .with_reactor(Courier { topics: read, sent, faults: faults.1.clone() })
+            let catalogue =
+                Catalogue::new().with_projection(Sales { model: model(version, &read), faults: faults.0.clone() });
+            match courier_starts.clone() {
+                Some(start) => catalogue.with_reactor(Courier { topics: read, sent, start, faults: faults.1.clone() }),
+                None => catalogue.with_reactor_off("courier", "nobody drives"),
+            }
         });
         Self { application, sales, courier, folder }
     }
@@ -581,6 +590,43 @@ async fn what_a_reactor_parked_is_listed_shown_retried_and_discarded() {
     assert_eq!(finally[..3], after[..], "nothing was repeated");
     assert_eq!(payloads(&finally)[3..].iter().copied().collect::<BTreeSet<_>>(), ["rice", "salt"].into());
     served.stop().await;
+}
+
+/// Started once with nothing in its log.
+async fn started_once(courier_starts: Option<Start>) -> Arc<TempDir> {
+    let shop = Shop::of(1, courier_starts, Arc::new(tempfile::tempdir().unwrap()));
+    let served = shop.serve().await;
+    shop.examined(|_| true).await;
+    served.stop().await;
+    shop.folder
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_history_is_imported_only_where_no_reactor_takes_it_for_news() {
+    let shop = Shop::new();
+    let served = shop.serve().await;
+    served.sell(&["mia:a book", "jonas:a chair"]).await;
+    shop.examined(|_| true).await;
+    served.stop().await;
+    let lines = Shop::well(shop.run(&["export"]).await);
+
+    let folder = started_once(Some(Start::Now)).await;
+    // The command may be set otherwise than the process was.
+    for courier_starts in [Some(Start::Now), None] {
+        let other = Shop::of(1, courier_starts, folder.clone());
+        for arguments in [&["import"][..], &["import", "--resume"]] {
+            let failure = Shop::failure(other.run_with(arguments, &lines).await);
+            assert!(failure.starts_with("courier has begun in this installation"), "{failure}");
+            assert!(failure.ends_with("before it is first started with courier"), "{failure}");
+        }
+        assert_eq!(Shop::well(other.run(&["export"]).await), "", "nothing was appended");
+    }
+    for courier_starts in [None, Some(Start::Beginning)] {
+        let folder = started_once(courier_starts.clone()).await;
+        let other = Shop::of(1, courier_starts, folder);
+        Shop::well(other.run_with(&["import"], &lines).await);
+        assert_eq!(Shop::well(other.run(&["export"]).await).lines().count(), lines.lines().count());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -182,6 +182,12 @@ impl AnyReactor {
         }
     }
 
+    /// Whether it starts where the log ends when it is first started.
+    #[cfg(feature = "operations")]
+    pub(crate) fn starts_now(&self) -> bool {
+        self.reactor.start() == Start::Now
+    }
+
     pub(crate) fn policy(&self) -> DeliveryPolicy {
         self.reactor.policy()
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{bail, ensure};
 use balcony_event_log::{AppendError, EventLog, Positions};
+use balcony_store::Database;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::appending::append;
@@ -17,7 +18,7 @@ use super::reading::ends;
 use super::spool::Spool;
 use crate::installation::{LOG_FILE, Parts, READ_MODELS};
 use crate::operations::terminal::Terminal;
-use crate::{Application, Deployment, Settings, Topics};
+use crate::{Application, Catalogue, Deployment, Settings, Step, Topics};
 
 /// What an import expects.
 #[derive(Debug, clap::Args)]
@@ -33,6 +34,8 @@ pub struct ImportOptions {
 /// A log that is this process's alone, as far as that can be.
 struct Target {
     log: Arc<dyn EventLog>,
+    database: Database,
+    catalogue: Catalogue,
     /// Where there is room for as much as goes into the log.
     folder: Option<PathBuf>,
     _lock: Option<File>,
@@ -53,6 +56,7 @@ pub(in crate::operations) async fn import(
     let (log, topics) = (&target.log, &format.topics);
     if !options.resume {
         ensure_empty(log.as_ref(), topics, name).await?;
+        ensure_no_reactor_has_begun(&target).await?;
     }
 
     let bar = checking();
@@ -71,6 +75,10 @@ pub(in crate::operations) async fn import(
         ensure_empty(log.as_ref(), topics, name).await?;
         Present::default()
     };
+
+    if present.count() < digest.events {
+        ensure_no_reactor_has_begun(&target).await?;
+    }
 
     let bar = appending(digest.events);
     bar.inc(present.count());
@@ -96,8 +104,9 @@ impl Target {
             }
             folder = Some(data_dir);
         }
-        let Parts { log, database: _, held } = Parts::open(application, settings).await?;
-        Ok(Self { log, folder, _lock: held })
+        let Parts { log, database, held } = Parts::open(application, settings).await?;
+        let catalogue = application.catalogue(&settings.topics(application)?);
+        Ok(Self { log, database, catalogue, folder, _lock: held })
     }
 }
 
@@ -108,6 +117,29 @@ async fn ensure_empty(log: &dyn EventLog, topics: &Topics, name: &str) -> anyhow
         "the log is not empty; import into a new installation (another DATA_DIR or KAFKA_TOPIC_PREFIX), or go on with \
          an import that was cut short by `{name} import --resume`"
     );
+    Ok(())
+}
+
+/// A reactor that starts at the log's end and has begun here takes all that comes for news: it would deliver the whole
+/// history. What is read is what it has noted itself, since it may be off as this process is set; one that is off may be any.
+async fn ensure_no_reactor_has_begun(target: &Target) -> anyhow::Result<()> {
+    let Target { database, catalogue, .. } = target;
+    let starts_now = catalogue.steps().iter().filter_map(|step| match step {
+        Step::Reactor(reactor) if reactor.starts_now() => Some(&**reactor.name()),
+        _ => None,
+    });
+    for reactor in starts_now.chain(catalogue.off().map(|(name, _)| name)) {
+        for listed in database.generations(Some(reactor)).await? {
+            let has_begun = database.is_there(&listed.generation).await?
+                && !database.look_at(&listed.generation).await?.checkpoints().await?.is_empty();
+            ensure!(
+                !has_begun,
+                "{reactor} has begun in this installation and would deliver all that is imported as news; nothing was \
+                 appended; import into a new installation (another DATA_DIR, or another KAFKA_TOPIC_PREFIX and an empty \
+                 database) before it is first started with {reactor}"
+            );
+        }
+    }
     Ok(())
 }
 
