@@ -256,7 +256,7 @@ pub(crate) async fn who_comes_again_is_told_of_a_comment_whose_author_the_regist
     let path = format!("/v1/live/movies/{film}");
     let listed = ask(&router, &format!("/v1/movies/{film}/comments"), &[]).await;
     let last_event = [("last-event-id", listed.headers["last-event-id"].to_str().unwrap())];
-    let mut streams = vec![Stream::open(&router, &path, &[]).await];
+    let mut streams = [Stream::open(&router, &path, &[]).await];
     let (partition, profile, posted) = apart(&mut world, film);
     let first = id_of(&posted);
     world.append(1_000, posted);

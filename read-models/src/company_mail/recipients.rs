@@ -36,9 +36,9 @@ pub(super) struct Recipient {
 /// What the registry says of a comment.
 enum Found {
     Wanted(Recipient),
-    /// The movie is of no company, the comment was deleted, or the company has unsubscribed.
+    /// The movie is of no company, or the comment was deleted, and neither changes.
     Unwanted,
-    /// The comment names what is not there.
+    /// The comment names what is not there, or the company has unsubscribed, as the registry has it so far.
     Unknown,
 }
 
@@ -134,11 +134,10 @@ impl Recipients {
             return Ok(Found::Unknown);
         };
         Ok(match Subscription::of(CompanyId(company), &self.reader).await? {
-            None => Found::Unknown,
-            Some(subscription) if !subscription.is_on() => Found::Unwanted,
-            Some(Subscription { address, .. }) => {
-                Found::Wanted(Recipient { company, address, movie_title, author_name })
+            Some(subscription) if subscription.is_on() => {
+                Found::Wanted(Recipient { company, address: subscription.address, movie_title, author_name })
             }
+            _ => Found::Unknown,
         })
     }
 
