@@ -1,5 +1,7 @@
 //! The parts that pages are put together from. Everything is escaped but what is marked otherwise.
 
+use std::borrow::Cow;
+
 use axum::http::{StatusCode, header};
 use axum::response::Response;
 use balcony_http::page::page;
@@ -178,11 +180,16 @@ pub(crate) fn recommendations(language: Language, found: &[Recommendation]) -> M
             section aria-labelledby="recommended" {
                 h2 #recommended { (language.say(Text::Recommended)) }
                 ul.plain { @for one in found {
-                    li { (movie(&one.movie)) br; span.quiet.small { (language.reason(one)) } }
+                    li { (movie(&one.movie)) br; span.quiet.small { (reason(language, one)) } }
                 } }
             }
         }
     }
+}
+
+fn reason(language: Language, one: &Recommendation) -> Cow<'_, str> {
+    let named: Vec<&str> = one.favorites.iter().map(|user| user.display_name.as_str()).collect();
+    language.reason(&one.reason, one.views, one.favorite_count, &named)
 }
 
 /// What happened to somebody, with the link to what was before.

@@ -6,8 +6,6 @@ use axum::http::StatusCode;
 use balcony_domain::Deed;
 use balcony_http::language::preferred;
 
-use crate::api::Recommendation;
-
 /// A language.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Language {
@@ -102,17 +100,18 @@ impl Language {
         }
     }
 
-    /// Why a movie is recommended: the API says it in English.
-    pub(crate) fn reason(self, found: &Recommendation) -> Cow<'_, str> {
+    /// Why a movie is recommended, which the API says in `english`: so many views, and so many favourites who commented on it, of whom
+    /// some are named.
+    pub(crate) fn reason<'a>(self, english: &'a str, views: i64, favorites: usize, named: &[&str]) -> Cow<'a, str> {
         if self == Self::English {
-            return Cow::Borrowed(&found.reason);
+            return Cow::Borrowed(english);
         }
-        let names: Vec<String> = found.favorites.iter().map(|user| format!("{} さん", user.display_name)).collect();
-        let others = found.favorite_count.saturating_sub(names.len());
+        let names: Vec<String> = named.iter().map(|name| format!("{name} さん")).collect();
+        let others = favorites.saturating_sub(names.len());
         let others = if others > 0 { format!("、ほか{others}人") } else { String::new() };
         let commented =
             (!names.is_empty()).then(|| format!("お気に入りの {}{others}が最近コメントしました", names.join("、")));
-        let viewed = (found.views > 0).then(|| format!("話題の映画：この24時間に{}回の閲覧", found.views));
+        let viewed = (views > 0).then(|| format!("話題の映画：この24時間に{views}回の閲覧"));
         Cow::Owned(commented.into_iter().chain(viewed).collect::<Vec<_>>().join("。"))
     }
 
@@ -200,10 +199,7 @@ fn both(text: Text) -> (&'static str, &'static str) {
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use super::*;
-    use crate::api::{Named, Titled};
 
     #[test]
     fn every_deed_of_a_journey_has_words() {
@@ -226,7 +222,6 @@ mod tests {
 
     #[test]
     fn what_speaks_for_a_movie_is_said_in_japanese() {
-        let named = |name: &&str| Named { id: Uuid::nil(), display_name: (*name).to_owned() };
         for (views, favorites, favorite_count, words) in [
             (12, &[][..], 0, "話題の映画：この24時間に12回の閲覧"),
             (0, &["Mia"], 1, "お気に入りの Mia さんが最近コメントしました"),
@@ -238,11 +233,8 @@ mod tests {
                 "お気に入りの Mia さん、Jo さん、ほか2人が最近コメントしました。話題の映画：この24時間に3回の閲覧",
             ),
         ] {
-            let favorites = favorites.iter().map(named).collect();
-            let movie = Titled { id: Uuid::nil(), title: String::new() };
-            let found = Recommendation { movie, reason: "in English".to_owned(), views, favorites, favorite_count };
-            assert_eq!(Language::Japanese.reason(&found), words);
-            assert_eq!(Language::English.reason(&found), "in English");
+            assert_eq!(Language::Japanese.reason("in English", views, favorite_count, favorites), words);
+            assert_eq!(Language::English.reason("in English", views, favorite_count, favorites), "in English");
         }
     }
 }
