@@ -274,11 +274,12 @@ async fn what_is_put_off_takes_nobodys_place_and_is_tried_again_by_itself(world:
     drop(projector);
     let projector = process.start(&receiver, Start::Beginning);
     receiver.open_gate();
-    receiver.has_taken(141).await;
     until("nothing is parked", async || process.parked().await.is_empty()).await;
+    // What was being tried at the crash may have been taken without that being noted.
     let events = receiver.events();
+    assert_eq!(events.iter().collect::<BTreeSet<_>>().len(), 141);
     let at = |event: &str| events.iter().position(|taken| taken == event).unwrap();
-    assert!(events.len() == 141 && at("later7:0") < at("later7:1"));
+    assert!(at("later7:0") < at("later7:1"));
     receiver.check_ids();
     let mut tx = process.writer().await.snapshot().await.unwrap();
     let left: Vec<(i64,)> = tx.fetch("SELECT COUNT(*) FROM tried_again", &[]).await.unwrap();
