@@ -81,18 +81,7 @@ impl EmbeddedLog {
         let (append_sender, appends) = mpsc::channel(APPENDS_WAITING);
         let writer = Writer::new(Arc::clone(&file), opened.connection, extent_sender);
         let thread = spawn("log-writer", move || writer.run(appends))?;
-        let topics = topics.to_vec();
-        let side = Some(Side::Writer(append_sender));
-        Ok(Self {
-            topics,
-            file,
-            extent,
-            side,
-            answer_patience: ANSWER_PATIENCE,
-            thread: Some(thread),
-            counting: Arc::default(),
-            groups: Mutex::default(),
-        })
+        Ok(Self::with(topics, file, extent, Side::Writer(append_sender), thread))
     }
 
     /// Opens the log in the file `path` for reading, beside a process that holds it or while there is none. Nothing is
@@ -107,18 +96,26 @@ impl EmbeddedLog {
         let beside::Opened { file, extent, follower } = beside::open(path, topics)?;
         let (looks, looks_waiting) = mpsc::channel(LOOKS_WAITING);
         let thread = spawn("log-follower", move || follower.run(looks_waiting))?;
-        let topics = topics.to_vec();
-        let side = Some(Side::Beside(looks));
-        Ok(Self {
-            topics,
+        Ok(Self::with(topics, file, extent, Side::Beside(looks), thread))
+    }
+
+    fn with(
+        topics: &[Topic],
+        file: Arc<LogFile>,
+        extent: watch::Receiver<Extent>,
+        side: Side,
+        thread: JoinHandle<()>,
+    ) -> Self {
+        Self {
+            topics: topics.to_vec(),
             file,
             extent,
-            side,
+            side: Some(side),
             answer_patience: ANSWER_PATIENCE,
             thread: Some(thread),
             counting: Arc::default(),
             groups: Mutex::default(),
-        })
+        }
     }
 
     fn side(&self) -> &Side {
