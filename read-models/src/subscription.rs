@@ -3,8 +3,8 @@
 use balcony_domain::CompanyId;
 use balcony_store::{Reader, StoreError};
 
-/// Whether mail goes to the address of a company. All companies that have the address share it, however they spell its domain: mail ends when one of them
-/// unsubscribes, and begins again when one is registered with the address later.
+/// Whether mail goes to the address of a company. All companies that have the address share it, however they spell its
+/// domain: mail ends when one of them unsubscribes, and begins again when one is registered with the address later.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subscription {
     /// The address.

@@ -469,10 +469,7 @@ mod tests {
         }
 
         async fn send(&self) -> Result<(), ReactError> {
-            let (done, is_done) = oneshot::channel();
-            let together = vec![Waiting { item: item(), done }];
-            timeout(LONG, self.office.send(&batch(), together)).await.expect("it ends");
-            is_done.await.expect("it is told")
+            send_one(&self.office, &batch(), item()).await
         }
 
         /// Whether the server is turned to, which is tried again. What it is not turned to for is done.
@@ -483,6 +480,29 @@ mod tests {
                 (sent, connected) => panic!("{sent:?} with {connected:?}"),
             }
         }
+    }
+
+    /// Has `node` send the items together, and gives what each is told.
+    async fn send(
+        node: &Arc<PostOffice>,
+        batch: &Batch,
+        items: impl IntoIterator<Item = Item>,
+    ) -> Vec<Result<(), ReactError>> {
+        let waiting = items.into_iter().map(|item| {
+            let (done, is_done) = oneshot::channel();
+            (Waiting { item, done }, is_done)
+        });
+        let (together, done): (Vec<_>, Vec<_>) = waiting.unzip();
+        timeout(LONG, node.send(batch, together)).await.expect("it ends");
+        let mut told = Vec::new();
+        for done in done {
+            told.push(done.await.expect("it is told"));
+        }
+        told
+    }
+
+    async fn send_one(node: &Arc<PostOffice>, batch: &Batch, item: Item) -> Result<(), ReactError> {
+        send(node, batch, [item]).await.remove(0)
     }
 
     async fn leaving(_: Database) -> Result<Leaving, String> {
@@ -590,19 +610,7 @@ mod tests {
         // Each node is delivered some of them, in an order of its own.
         let send = async |numbers: &[usize]| {
             let node = world.node().await;
-            let (together, done): (Vec<_>, Vec<_>) = numbers
-                .iter()
-                .map(|number| {
-                    let (done, is_done) = oneshot::channel();
-                    (Waiting { item: items[*number].clone(), done }, is_done)
-                })
-                .unzip();
-            timeout(LONG, node.send(&batch(), together)).await.expect("it ends");
-            let mut told = Vec::new();
-            for done in done {
-                told.push(done.await.expect("it is told"));
-            }
-            told
+            send(&node, &batch(), numbers.iter().map(|number| items[*number].clone())).await
         };
         let (told, first) = tokio::join!(send(&[2, 0, 1]), takes(&world.server, Takes::AndIsGone));
         assert!(told.iter().all(|told| matches!(told, Err(ReactError::Retry(_)))), "{told:?}");
@@ -640,10 +648,7 @@ mod tests {
         let node = world.node().await;
         let send = async |company: u128| {
             let batch = Batch { company: Uuid::from_u128(company), ..batch() };
-            let (done, is_done) = oneshot::channel();
-            let item = Item { id: Uuid::from_u128(company), ..item() };
-            timeout(LONG, node.send(&batch, vec![Waiting { item, done }])).await.expect("it ends");
-            is_done.await.expect("it is told")
+            send_one(&node, &batch, Item { id: Uuid::from_u128(company), ..item() }).await
         };
         let refused = async |company| tokio::join!(send(company), refuses(&world.server, b"450 busy\r\n")).0;
         for company in [3, 5] {
@@ -680,11 +685,8 @@ mod tests {
         let world = World::new().await;
         let node = world.node().await;
         let send = async |number: u128| {
-            let (done, is_done) = oneshot::channel();
-            let item = Item { id: Uuid::from_u128(number), ..item() };
             let batch = Batch { number: number as i64, ..batch() };
-            timeout(LONG, node.send(&batch, vec![Waiting { item, done }])).await.expect("it ends");
-            is_done.await.expect("it is told")
+            send_one(&node, &batch, Item { id: Uuid::from_u128(number), ..item() }).await
         };
         for _ in 0..SOON_TIMES {
             let (told, ()) = tokio::join!(send(1), refuses(&world.server, b"450 busy\r\n"));
@@ -702,10 +704,7 @@ mod tests {
         world.register(Uuid::from_u128(5), 10).await;
         let send = async |company: u128| {
             let batch = Batch { company: Uuid::from_u128(company), ..batch() };
-            let (done, is_done) = oneshot::channel();
-            let item = Item { id: Uuid::from_u128(company), ..item() };
-            timeout(LONG, node.send(&batch, vec![Waiting { item, done }])).await.expect("it ends");
-            is_done.await.expect("it is told")
+            send_one(&node, &batch, Item { id: Uuid::from_u128(company), ..item() }).await
         };
         let hung_up = async || tokio::join!(send(3), takes(&world.server, Takes::AndIsGone)).0;
         for _ in 0..=SOON_TIMES {
@@ -724,12 +723,8 @@ mod tests {
         for number in 10..10 + MAILS {
             let batch = Batch { company: Uuid::from_u128(number), ..batch() };
             world.register(batch.company, 10).await;
-            let (node, (done, is_done)) = (node.clone(), oneshot::channel());
-            let item = Item { id: Uuid::from_u128(number), ..item() };
-            told.spawn(async move {
-                node.send(&batch, vec![Waiting { item, done }]).await;
-                is_done.await.expect("it is told")
-            });
+            let (node, item) = (node.clone(), Item { id: Uuid::from_u128(number), ..item() });
+            told.spawn(async move { send_one(&node, &batch, item).await });
         }
         let mut connections = Vec::new();
         while connections.len() < CONNECTIONS {
@@ -768,19 +763,7 @@ mod tests {
             body: body.to_owned(),
             ..item()
         });
-        let send = async |items: &[Item]| {
-            let waiting = items.iter().map(|item| {
-                let (done, is_done) = oneshot::channel();
-                (Waiting { item: item.clone(), done }, is_done)
-            });
-            let (together, done): (Vec<_>, Vec<_>) = waiting.unzip();
-            timeout(LONG, mail.office.send(&batch(), together)).await.expect("it ends");
-            let mut told = Vec::new();
-            for done in done {
-                told.push(done.await.expect("it is told"));
-            }
-            told
-        };
+        let send = async |items: &[Item]| send(&mail.office, &batch(), items.iter().cloned()).await;
         let (told, ()) = tokio::join!(send(&items), refuses(&world.server, b"550 nobody\r\n"));
         assert!(told.iter().all(|told| matches!(told, Err(ReactError::Refused(_)))), "{told:?}");
         Reactor::give_up(&mail, items[1].id).await.expect("it is given up");
